@@ -132,7 +132,8 @@ var owners = []struct{ module, owner, why string }{
 	{"github.com/creack/pty", "sekisho/internal/agent/pty", "terminals are opened in one place"},
 	{"go.yaml.in/yaml/v3", "sekisho/internal/config", "YAML is how files are written, not how the system speaks"},
 	{"github.com/teambition/rrule-go", "sekisho/internal/iam/calendar", "calendar files are read in one place"},
-	{"github.com/cedar-policy/cedar-go", "sekisho/internal/session/autoapproval", "policies in Cedar are read in one place"},
+	{"github.com/cedar-policy/cedar-go", "sekisho/internal/session/autoapproval",
+		"policies in Cedar are read in one place"},
 	{"github.com/emersion/go-ical", "sekisho/internal/iam/calendar", "calendar files are read in one place"},
 	{
 		"github.com/aws/aws-sdk-go-v2/service/s3",
@@ -334,7 +335,8 @@ func TestLayers(t *testing.T) {
 				from, to := engineName(p.ImportPath), engineName(imp)
 				if from != to && !slices.Contains(engineImports[from], to) {
 					t.Errorf(
-						"engine %s imports engine %s, which is not on its way (engineImports in arch_test.go): declare the interface it needs",
+						"engine %s imports engine %s, which is not on its way (engineImports in arch_test.go): declare the "+
+							"interface it needs",
 						from,
 						to,
 					)

@@ -87,7 +87,8 @@ func startAuthority(t *testing.T, server string) *authority {
 	ctx, cancel := context.WithCancel(t.Context())
 	var running []*exec.Cmd
 	for _, program := range [][]string{
-		{"pebble-challtestsrv", "-dnsserver", dns, "-defaultIPv6", "", "-doh", "", "-http01", "", "-https01", "", "-management", "", "-tlsalpn01", ""},
+		{"pebble-challtestsrv", "-dnsserver", dns, "-defaultIPv6", "", "-doh", "", "-http01", "", "-https01", "",
+			"-management", "", "-tlsalpn01", ""},
 		{"pebble", "-config", file("config"), "-dnsserver", dns},
 	} {
 		cmd := exec.CommandContext(ctx, filepath.Join(shared.Plugin, program[0]), program[1:]...)
@@ -109,7 +110,8 @@ func startAuthority(t *testing.T, server string) *authority {
 	pool.AppendCertsFromPEM(ca.PEM())
 	a := &authority{
 		directory: "https://" + listen + "/dir", file: ca.File, roots: "https://" + management + "/roots/0", stop: stop,
-		client: &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}, DisableKeepAlives: true}},
+		client: &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool},
+			DisableKeepAlives: true}},
 	}
 	harness.Eventually(t, awhile, func() error {
 		_, err := a.get(t.Context(), a.directory)

@@ -111,7 +111,8 @@ func TestBrowserStarts(t *testing.T) {
 	t.Parallel()
 	s := ownServer(t)
 	day := func(n int) string { return time.Now().AddDate(0, 0, n).UTC().Format(time.RFC3339) }
-	look := `{"Effect":"Allow","Action":["ssm:DescribeSessions","ssm:DescribeInstanceProperties","ec2:describeInstances","ssm:GetConnectionStatus"],"Resource":"*"}`
+	look := `{"Effect":"Allow","Action":["ssm:DescribeSessions","ssm:DescribeInstanceProperties",` +
+		`"ec2:describeInstances","ssm:GetConnectionStatus"],"Resource":"*"}`
 	setUp(t, s, `set -e
 		aws s3api create-bucket --bucket session-logs
 		aws s3api put-bucket-versioning --bucket session-logs --versioning-configuration Status=Enabled
@@ -125,7 +126,8 @@ func TestBrowserStarts(t *testing.T) {
 			aws iam put-user-policy --user-name $name --policy-name look --policy-document '{"Version":"2012-10-17","Statement":`+look+`}'
 		done
 		aws iam put-user-policy --user-name tomorrow --policy-name start --policy-document '{"Version":"2012-10-17","Statement":{"Effect":"Allow",
-			"Action":"ssm:StartSession","Resource":"*","Condition":{"DateGreaterThan":{"aws:CurrentTime":"`+day(1)+`"},"DateLessThan":{"aws:CurrentTime":"`+day(2)+`"}}}}'`)
+			"Action":"ssm:StartSession","Resource":"*","Condition":{"DateGreaterThan":{"aws:CurrentTime":"`+day(1)+
+		`"},"DateLessThan":{"aws:CurrentTime":"`+day(2)+`"}}}}'`)
 	inBrowser(t, s, "browser/starts.mjs")
 }
 

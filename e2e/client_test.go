@@ -70,7 +70,8 @@ func TestSessionWithoutTerminalEndsLikeSSH(t *testing.T) {
 		"null device":          {`sekisho start-session "$SEKISHO_TARGET" </dev/null`, 0, ""},
 		"here-document":        {"sekisho start-session \"$SEKISHO_TARGET\" <<X\nsleep 2\necho $((6*7))x\nX\n", 0, "42x"},
 		"interactive command": {
-			`printf 'first\nlast' | sekisho start-session "$SEKISHO_TARGET" --document-name AWS-StartInteractiveCommand --parameters 'command=cat; exit 5'`, 5, "last",
+			`printf 'first\nlast' | sekisho start-session "$SEKISHO_TARGET" --document-name AWS-StartInteractiveCommand ` +
+				`--parameters 'command=cat; exit 5'`, 5, "last",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -93,7 +94,8 @@ func TestTargets(t *testing.T) {
 		r := harness.Do(t, shared.Shell(
 			t.Context(),
 			nil,
-			`aws ssm add-tags-to-resource --resource-type ManagedInstance --resource-id "$1" --tags Key=Role,Value=twin "Key=Only,Value=$1"`,
+			`aws ssm add-tags-to-resource --resource-type ManagedInstance --resource-id "$1" --tags Key=Role,Value=twin `+
+				`"Key=Only,Value=$1"`,
 			id,
 		))
 		if r.Code != 0 {
@@ -115,7 +117,8 @@ func TestTargets(t *testing.T) {
 	r = harness.Do(t, shared.Shell(
 		t.Context(),
 		nil,
-		`aws ssm describe-sessions --state History --filters "key=SessionId,value=$1" --output text --query 'Sessions[].Target'`,
+		`aws ssm describe-sessions --state History --filters "key=SessionId,value=$1" --output text --query `+
+			`'Sessions[].Target'`,
 		id,
 	))
 	if got := strings.TrimSpace(r.Stdout); got != a.NodeID {
@@ -146,7 +149,8 @@ func TestCopy(t *testing.T) {
 		_ = cmd.Run() // it was not made if the test failed early
 	})
 	for range 2 { // the second time nothing is sent
-		if r := harness.Do(t, shared.Shell(t.Context(), nil, `sekisho cp "$1" "$SEKISHO_TARGET:$2"`, src, far)); r.Code != 0 ||
+		if r := harness.Do(t, shared.Shell(t.Context(), nil, `sekisho cp "$1" "$SEKISHO_TARGET:$2"`, src,
+			far)); r.Code != 0 ||
 			r.Stdout != "" {
 			t.Fatalf("there: exit %d, %q, %s", r.Code, r.Stdout, r.Stderr)
 		}
@@ -154,7 +158,8 @@ func TestCopy(t *testing.T) {
 	}
 	far = strings.TrimSuffix(far, "/")
 	back := filepath.Join(dir, "back")
-	if r := harness.Do(t, shared.Shell(t.Context(), nil, `sekisho cp "$SEKISHO_TARGET:$1/source" "$2"`, far, back)); r.Code != 0 {
+	if r := harness.Do(t, shared.Shell(t.Context(), nil, `sekisho cp "$SEKISHO_TARGET:$1/source" "$2"`, far,
+		back)); r.Code != 0 {
 		t.Fatalf("back: exit %d, %s", r.Code, r.Stderr)
 	}
 	if out, err := exec.Command("diff", "-r", src, back).CombinedOutput(); err != nil {
@@ -188,7 +193,8 @@ func TestCopy(t *testing.T) {
 	if !found {
 		t.Error("no recording says what was copied")
 	}
-	if r := harness.Do(t, shared.Shell(t.Context(), nil, `sekisho cp /etc/hostname "$SEKISHO_TARGET:/etc/not-mine"`)); os.Getuid() == 0 &&
+	if r := harness.Do(t, shared.Shell(t.Context(), nil,
+		`sekisho cp /etc/hostname "$SEKISHO_TARGET:/etc/not-mine"`)); os.Getuid() == 0 &&
 		(r.Code == 0 || !strings.Contains(r.Stderr, "permission denied")) {
 		t.Errorf("a copy to where only root may write: exit %d, %s", r.Code, r.Stderr)
 	}
@@ -377,7 +383,8 @@ func TestAsPlugin(t *testing.T) {
 		term = harness.OpenTerminal(t, 24, 80, shared.Shell(
 			t.Context(),
 			path,
-			`aws ssm start-session `+endpoint+` --target "$1" --document-name AWS-StartPortForwardingSession --parameters "portNumber=$2"`,
+			`aws ssm start-session `+endpoint+
+				` --target "$1" --document-name AWS-StartPortForwardingSession --parameters "portNumber=$2"`,
 			target,
 			port,
 		))
@@ -482,7 +489,8 @@ func (m *middle) cut() {
 // countdown is output that shows every loss and repetition, and lasts a while.
 const lines = 3000
 
-const countdown = `i=0; while [ $i -lt 3000 ]; do i=$((i+1)); echo "line-$i"; [ $((i%30)) -eq 0 ] && sleep 0.05; done; echo all-do''ne` + "\r"
+const countdown = `i=0; while [ $i -lt 3000 ]; do i=$((i+1)); echo "line-$i"; [ $((i%30)) -eq 0 ] && sleep 0.05; ` +
+	`done; echo all-do''ne` + "\r"
 
 func wantLines(t *testing.T, text string) {
 	t.Helper()
@@ -614,8 +622,10 @@ func TestReverse(t *testing.T) {
 	run := func(script string, args ...string) harness.Result {
 		return harness.Do(t, shared.Shell(t.Context(), nil, script, args...))
 	}
-	if r := run(`aws iam create-user --user-name rita && aws iam put-user-policy --user-name rita --policy-name p --policy-document "$1"`,
-		`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"ssm:StartSession","Resource":["arn:aws:ssm:*:*:managed-instance/*","arn:aws:ssm:*:*:document/AWS-*"]}]}`); r.Code != 0 {
+	if r := run(`aws iam create-user --user-name rita && aws iam put-user-policy --user-name rita --policy-name p `+
+		`--policy-document "$1"`,
+		`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"ssm:StartSession",`+
+			`"Resource":["arn:aws:ssm:*:*:managed-instance/*","arn:aws:ssm:*:*:document/AWS-*"]}]}`); r.Code != 0 {
 		t.Fatal(r.Stderr)
 	}
 	key := strings.Fields(
@@ -627,7 +637,8 @@ func TestReverse(t *testing.T) {
 		t.Fatal("no key for rita")
 	}
 	r := run(
-		`AWS_ACCESS_KEY_ID=$1 AWS_SECRET_ACCESS_KEY=$2; export AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY; sekisho forward "$SEKISHO_TARGET" -R 9999:localhost:1`,
+		`AWS_ACCESS_KEY_ID=$1 AWS_SECRET_ACCESS_KEY=$2; export AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY; sekisho forward `+
+			`"$SEKISHO_TARGET" -R 9999:localhost:1`,
 		key[0],
 		key[1],
 	)

@@ -95,7 +95,8 @@ func TestRunCommand(t *testing.T) {
 			t,
 			shared,
 			path,
-			`aws ssm list-commands --command-id "$1" --output text --query 'Commands[].[Status,Comment,TargetCount,CompletedCount,ErrorCount]'`,
+			`aws ssm list-commands --command-id "$1" --output text --query 'Commands[].[Status,Comment,TargetCount,`+
+				`CompletedCount,ErrorCount]'`,
 			id,
 		)
 		if strings.Join(strings.Fields(got), " ") != "Success why 1 1 0" {
@@ -119,7 +120,8 @@ func TestRunCommand(t *testing.T) {
 			t,
 			shared,
 			path,
-			`aws ssm list-command-invocations --command-id "$1" --details --output text --query 'CommandInvocations[].CommandPlugins[].[Name,Status,ResponseCode]'`,
+			`aws ssm list-command-invocations --command-id "$1" --details --output text --query `+
+				`'CommandInvocations[].CommandPlugins[].[Name,Status,ResponseCode]'`,
 			id,
 		)
 		if strings.Join(strings.Fields(got), " ") != "aws:runShellScript Failed 7" {
@@ -227,7 +229,8 @@ func TestRunCommandOutlivesTheServer(t *testing.T) {
 		t,
 		s,
 		nil,
-		`aws iam put-role-policy --role-name AmazonEC2RunCommandRoleForManagedInstances --policy-name outputs --policy-document "$1"`,
+		`aws iam put-role-policy --role-name AmazonEC2RunCommandRoleForManagedInstances --policy-name outputs `+
+			`--policy-document "$1"`,
 		`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["s3:*","logs:*"],"Resource":"*"}]}`,
 	)
 	ask(t, s, nil, `aws s3api create-bucket --bucket run-command`)
@@ -283,7 +286,8 @@ func TestRunCommandOutlivesTheServer(t *testing.T) {
 	if got := ask(t, s, nil, `aws s3 cp "s3://run-command/$1" -`, key); got != "to the bucket" {
 		t.Errorf("in the bucket: %q", got)
 	}
-	if got := ask(t, s, nil, `aws logs filter-log-events --log-group-name run-command --query 'events[].message' --output text`); !strings.Contains(
+	if got := ask(t, s, nil,
+		`aws logs filter-log-events --log-group-name run-command --query 'events[].message' --output text`); !strings.Contains(
 		got,
 		"to the bucket",
 	) {
@@ -307,7 +311,8 @@ func TestRunCommandOutlivesTheServer(t *testing.T) {
 		t,
 		s,
 		nil,
-		`aws ssm send-command --document-name AWS-RunRemoteScript --query Command.CommandId --output text --instance-ids "$1" --parameters "$2"`,
+		`aws ssm send-command --document-name AWS-RunRemoteScript --query Command.CommandId --output text `+
+			`--instance-ids "$1" --parameters "$2"`,
 		agent.NodeID,
 		string(parameters),
 	)
@@ -359,7 +364,8 @@ func TestRunCommandAgentKilled(t *testing.T) {
 	})
 	// The next command runs, and the one before did not begin again.
 	id = send(t, shared, nil, agent.NodeID, `{"commands":["echo back"]}`)
-	if o := awaitOutcome(t, shared, id, agent.NodeID, "Failed", "Success", "TimedOut"); o.StandardOutputContent != "back\n" {
+	if o := awaitOutcome(t, shared, id, agent.NodeID, "Failed", "Success",
+		"TimedOut"); o.StandardOutputContent != "back\n" {
 		t.Errorf("%+v", o)
 	}
 	if err := running(); err != nil || strings.Contains(pid, "\n") {

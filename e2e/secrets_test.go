@@ -38,7 +38,8 @@ func TestSecretsAreNotInProcessArguments(t *testing.T) {
 		}
 	}
 	// What is typed into a program of a session, and the caller's own key.
-	for what, secret := range map[string]string{"the input": "XYZZYSECRETINPUT", "the secret key": vars["AWS_SECRET_ACCESS_KEY"]} {
+	for what, secret := range map[string]string{"the input": "XYZZYSECRETINPUT",
+		"the secret key": vars["AWS_SECRET_ACCESS_KEY"]} {
 		cmd := shared.Shell(t.Context(), nil, `sekisho exec "$1" -- sh -s`, node)
 		cmd.Stdin = strings.NewReader(fmt.Sprintf("secret='%s' control='exec %s'\n%s", secret, node, lookInArguments))
 		r := harness.Do(t, cmd)
@@ -60,7 +61,8 @@ func TestSecretsAreNotInProcessArguments(t *testing.T) {
 	if err := os.WriteFile(file, in, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	id := ask(t, shared, nil, `aws ssm send-command --cli-input-json "file://$1" --query Command.CommandId --output text`, file)
+	id := ask(t, shared, nil, `aws ssm send-command --cli-input-json "file://$1" --query Command.CommandId --output text`,
+		file)
 	o := awaitOutcome(t, shared, id, node, "Success", "Failed")
 	check("a command's script", o.StandardOutputContent)
 }

@@ -109,7 +109,8 @@ func TestSessionIsKept(t *testing.T) {
 		r := harness.Do(t, shared.Shell(
 			t.Context(),
 			nil,
-			`aws ssm describe-sessions --state "$1" --filters "key=SessionId,value=$2" --output text --query 'Sessions[].[SessionId,Target,Status,Owner]'`,
+			`aws ssm describe-sessions --state "$1" --filters "key=SessionId,value=$2" --output text --query `+
+				`'Sessions[].[SessionId,Target,Status,Owner]'`,
 			state,
 			id,
 		))

@@ -307,7 +307,8 @@ func newServer(bin, dir string) (*server, error) {
 	leaf := &x509.Certificate{
 		SerialNumber: big.NewInt(
 			1,
-		), Subject: pkix.Name{CommonName: "bench"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
+		), Subject: pkix.Name{CommonName: "bench"}, NotBefore: time.Now().Add(-time.Hour),
+		NotAfter:    time.Now().Add(24 * time.Hour),
 		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, leaf, leaf, &key.PublicKey, key)
@@ -342,7 +343,8 @@ var written = regexp.MustCompile(`AWS_ACCESS_KEY_ID=(\S+)\s+export AWS_SECRET_AC
 
 func (s *server) start(ctx context.Context, rate float64) error {
 	config := fmt.Sprintf(
-		"data: %s\nlisten: %s\naccount: \"100000000000\"\nregion: %s\ntls: {certificate: %s, key: %s}\nagents_per_second: %v\n",
+		"data: %s\nlisten: %s\naccount: \"100000000000\"\nregion: %s\ntls: {certificate: %s, key: "+
+			"%s}\nagents_per_second: %v\n",
 		filepath.Join(
 			s.dir,
 			"data",

@@ -89,7 +89,8 @@ Exit codes: 0 no problems, 1 problems found, 2 the check could not run.`,
 	f := c.Flags()
 	f.StringVar(&file, "config", "/etc/sekisho/sekishod.yaml", "configuration file")
 	f.StringVar(&data, "data", "", "data directory (default: the configuration file's)")
-	f.StringArrayVar(&witnesses, "witness", nil, "file of heads that a witness has kept, or s3://BUCKET/PREFIX; repeatable")
+	f.StringArrayVar(&witnesses, "witness", nil,
+		"file of heads that a witness has kept, or s3://BUCKET/PREFIX; repeatable")
 	f.BoolVar(&asJSON, "json", false, "print JSON")
 	return c
 }
@@ -130,7 +131,8 @@ func printFindings(w io.Writer, found *server.Integrity, asJSON bool) error {
 		return e.Encode(found)
 	}
 	for _, f := range found.Findings {
-		if _, err := fmt.Fprintln(w, safetext.Line(fmt.Sprintf("%s: %s %s: %s", f.Kind, f.Where, f.Subject, f.Problem), maxProblemText)); err != nil {
+		if _, err := fmt.Fprintln(w,
+			safetext.Line(fmt.Sprintf("%s: %s %s: %s", f.Kind, f.Where, f.Subject, f.Problem), maxProblemText)); err != nil {
 			return err
 		}
 	}

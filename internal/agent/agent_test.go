@@ -189,7 +189,8 @@ func TestClientWithoutHandshake(t *testing.T) {
 	start(t, srv, nil)
 	c := srv.StartSession(agenttest.Start{
 		Ungreeted: true, Size: mgs.Size{Cols: 91, Rows: 19},
-		Document: `{"schemaVersion":"1.0","sessionType":"Standard_Stream","inputs":{"sekisho":{"banner":"Hello.\nBe good."}}}`,
+		Document: `{"schemaVersion":"1.0","sessionType":"Standard_Stream","inputs":{"sekisho":{"banner":"Hello.\nBe ` +
+			`good."}}}`,
 	})
 	c.Type("stty size; exit\n")
 	out := c.AwaitOutput("19 91")
@@ -442,7 +443,8 @@ func TestHostileControlFrames(t *testing.T) {
 		must(mgs.New(mgs.TypeOutputStreamData, []byte("x"))),
 	}
 	for _, bad := range []string{
-		"", ".", "..", "../etc/passwd", "a/../b", "/etc/passwd", "a\x00b", "a b", "a\nb", "-rf", ".hidden", "a..b", `a\b`, "ä", "a%2fb", "a?b", "a#b",
+		"", ".", "..", "../etc/passwd", "a/../b", "/etc/passwd", "a\x00b", "a b", "a\nb", "-rf", ".hidden", "a..b", `a\b`,
+		"ä", "a%2fb", "a?b", "a#b",
 		strings.Repeat("a", 97),
 	} {
 		m, err := mgs.NewInteractiveShell(
@@ -543,7 +545,8 @@ func TestPayloadSizeIsWhatTheClientTakes(t *testing.T) {
 	t.Parallel()
 	srv := agenttest.New(t)
 	start(t, srv, nil)
-	for version, most := range map[string]int{"1.2.764.0": 8 << 10, "sekisho/1": 32 << 10, "0.0.1": 1 << 10, "1.0": 1 << 10, "": 8 << 10} {
+	for version, most := range map[string]int{"1.2.764.0": 8 << 10, "sekisho/1": 32 << 10, "0.0.1": 1 << 10,
+		"1.0": 1 << 10, "": 8 << 10} {
 		c := srv.StartSession(agenttest.Start{Version: version})
 		c.Type("seq 1 100000; echo e''nd; exit\n")
 		c.AwaitOutput("\r\nend\r\n")

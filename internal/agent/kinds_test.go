@@ -30,7 +30,9 @@ func TestCommandSessions(t *testing.T) {
 	srv := agenttest.New(t)
 	start(t, srv, nil)
 	doc := func(kind, more string) string {
-		return `{"schemaVersion":"1.0","sessionType":"` + kind + `","inputs":{},"parameters":{"command":{"type":"String"}},"properties":{"linux":{"commands":"{{ command }}"` + more + `}}}`
+		return `{"schemaVersion":"1.0","sessionType":"` + kind +
+			`","inputs":{},"parameters":{"command":{"type":"String"}},"properties":{"linux":{"commands":"{{ command }}"` + more +
+			`}}}`
 	}
 	run := func(kind, more, command string) *agenttest.Client {
 		t.Helper()
@@ -80,7 +82,8 @@ func TestGreeting(t *testing.T) {
 	c := srv.StartSession(
 		agenttest.Start{
 			Document: inputs(
-				`{"shellProfile":{"linux":"echo for-all"},"sekisho":{"loginShell":true,"prompt":"MyEC2Instance","banner":"Mind the gap.\nThank you."}}`,
+				`{"shellProfile":{"linux":"echo for-all"},"sekisho":{"loginShell":true,"prompt":"MyEC2Instance",` +
+					`"banner":"Mind the gap.\nThank you."}}`,
 			),
 		},
 	)
@@ -327,7 +330,8 @@ func TestNoticesOfTheServer(t *testing.T) {
 	t.Parallel()
 	srv := agenttest.New(t)
 	start(t, srv, nil)
-	doc := `{"schemaVersion":"1.0","sessionType":"InteractiveCommands","inputs":{},"properties":{"linux":{"commands":"echo ready; read x; echo got $x"}}}`
+	doc := `{"schemaVersion":"1.0","sessionType":"InteractiveCommands","inputs":{},` +
+		`"properties":{"linux":{"commands":"echo ready; read x; echo got $x"}}}`
 	one := srv.StartSession(agenttest.Start{Document: doc})
 	two := srv.StartSession(agenttest.Start{Document: doc})
 	one.AwaitOutput("ready\r\n")
@@ -353,7 +357,8 @@ func TestInputOfPeopleWhoJoined(t *testing.T) {
 	t.Parallel()
 	srv := agenttest.New(t)
 	start(t, srv, nil)
-	doc := `{"schemaVersion":"1.0","sessionType":"InteractiveCommands","inputs":{},"properties":{"linux":{"commands":"echo ready; read x; echo got $x"}}}`
+	doc := `{"schemaVersion":"1.0","sessionType":"InteractiveCommands","inputs":{},` +
+		`"properties":{"linux":{"commands":"echo ready; read x; echo got $x"}}}`
 	one := srv.StartSession(agenttest.Start{Document: doc})
 	two := srv.StartSession(agenttest.Start{Document: doc})
 	one.AwaitOutput("ready\r\n")

@@ -115,7 +115,8 @@ func (f *facts) Role(ctx context.Context) (imds.Role, error) {
 func (f *facts) Credentials(ctx context.Context) (imds.Credentials, error) {
 	c, since, expires, err := f.programs.Credentials(ctx)
 	return imds.Credentials{
-		AccessKeyID: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey, SessionToken: c.SessionToken, Since: since, Expires: expires,
+		AccessKeyID: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey, SessionToken: c.SessionToken, Since: since,
+		Expires: expires,
 	}, err
 }
 

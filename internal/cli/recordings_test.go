@@ -23,7 +23,8 @@ func recordingPages(live bool) map[string]func(map[string]any) any {
 		to := min(int(from)+40, len(shortCast))
 		return map[string]any{
 			"Data":       base64.StdEncoding.EncodeToString([]byte(shortCast[int(from):to])),
-			"NextOffset": to, "TotalBytes": len(shortCast), "Complete": !live && to == len(shortCast), "Sealed": !live, "Live": live,
+			"NextOffset": to, "TotalBytes": len(shortCast), "Complete": !live && to == len(shortCast), "Sealed": !live,
+			"Live": live,
 		}
 	}}
 }

@@ -39,7 +39,8 @@ func New(cfg Config) *Client {
 	return &Client{cfg: cfg, http: &http.Client{
 		Timeout: time.Minute,
 		Transport: &http.Transport{
-			Proxy: http.ProxyFromEnvironment, TLSClientConfig: cfg.tls(), IdleConnTimeout: 30 * time.Second, ForceAttemptHTTP2: true,
+			Proxy: http.ProxyFromEnvironment, TLSClientConfig: cfg.tls(), IdleConnTimeout: 30 * time.Second,
+			ForceAttemptHTTP2: true,
 		},
 		// A signature is valid for one host only, so redirects are not followed.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },

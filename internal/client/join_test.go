@@ -20,7 +20,8 @@ func liveRecording(t *testing.T, stop <-chan struct{}) func(map[string]any) any 
 		switch in["Position"] {
 		case nil:
 		case "now":
-			text, page["NextPosition"] = "{\"version\":3,\"term\":{\"cols\":80,\"rows\":24}}\n[86400.0,\"o\",\"the screen \"]\n", "1.1.1"
+			text, page["NextPosition"] = "{\"version\":3,\"term\":{\"cols\":80,\"rows\":24}}\n[86400.0,\"o\",\"the screen \"]\n",
+				"1.1.1"
 		case "1.1.1":
 			text, page["NextPosition"] = "[3600.0,\"o\",\"and more\"]\n", "2.2.2"
 		default:

@@ -39,9 +39,10 @@ func TestPlayTiming(t *testing.T) {
 		opt  client.ReplayOptions
 		want []string
 	}{
-		"as it was":  {client.ReplayOptions{}, []string{`1s "one "`, `31.5s "two "`, `32.5s "three"`}},
-		"twice":      {client.ReplayOptions{Speed: 2}, []string{`500ms "one "`, `15.75s "two "`, `16.25s "three"`}},
-		"idle limit": {client.ReplayOptions{IdleLimit: 2 * time.Second}, []string{`1s "one "`, `3.5s "two "`, `4.5s "three"`}},
+		"as it was": {client.ReplayOptions{}, []string{`1s "one "`, `31.5s "two "`, `32.5s "three"`}},
+		"twice":     {client.ReplayOptions{Speed: 2}, []string{`500ms "one "`, `15.75s "two "`, `16.25s "three"`}},
+		"idle limit": {client.ReplayOptions{IdleLimit: 2 * time.Second},
+			[]string{`1s "one "`, `3.5s "two "`, `4.5s "three"`}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

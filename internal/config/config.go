@@ -220,7 +220,8 @@ func (t *TLS) Form() []error {
 	files := t.Certificate != "" || t.Key != ""
 	switch a := t.ACME; {
 	case a == nil && (t.Certificate == "" || t.Key == ""):
-		bad("tls: certificate and key must both name PEM files, or acme an authority: agents and clients only connect with TLS")
+		bad("tls: certificate and key must both name PEM files, or acme an authority: agents and clients only connect " +
+			"with TLS")
 	case a == nil:
 	case files:
 		bad("tls: certificate and key have no effect with acme; remove one or the other")

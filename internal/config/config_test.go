@@ -63,25 +63,33 @@ func TestEveryMistakeIsNamed(t *testing.T) {
 	if err == nil {
 		t.Fatal("accepted")
 	}
-	for _, want := range []string{"listen:", "account:", "region:", "tls:", "trusted_proxies:", "proxy_protocol:", "admin_listen:", "log_format:", "max_connections:"} {
+	for _, want := range []string{"listen:", "account:", "region:", "tls:", "trusted_proxies:", "proxy_protocol:",
+		"admin_listen:", "log_format:", "max_connections:"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is not mentioned in: %v", want, err)
 		}
 	}
 	for name, text := range map[string]string{
-		"unknown key":               good + "\nlog_levle: debug\n",
-		"two documents":             good + "\n---\n{}\n",
-		"not YAML":                  "account: [",
-		"a provider without a name": good + "\nsign_in: [{issuer: \"https://idp.example.com\", client_id: x, role: \"arn:aws:iam::100000000000:role/people\"}]\n",
-		"a provider in clear":       good + "\nsign_in: [{name: x, issuer: \"http://idp.example.com\", client_id: x, role: \"arn:aws:iam::100000000000:role/people\"}]\n",
+		"unknown key":   good + "\nlog_levle: debug\n",
+		"two documents": good + "\n---\n{}\n",
+		"not YAML":      "account: [",
+		"a provider without a name": good +
+			"\nsign_in: [{issuer: \"https://idp.example.com\", client_id: x, role: " +
+			"\"arn:aws:iam::100000000000:role/people\"}]\n",
+		"a provider in clear": good +
+			"\nsign_in: [{name: x, issuer: \"http://idp.example.com\", client_id: x, role: " +
+			"\"arn:aws:iam::100000000000:role/people\"}]\n",
 		"a provider without a role": good + "\nsign_in: [{name: x, issuer: \"https://idp.example.com\", client_id: x}]\n",
-		"two providers of one name": good + "\nsign_in: [{name: x, issuer: \"https://a.example\", client_id: x, role: \"arn:aws:iam::100000000000:role/p\"}, {name: x, issuer: \"https://b.example\", client_id: x, role: \"arn:aws:iam::100000000000:role/p\"}]\n",
-		"files and an authority":    strings.Replace(good, "/k.pem", "/k.pem, "+acme, 1),
-		"an address for ACME":       strings.Replace(withACME, "sekisho.example.com", "192.0.2.1", 1),
-		"a wildcard for ACME":       strings.Replace(withACME, "sekisho.example.com", "'*.example.com'", 1),
-		"an authority in clear":     strings.Replace(withACME, "https:", "http:", 1),
-		"terms not accepted":        strings.Replace(withACME, "true", "false", 1),
-		"trusts everyone":           strings.Replace(good, "10.0.0.0/24", "0.0.0.0/0", 1),
+		"two providers of one name": good +
+			"\nsign_in: [{name: x, issuer: \"https://a.example\", client_id: x, role: " +
+			"\"arn:aws:iam::100000000000:role/p\"}, {name: x, issuer: \"https://b.example\", client_id: x, role: " +
+			"\"arn:aws:iam::100000000000:role/p\"}]\n",
+		"files and an authority": strings.Replace(good, "/k.pem", "/k.pem, "+acme, 1),
+		"an address for ACME":    strings.Replace(withACME, "sekisho.example.com", "192.0.2.1", 1),
+		"a wildcard for ACME":    strings.Replace(withACME, "sekisho.example.com", "'*.example.com'", 1),
+		"an authority in clear":  strings.Replace(withACME, "https:", "http:", 1),
+		"terms not accepted":     strings.Replace(withACME, "true", "false", 1),
+		"trusts everyone":        strings.Replace(good, "10.0.0.0/24", "0.0.0.0/0", 1),
 	} {
 		if _, err := config.Parse([]byte(text)); err == nil {
 			t.Errorf("%s: accepted", name)

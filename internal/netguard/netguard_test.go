@@ -12,10 +12,12 @@ import (
 func TestNever(t *testing.T) {
 	t.Parallel()
 	for address, want := range map[string]bool{
-		"169.254.169.254": true, "169.254.170.2": true, "0.0.0.0": true, "0.1.2.3": true, "224.0.0.1": true, "255.255.255.255": true,
+		"169.254.169.254": true, "169.254.170.2": true, "0.0.0.0": true, "0.1.2.3": true, "224.0.0.1": true,
+		"255.255.255.255": true,
 		"100.100.100.200": true, "168.63.129.16": true, "192.0.0.192": true, "192.88.99.1": true,
 		"::": true, "fe80::1": true, "fe80::a9fe:a9fe%eth0": true, "fec0::1": true, "ff02::1": true,
-		"fd00:ec2::254": true, "fd20:ce::254": true, "fd00:c1::a9fe:a9fe": true, "fd00:42::42": true, "fd00:a9fe:a9fe::1": true,
+		"fd00:ec2::254": true, "fd20:ce::254": true, "fd00:c1::a9fe:a9fe": true, "fd00:42::42": true,
+		"fd00:a9fe:a9fe::1":      true,
 		"::ffff:169.254.169.254": true, "::169.254.169.254": true, "::ffff:0:169.254.169.254": true,
 		"64:ff9b::169.254.169.254": true, "64:ff9b:1::a9fe:a9fe": true, "64:ff9b:1:fffe:a9:fe00:a9fe:1": true,
 		"2002:a9fe:a9fe::1": true, "2002:6464:64c8::": true, "2001:0:1::1": true,
@@ -33,7 +35,8 @@ func TestNever(t *testing.T) {
 func TestPrivate(t *testing.T) {
 	t.Parallel()
 	for address, want := range map[string]bool{
-		"10.0.0.1": true, "172.31.255.255": true, "192.168.1.1": true, "127.0.0.1": true, "100.64.0.1": true, "::1": true, "fd12::1": true,
+		"10.0.0.1": true, "172.31.255.255": true, "192.168.1.1": true, "127.0.0.1": true, "100.64.0.1": true, "::1": true,
+		"fd12::1":           true,
 		"64:ff9b::10.0.0.1": true, "2002:a00:1::": true, "::ffff:127.0.0.1": true, "::10.0.0.1": true,
 		"8.8.8.8": false, "2600::1": false, "64:ff9b::8.8.8.8": false, "172.32.0.1": false,
 	} {

@@ -15,7 +15,8 @@ import (
 // raises an alarm: in the log, in the audit trail, and as an event of its own.
 func (s *Server) accessChanged(r access.Request) {
 	change := event.AccessChange{
-		At: r.CreatedAt, ID: r.ID, Status: string(r.Status), Requester: r.Owner, Reason: r.Reason, Rule: r.Rule, ExpiresAt: r.ExpiresAt,
+		At: r.CreatedAt, ID: r.ID, Status: string(r.Status), Requester: r.Owner, Reason: r.Reason, Rule: r.Rule,
+		ExpiresAt: r.ExpiresAt,
 	}
 	for _, n := range r.Nodes {
 		change.Nodes = append(change.Nodes, string(n))

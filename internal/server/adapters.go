@@ -134,7 +134,8 @@ func (r nodeRoles) ActivationRole(ctx context.Context, name string) (string, err
 		return "", err
 	}
 	if !trusts {
-		return "", sekisho.Errorf(sekisho.CodeInvalid, "Nonexistent role or missing ssm service principal in trust policy: %s.", name).
+		return "", sekisho.Errorf(sekisho.CodeInvalid,
+			"Nonexistent role or missing ssm service principal in trust policy: %s.", name).
 			WithHint("Change its trust policy to allow sts:AssumeRole for ssm.amazonaws.com.")
 	}
 	return role.ARN, nil

@@ -26,7 +26,8 @@ func newMetrics(s *Server) *metrics {
 	m := &metrics{
 		registry: prometheus.NewRegistry(),
 		calls: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "sekisho_api_calls_total", Help: "Calls of the API by service, operation and error code; an empty code is a success.",
+			Name: "sekisho_api_calls_total",
+			Help: "Calls of the API by service, operation and error code; an empty code is a success.",
 		}, []string{"service", "operation", "code"}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "sekisho_api_call_seconds", Help: "Time from a call's headers to its audit event.",

@@ -140,7 +140,8 @@ func syncDir(name string) error {
 
 // exportedSegments verifies the exported segments of the audit trail that are in the data directory. Those
 // that were moved away are not missed: the trail itself says that they were exported.
-func (c *integrityCheck) exportedSegments(ctx context.Context, visit func(audit.Record), add func(Finding)) (map[string]string, error) {
+func (c *integrityCheck) exportedSegments(ctx context.Context, visit func(audit.Record),
+	add func(Finding)) (map[string]string, error) {
 	digests := make(map[string]string)
 	if c.segments == "" {
 		return digests, nil

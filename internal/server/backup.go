@@ -103,7 +103,8 @@ func Backup(
 	if err != nil {
 		return sum, err
 	}
-	if err := tw.WriteHeader(&tar.Header{Name: backupManifest, Mode: 0o600, Size: int64(len(head)), Format: tar.FormatPAX}); err != nil {
+	if err := tw.WriteHeader(&tar.Header{Name: backupManifest, Mode: 0o600, Size: int64(len(head)),
+		Format: tar.FormatPAX}); err != nil {
 		return sum, err
 	}
 	if _, err := tw.Write(head); err != nil {

@@ -65,7 +65,8 @@ func Run(ctx context.Context, c *config.Server, w io.Writer, log *slog.Logger) (
 	}
 	defer l.Close() // Serve closes it too; closing twice is harmless
 	limits := httplimit.New(httplimit.Config{
-		PerAddress: c.UnauthenticatedConnectionsPerAddress, Unauthenticated: c.UnauthenticatedConnections, Total: c.Connections,
+		PerAddress: c.UnauthenticatedConnectionsPerAddress, Unauthenticated: c.UnauthenticatedConnections,
+		Total:  c.Connections,
 		Shared: slices.Concat(proxies, balancers),
 	})
 	l = limits.Listener(l)
@@ -100,7 +101,8 @@ func Run(ctx context.Context, c *config.Server, w io.Writer, log *slog.Logger) (
 		Recordings: store,
 		Admin:      admin,
 		AgentDir:   agents, CA: cert.Authority(),
-		DataDir: c.Data, Account: c.Account, Region: c.Region, Log: log, StrictDocuments: c.StrictDocuments, TrustedProxies: proxies,
+		DataDir: c.Data, Account: c.Account, Region: c.Region, Log: log, StrictDocuments: c.StrictDocuments,
+		TrustedProxies:         proxies,
 		ResumeWithSessionToken: c.ResumeWithSessionToken, RefuseLogRewrites: c.RefuseLogRewrites,
 		KeepSessions: !c.EndSessionsOnRevocation, Federation: federation, Webhooks: webhooks, Witnesses: witnesses,
 		Retention: record.Retention{

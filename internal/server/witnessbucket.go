@@ -81,7 +81,8 @@ func (c *integrityCheck) useBucket(ctx context.Context, bucket *config.WitnessBu
 		heads, err := record.ParseWitnesses(line, keys)
 		if err != nil {
 			c.foreign = append(c.foreign, Finding{
-				"inserted", "witness", fmt.Sprintf("%s, object %d", bucket.Bucket, n+1), "the server did not sign it: " + err.Error(),
+				"inserted", "witness", fmt.Sprintf("%s, object %d", bucket.Bucket, n+1),
+				"the server did not sign it: " + err.Error(),
 			})
 			continue
 		}

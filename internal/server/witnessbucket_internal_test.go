@@ -23,7 +23,8 @@ func TestWitnessBucket(t *testing.T) {
 	must(t, os.WriteFile(file, []byte("[default]\naws_access_key_id = "+recstoretest.AccessKey+
 		"\naws_secret_access_key = "+recstoretest.SecretKey+"\n"), 0o600))
 	c := &config.WitnessBucket{S3Store: config.S3Store{
-		Endpoint: srv.Endpoint, Region: recstoretest.Region, Bucket: "heads", Prefix: "sekisho", PathStyle: true, CredentialsFile: file,
+		Endpoint: srv.Endpoint, Region: recstoretest.Region, Bucket: "heads", Prefix: "sekisho", PathStyle: true,
+		CredentialsFile: file,
 	}}
 	w, err := openWitnessBucket(c)
 	must(t, err)
@@ -63,7 +64,8 @@ func TestWitnessBucket(t *testing.T) {
 		t.Errorf("findings %+v", found.Findings)
 	}
 	if _, err := VerifyData(t.Context(), whole.dir, nil, nil, &config.WitnessBucket{S3Store: config.S3Store{
-		Endpoint: srv.Endpoint, Region: recstoretest.Region, Bucket: "nowhere", PathStyle: true, CredentialsFile: file, Timeout: time.Second,
+		Endpoint: srv.Endpoint, Region: recstoretest.Region, Bucket: "nowhere", PathStyle: true, CredentialsFile: file,
+		Timeout: time.Second,
 	}}); err == nil {
 		t.Error("a bucket that is not there was taken for an empty one")
 	}

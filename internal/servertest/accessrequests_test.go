@@ -133,12 +133,14 @@ func TestAccessRequestApprovals(t *testing.T) {
 	f.ok(f.carl, "sekisho", "ApproveAccessRequest", decide("fine, too"))
 	got := f.token(id, "Approved")
 	x := f.Session(sigv4.Credentials{
-		AccessKeyID: got.Credentials.AccessKeyID, SecretAccessKey: got.Credentials.SecretAccessKey, SessionToken: got.Credentials.SessionToken,
+		AccessKeyID: got.Credentials.AccessKeyID, SecretAccessKey: got.Credentials.SecretAccessKey,
+		SessionToken: got.Credentials.SessionToken,
 	}, f.node)
 	var listed struct {
 		Sessions []struct{ AccessType, AccessRequestID string }
 	}
-	f.ok(f.Admin, "ssm", "DescribeSessions", fields{"State": "Active", "Filters": []fields{{"key": "AccessType", "value": "JustInTime"}}}).
+	f.ok(f.Admin, "ssm", "DescribeSessions",
+		fields{"State": "Active", "Filters": []fields{{"key": "AccessType", "value": "JustInTime"}}}).
 		Decode(t, &listed)
 	if len(listed.Sessions) != 1 || listed.Sessions[0].AccessType != "JustInTime" ||
 		listed.Sessions[0].AccessRequestID != id {
@@ -185,7 +187,8 @@ func TestApprovalDoesNotCoverReverseForwarding(t *testing.T) {
 	f.token(f.request(f.target), "Approved")
 	f.ok(f.ann, "ssm", "StartSession", start(forward))
 	f.refused("AccessDeniedException", f.ann, "ssm", "StartSession", start(reverse))
-	must(t, f.Directory.Holders.PutInline(t.Context(), identity.KindUser, "ann", "reverse", servertest.Allow("*", "ssm:StartSession")))
+	must(t, f.Directory.Holders.PutInline(t.Context(), identity.KindUser, "ann", "reverse",
+		servertest.Allow("*", "ssm:StartSession")))
 	f.ok(f.ann, "ssm", "StartSession", start(reverse))
 }
 
@@ -256,12 +259,13 @@ func TestAccessRules(t *testing.T) {
 		t.Errorf("%+v", rules)
 	}
 	for name, bad := range map[string]fields{
-		"no reason":    {"Targets": f.target["Targets"]},
-		"two lines":    {"Reason": "a\nb", "Targets": f.target["Targets"]},
-		"no targets":   {"Reason": "x"},
-		"another key":  {"Reason": "x", "Targets": []fields{{"Key": "tag:Env", "Values": []string{"prod"}}}},
-		"not a node":   {"Reason": "x", "Targets": []fields{{"Key": "InstanceIds", "Values": []string{"web-1"}}}},
-		"unknown node": {"Reason": "x", "Targets": []fields{{"Key": "InstanceIds", "Values": []string{"mi-0123456789abcdef0"}}}},
+		"no reason":   {"Targets": f.target["Targets"]},
+		"two lines":   {"Reason": "a\nb", "Targets": f.target["Targets"]},
+		"no targets":  {"Reason": "x"},
+		"another key": {"Reason": "x", "Targets": []fields{{"Key": "tag:Env", "Values": []string{"prod"}}}},
+		"not a node":  {"Reason": "x", "Targets": []fields{{"Key": "InstanceIds", "Values": []string{"web-1"}}}},
+		"unknown node": {"Reason": "x",
+			"Targets": []fields{{"Key": "InstanceIds", "Values": []string{"mi-0123456789abcdef0"}}}},
 	} {
 		if a := f.JSON(f.ann, "ssm", "StartAccessRequest", bad); a.Status != http.StatusBadRequest {
 			t.Errorf("%s: %d %s", name, a.Status, a.Body)
@@ -376,12 +380,15 @@ func TestAccessRequestsOfLimitedCredentials(t *testing.T) {
 	narrow := []string{servertest.Allow("*", "s3:GetObject")}
 	start := fields{"Target": f.node.ID}
 	for _, limited := range []sigv4.Credentials{
-		credentials(f.Directory.Credentials.AssumeRole(ctx, ann, role, identity.SessionRequest{Name: "job", Policies: narrow})),
-		credentials(f.Directory.Credentials.FederationToken(ctx, ann, identity.SessionRequest{Name: "partner", Policies: narrow})),
+		credentials(f.Directory.Credentials.AssumeRole(ctx, ann, role,
+			identity.SessionRequest{Name: "job", Policies: narrow})),
+		credentials(f.Directory.Credentials.FederationToken(ctx, ann,
+			identity.SessionRequest{Name: "partner", Policies: narrow})),
 		credentials(f.Directory.Credentials.FederationToken(ctx, ann, identity.SessionRequest{Name: "partner"})),
 	} {
 		f.refused("AccessDeniedException", limited, "ssm", "StartSession", start)
 	}
-	f.Session(credentials(f.Directory.Credentials.AssumeRole(ctx, ann, role, identity.SessionRequest{Name: "job"})), f.node).
+	f.Session(credentials(f.Directory.Credentials.AssumeRole(ctx, ann, role, identity.SessionRequest{Name: "job"})),
+		f.node).
 		Check(t)
 }

@@ -31,7 +31,8 @@ func TestRefusalsNameWhatFailed(t *testing.T) {
 		{"Who", condition("StringEquals", "aws:PrincipalTag/Team", "db"), "ask an administrator"},
 		{"Where", condition("IpAddress", "aws:SourceIp", "203.0.113.0/24"), "127.0.0.1"},
 		{"Which", condition("StringEquals", "ssm:resourceTag/Env", "secret-environment"), "use one that your policies cover"},
-		{"Which", servertest.Allow("arn:aws:ssm:*:*:managed-instance/mi-00000000000000000", "ssm:StartSession"), "use one that"},
+		{"Which", servertest.Allow("arn:aws:ssm:*:*:managed-instance/mi-00000000000000000", "ssm:StartSession"),
+			"use one that"},
 		{"When", condition("DateGreaterThan", "aws:CurrentTime", opens), opens[:13]},
 		{"When", condition("DateLessThan", "aws:CurrentTime", "2020-01-01T00:00:00Z"), "not allowed at this time"},
 		{"MFA", condition("Bool", "aws:MultiFactorAuthPresent", "true"), "second factor"},
@@ -66,9 +67,10 @@ func TestRefusalsNameWhatFailed(t *testing.T) {
 		}
 		form := url.Values{
 			"Action": {"SimulatePrincipalPolicy"}, "Version": {"2010-05-08"},
-			"PolicySourceArn":                                   {"arn:aws:iam::" + servertest.Account + ":user/" + name},
-			"ActionNames.member.1":                              {"ssm:StartSession"},
-			"ResourceArns.member.1":                             {"arn:aws:ssm:" + servertest.Region + ":" + servertest.Account + ":managed-instance/" + n.ID},
+			"PolicySourceArn":      {"arn:aws:iam::" + servertest.Account + ":user/" + name},
+			"ActionNames.member.1": {"ssm:StartSession"},
+			"ResourceArns.member.1": {"arn:aws:ssm:" + servertest.Region + ":" + servertest.Account +
+				":managed-instance/" + n.ID},
 			"ContextEntries.member.1.ContextKeyName":            {"aws:SourceIp"},
 			"ContextEntries.member.1.ContextKeyType":            {"ip"},
 			"ContextEntries.member.1.ContextKeyValues.member.1": {"127.0.0.1"},

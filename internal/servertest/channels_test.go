@@ -37,7 +37,8 @@ func TestSession(t *testing.T) {
 	n.Connect()
 	x := s.Session(s.Admin, n)
 	x.Check(t)
-	for _, name := range []string{"CreateControlChannel", "OpenControlChannel", "CreateDataChannel", "OpenDataChannel", "StartSession"} {
+	for _, name := range []string{"CreateControlChannel", "OpenControlChannel", "CreateDataChannel", "OpenDataChannel",
+		"StartSession"} {
 		e := s.Events(name)
 		if len(e) == 0 || e[0].ErrorCode != "" {
 			t.Errorf("%s: %+v", name, e)
@@ -47,7 +48,8 @@ func TestSession(t *testing.T) {
 		strings.Contains(e.ResponseElements["tokenValue"].(string), x.Token) {
 		t.Errorf("recorded %v", e.ResponseElements)
 	}
-	if _, err := s.SSM(s.Admin).TerminateSession(t.Context(), &awsssm.TerminateSessionInput{SessionId: &x.ID}); err != nil {
+	if _, err := s.SSM(s.Admin).TerminateSession(t.Context(),
+		&awsssm.TerminateSessionInput{SessionId: &x.ID}); err != nil {
 		t.Fatal(err)
 	}
 	for _, leg := range []*servertest.Channel{x.Client, x.Agent} {
@@ -87,15 +89,22 @@ func TestTokens(t *testing.T) {
 		{"made up", "data-channel", x.ID, nobody, servertest.ClientFrame("AAAA"), "not issued"},
 		{"none", "data-channel", x.ID, nobody, servertest.ClientFrame(""), "not issued"},
 		{"overlong", "data-channel", x.ID, nobody, servertest.ClientFrame(strings.Repeat("x", 301)), "too long"},
-		{"the client's for the agent", "data-channel", x.ID, a.Credentials, servertest.AgentFrame(resumed(x.ID), a.ID), "another channel"},
-		{"the agent's for the client", "data-channel", x.ID, nobody, servertest.ClientFrame(agentToken(a, x.ID)), "another channel"},
-		{"the agent's, unsigned", "data-channel", x.ID, nobody, servertest.AgentFrame(agentToken(a, x.ID), a.ID), "not the credentials of"},
-		{"the agent's, by another node", "data-channel", x.ID, b.Credentials, servertest.AgentFrame(agentToken(a, x.ID), a.ID), "not the credentials of"},
-		{"the agent's, by a person", "data-channel", x.ID, s.Admin, servertest.AgentFrame(agentToken(a, x.ID), a.ID), "not the credentials of"},
+		{"the client's for the agent", "data-channel", x.ID, a.Credentials, servertest.AgentFrame(resumed(x.ID), a.ID),
+			"another channel"},
+		{"the agent's for the client", "data-channel", x.ID, nobody, servertest.ClientFrame(agentToken(a, x.ID)),
+			"another channel"},
+		{"the agent's, unsigned", "data-channel", x.ID, nobody, servertest.AgentFrame(agentToken(a, x.ID), a.ID),
+			"not the credentials of"},
+		{"the agent's, by another node", "data-channel", x.ID, b.Credentials,
+			servertest.AgentFrame(agentToken(a, x.ID), a.ID), "not the credentials of"},
+		{"the agent's, by a person", "data-channel", x.ID, s.Admin, servertest.AgentFrame(agentToken(a, x.ID), a.ID),
+			"not the credentials of"},
 		{"not JSON", "data-channel", x.ID, nobody, "open sesame", "not a JSON object"},
 		{"overlong frame", "data-channel", x.ID, nobody, servertest.ClientFrame(strings.Repeat("x", 9<<10)), "first frame"},
-		{"a data channel's for the control channel", "control-channel", a.ID, a.Credentials, servertest.OpenFrame(agentToken(a, x.ID)), "another channel"},
-		{"another node's", "control-channel", a.ID, a.Credentials, servertest.OpenFrame(s.CreateChannel(b.Credentials, "control-channel", b.ID).Token(t)), "another channel"},
+		{"a data channel's for the control channel", "control-channel", a.ID, a.Credentials,
+			servertest.OpenFrame(agentToken(a, x.ID)), "another channel"},
+		{"another node's", "control-channel", a.ID, a.Credentials,
+			servertest.OpenFrame(s.CreateChannel(b.Credentials, "control-channel", b.ID).Token(t)), "another channel"},
 	} {
 		event := map[string]string{"data-channel": "OpenDataChannel", "control-channel": "OpenControlChannel"}[tc.kind]
 		ch := s.MustDial(tc.as, tc.kind, tc.channel)
@@ -124,7 +133,8 @@ func TestOrigins(t *testing.T) {
 	n.Connect()
 	x := s.Session(s.Admin, n)
 	for _, origin := range [][]string{
-		{"https://evil.example"}, {"null"}, {""}, {"http://" + s.Host}, {s.URL + ".evil.example"}, {"https://evil.example", s.URL},
+		{"https://evil.example"}, {"null"}, {""}, {"http://" + s.Host}, {s.URL + ".evil.example"},
+		{"https://evil.example", s.URL},
 		{s.URL, "https://evil.example"}, {"https://localhost"}, {"%zz"},
 	} {
 		for _, kind := range []string{"data-channel", "control-channel"} {
@@ -180,16 +190,24 @@ func TestBrokenFrames(t *testing.T) {
 	}{
 		{"oversized", "client", func(c *servertest.Channel) { c.Raw(make([]byte, 256<<10+1)) }, link.CloseTooBig, ""},
 		{"oversized", "agent", func(c *servertest.Channel) { c.Raw(make([]byte, 256<<10+1)) }, link.CloseTooBig, ""},
-		{"truncated", "client", func(c *servertest.Channel) { c.Raw(frame[:50]) }, link.CloseProtocol, "shorter than a header"},
-		{"truncated", "agent", func(c *servertest.Channel) { c.Raw(frame[:len(frame)-1]) }, link.CloseProtocol, "payload length"},
+		{"truncated", "client", func(c *servertest.Channel) { c.Raw(frame[:50]) }, link.CloseProtocol,
+			"shorter than a header"},
+		{"truncated", "agent", func(c *servertest.Channel) { c.Raw(frame[:len(frame)-1]) }, link.CloseProtocol,
+			"payload length"},
 		{"empty", "client", func(c *servertest.Channel) { c.Raw(nil) }, link.CloseProtocol, "protocol error"},
 		{"altered", "agent", func(c *servertest.Channel) { c.Raw(altered) }, link.CloseProtocol, "digest"},
 		{"negative number", "agent", func(c *servertest.Channel) { c.Send(negative) }, link.CloseProtocol, "negative"},
 		{"text", "client", func(c *servertest.Channel) { c.Text("{}") }, 0, ""},
-		{"the other side's data", "client", func(c *servertest.Channel) { c.Send(good) }, link.CloseProtocol, "the client sent output_stream_data"},
-		{"the other side's data", "agent", func(c *servertest.Channel) { c.Data(mgs.TypeInputStreamData, 0, "x") }, link.CloseProtocol, "the agent sent input_stream_data"},
-		{"an acknowledgement of nothing", "client", func(c *servertest.Channel) { c.Send(mgs.New(mgs.TypeAcknowledge, []byte("{}"))) }, link.CloseProtocol, "protocol error"},
-		{"a client that plays the agent", "client", func(c *servertest.Channel) { c.Send(mgs.NewAgentSessionState("x", mgs.SessionStateTerminating)) }, link.CloseProtocol, "agent_session_state"},
+		{"the other side's data", "client", func(c *servertest.Channel) { c.Send(good) }, link.CloseProtocol,
+			"the client sent output_stream_data"},
+		{"the other side's data", "agent", func(c *servertest.Channel) { c.Data(mgs.TypeInputStreamData, 0, "x") },
+			link.CloseProtocol, "the agent sent input_stream_data"},
+		{"an acknowledgement of nothing", "client",
+			func(c *servertest.Channel) { c.Send(mgs.New(mgs.TypeAcknowledge, []byte("{}"))) }, link.CloseProtocol,
+			"protocol error"},
+		{"a client that plays the agent", "client",
+			func(c *servertest.Channel) { c.Send(mgs.NewAgentSessionState("x", mgs.SessionStateTerminating)) },
+			link.CloseProtocol, "agent_session_state"},
 	} {
 		x := s.Session(s.Admin, n)
 		bad := x.Client
@@ -216,7 +234,8 @@ func TestBrokenFrames(t *testing.T) {
 		y.Check(t)
 	}
 
-	for name, b := range map[string][]byte{"truncated": frame[:50], "not JSON": func() []byte { m := mgs.New(mgs.TypeAgentTaskComplete, []byte("{")); return m.AppendTo(nil) }()} {
+	for name, b := range map[string][]byte{"truncated": frame[:50],
+		"not JSON": func() []byte { m := mgs.New(mgs.TypeAgentTaskComplete, []byte("{")); return m.AppendTo(nil) }()} {
 		control.Raw(b)
 		if code, reason := control.WaitClosed(); code != link.CloseProtocol ||
 			!strings.Contains(reason, "protocol error") {
@@ -257,12 +276,18 @@ func TestProgramCredentialsOpenNoChannel(t *testing.T) {
 	x := s.Session(s.Admin, n)
 	program := n.ProgramCredentials()
 	for name, r := range map[string]servertest.Answer{
-		"control channel":  s.CreateChannel(program, "control-channel", n.ID),
-		"data channel":     s.CreateChannel(program, "data-channel", x.ID),
-		"report":           s.JSON(program, "ssm", "UpdateInstanceInformation", map[string]string{"InstanceId": n.ID, "ComputerName": "stolen"}),
-		"message poll":     s.JSON(program, "ec2messages", "GetMessages", map[string]string{"Destination": n.ID, "MessagesRequestId": "0123456789abcdef0123"}),
-		"role token":       s.JSON(program, "ssm", "RequestManagedInstanceRoleToken", map[string]string{"Fingerprint": n.Fingerprint}),
-		"inventory":        s.JSON(program, "ssm", "PutInventory", map[string]any{"InstanceId": n.ID, "Items": []any{map[string]any{"TypeName": "AWS:Tag", "SchemaVersion": "1.0", "CaptureTime": "2026-01-01T00:00:00Z"}}}),
+		"control channel": s.CreateChannel(program, "control-channel", n.ID),
+		"data channel":    s.CreateChannel(program, "data-channel", x.ID),
+		"report": s.JSON(program, "ssm", "UpdateInstanceInformation",
+			map[string]string{"InstanceId": n.ID, "ComputerName": "stolen"}),
+		"message poll": s.JSON(program, "ec2messages", "GetMessages",
+			map[string]string{"Destination": n.ID, "MessagesRequestId": "0123456789abcdef0123"}),
+		"role token": s.JSON(program, "ssm", "RequestManagedInstanceRoleToken",
+			map[string]string{"Fingerprint": n.Fingerprint}),
+		"inventory": s.JSON(program, "ssm", "PutInventory",
+			map[string]any{"InstanceId": n.ID,
+				"Items": []any{map[string]any{"TypeName": "AWS:Tag", "SchemaVersion": "1.0",
+					"CaptureTime": "2026-01-01T00:00:00Z"}}}),
 		"association list": s.JSON(program, "ssm", "ListInstanceAssociations", map[string]string{"InstanceId": n.ID}),
 	} {
 		if r.Status < 400 {
@@ -275,7 +300,8 @@ func TestProgramCredentialsOpenNoChannel(t *testing.T) {
 	// The agent's leg is undisturbed, and the credentials work otherwise.
 	x.Check(t)
 	if r := s.Do(func(r *http.Request) { r.Header.Set("Content-Type", "application/x-www-form-urlencoded") },
-		program, "sts", http.MethodPost, "/", "Action=GetCallerIdentity&Version=2011-06-15"); r.Status != http.StatusOK || !strings.Contains(r.Body, "assumed-role/") {
+		program, "sts", http.MethodPost, "/", "Action=GetCallerIdentity&Version=2011-06-15"); r.Status != http.StatusOK ||
+		!strings.Contains(r.Body, "assumed-role/") {
 		t.Errorf("GetCallerIdentity: %d %s", r.Status, r.Body)
 	}
 }
@@ -318,7 +344,8 @@ func TestNodesSpeakForThemselves(t *testing.T) {
 		!strings.Contains(r.Body, "already terminated") {
 		t.Errorf("created a data channel of another node's session: %d %s", r.Status, r.Body)
 	}
-	if r := s.JSON(b.Credentials, "ssm", "UpdateInstanceInformation", map[string]string{"InstanceId": a.ID, "ComputerName": "stolen"}); r.Code() != "AccessDeniedException" {
+	if r := s.JSON(b.Credentials, "ssm", "UpdateInstanceInformation",
+		map[string]string{"InstanceId": a.ID, "ComputerName": "stolen"}); r.Code() != "AccessDeniedException" {
 		t.Errorf("reported another node's facts: %d %s", r.Status, r.Body)
 	}
 	if r := b.RoleToken(a.Fingerprint); r.Code() != "MachineFingerprintDoesNotMatch" {
@@ -335,7 +362,8 @@ func TestNodesSpeakForThemselves(t *testing.T) {
 			t.Errorf("an administrator created a %s: %d %s", kind, r.Status, r.Body)
 		}
 	}
-	if r := s.JSON(s.Admin, "ssm", "UpdateInstanceInformation", map[string]string{"InstanceId": a.ID}); r.Code() != "AccessDeniedException" {
+	if r := s.JSON(s.Admin, "ssm", "UpdateInstanceInformation",
+		map[string]string{"InstanceId": a.ID}); r.Code() != "AccessDeniedException" {
 		t.Errorf("an administrator reported facts: %d %s", r.Status, r.Body)
 	}
 	wantRefused(t, s, "CreateControlChannel", "not the credentials of "+a.ID)
@@ -350,7 +378,8 @@ func TestNodesSpeakForThemselves(t *testing.T) {
 			t.Errorf("%q: %d %s", bad, r.Status, r.Body)
 		}
 	}
-	if r := s.Do(nil, a.Credentials, "ssmmessages", http.MethodPost, "/v1/control-channel/"+a.ID, "not JSON"); r.Code() != "ValidationException" {
+	if r := s.Do(nil, a.Credentials, "ssmmessages", http.MethodPost, "/v1/control-channel/"+a.ID,
+		"not JSON"); r.Code() != "ValidationException" {
 		t.Errorf("%d %s", r.Status, r.Body)
 	}
 }
@@ -363,7 +392,8 @@ func TestDeregisteringCutsOff(t *testing.T) {
 	other.Connect()
 	x, y := s.Session(s.Admin, n), s.Session(s.Admin, other)
 	token := s.CreateChannel(n.Credentials, "control-channel", n.ID).Token(t)
-	if _, err := s.SSM(s.Admin).DeregisterManagedInstance(t.Context(), &awsssm.DeregisterManagedInstanceInput{InstanceId: &n.ID}); err != nil {
+	if _, err := s.SSM(s.Admin).DeregisterManagedInstance(t.Context(),
+		&awsssm.DeregisterManagedInstanceInput{InstanceId: &n.ID}); err != nil {
 		t.Fatal(err)
 	}
 	control.WaitClosed()

@@ -51,7 +51,8 @@ func TestHostileFactsOfANode(t *testing.T) {
 					t.Errorf("%v: exit code %d: %s", args, code, errOut)
 				}
 				for _, r := range out + errOut {
-					if unicode.IsControl(r) && r != '\n' && r != '\t' || unicode.Is(unicode.Bidi_Control, r) || r == '\u2028' || r == '\u2029' || r == '\ufffd' {
+					if unicode.IsControl(r) && r != '\n' && r != '\t' || unicode.Is(unicode.Bidi_Control, r) || r == '\u2028' ||
+						r == '\u2029' || r == '\ufffd' {
 						t.Fatalf("%v prints %U: %q", args, r, out+errOut)
 					}
 				}
@@ -76,7 +77,8 @@ func TestHostileFactsOfANode(t *testing.T) {
 						continue
 					}
 					for host := range strings.FieldsSeq(hosts) {
-						if host == victim.ID && strings.Contains(hosts, n.ID) || host == "github.com" || strings.ContainsAny(host, "*?!,[") {
+						if host == victim.ID && strings.Contains(hosts, n.ID) || host == "github.com" ||
+							strings.ContainsAny(host, "*?!,[") {
 							t.Errorf("ssh-config names a host %q in %q", host, line)
 						}
 					}

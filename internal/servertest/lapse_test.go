@@ -174,7 +174,8 @@ func TestPermissionMayLapseWithoutTheOption(t *testing.T) {
 	// A session with the option, whose permission lapses later, shows that the
 	// check has run.
 	content := `{"schemaVersion":"1.0","sessionType":"Standard_Stream","inputs":{"sekisho":{"endWhenDenied":true}}}`
-	if a := s.JSON(s.Admin, "ssm", "CreateDocument", fields{"Name": "Ending", "DocumentType": "Session", "Content": content}); a.Status != http.StatusOK {
+	if a := s.JSON(s.Admin, "ssm", "CreateDocument",
+		fields{"Name": "Ending", "DocumentType": "Session", "Content": content}); a.Status != http.StatusOK {
 		t.Fatalf("%d %s", a.Status, a.Body)
 	}
 	bob := s.User("bob", servertest.Allow("*", "ssm:StartSession"))
@@ -223,7 +224,8 @@ func TestSessionsEndForEveryCause(t *testing.T) {
 	calendar(day + "/" + base.UTC().AddDate(0, 0, 2).Format(time.DateOnly))
 	_, err := s.Directory.Groups.Create(ctx, "/", "ops")
 	must(t, err)
-	must(t, s.Directory.Holders.PutInline(ctx, identity.KindGroup, "ops", "start", servertest.Allow("*", "ssm:StartSession")))
+	must(t, s.Directory.Holders.PutInline(ctx, identity.KindGroup, "ops", "start",
+		servertest.Allow("*", "ssm:StartSession")))
 	factor := s.User("factor", fresh)
 	seed := enrolTOTP(t, s, "factor")
 	var shown struct {

@@ -23,8 +23,10 @@ var inputs = map[string]map[string]any{
 	"ssm": {
 		"": map[string]any{
 			"Target": "TARGET", "InstanceId": "TARGET", "SessionId": "alice-aaaaaaaaaaaaaaaaaaaaaaaaaa", "State": "Active",
-			"IamRole": "service-role/AmazonEC2RunCommandRoleForManagedInstances", "ActivationId": "00000000-0000-4000-8000-000000000000",
-			"Name": "My-Document", "Content": `{"schemaVersion":"1.0","sessionType":"Standard_Stream"}`, "DocumentType": "Session",
+			"IamRole":      "service-role/AmazonEC2RunCommandRoleForManagedInstances",
+			"ActivationId": "00000000-0000-4000-8000-000000000000",
+			"Name":         "My-Document", "Content": `{"schemaVersion":"1.0","sessionType":"Standard_Stream"}`,
+			"DocumentType":    "Session",
 			"DocumentVersion": "1", "PermissionType": "Share", "ResourceType": "ManagedInstance", "ResourceId": "TARGET",
 		},
 		"AddTagsToResource": map[string]any{
@@ -79,7 +81,8 @@ var inputs = map[string]map[string]any{
 	"cur": {
 		"": map[string]any{"ReportName": "name"},
 		"PutReportDefinition": map[string]any{"ReportDefinition": map[string]any{
-			"ReportName": "name", "TimeUnit": "DAILY", "Format": "textORcsv", "Compression": "GZIP", "S3Bucket": "bucket", "S3Region": servertest.Region,
+			"ReportName": "name", "TimeUnit": "DAILY", "Format": "textORcsv", "Compression": "GZIP", "S3Bucket": "bucket",
+			"S3Region": servertest.Region,
 		}},
 	},
 	// Without an ID a request to poll is refused once it is known to be the
@@ -90,11 +93,13 @@ var inputs = map[string]map[string]any{
 	"ec2": {"": map[string]any{
 		"ResourceId.1": "i-01234567890abcdef", "Tag.1.Key": "k", "Tag.1.Value": "v", "InstanceId": "i-01234567890abcdef",
 		"IamInstanceProfile.Name": "profile", "AssociationId": "iip-assoc-01234567890abcdef",
-	}, "DescribeInstances": map[string]any{}, "DescribeInstanceStatus": map[string]any{}, "DescribeIamInstanceProfileAssociations": map[string]any{}},
+	}, "DescribeInstances": map[string]any{}, "DescribeInstanceStatus": map[string]any{},
+		"DescribeIamInstanceProfileAssociations": map[string]any{}},
 	"kms": {
 		"": map[string]any{
-			"KeyId": "KEY", "DestinationKeyId": "KEY", "TargetKeyId": "KEY", "AliasName": "alias/name", "Plaintext": "eA==", "CiphertextBlob": "SEALED",
-			"KeySpec": "AES_256",
+			"KeyId": "KEY", "DestinationKeyId": "KEY", "TargetKeyId": "KEY", "AliasName": "alias/name", "Plaintext": "eA==",
+			"CiphertextBlob": "SEALED",
+			"KeySpec":        "AES_256",
 		},
 		"CreateKey": map[string]any{},
 		"CreateGrant": map[string]any{
@@ -107,13 +112,17 @@ var inputs = map[string]map[string]any{
 		"GenerateRandom": map[string]any{"NumberOfBytes": 16},
 	},
 	"logs": {"UntagLogGroup": map[string]any{"logGroupName": "group", "tags": []string{"k"}}, "": map[string]any{
-		"logGroupName": "group", "logStreamName": "stream", "retentionInDays": 7, "logEvents": []any{map[string]any{"timestamp": 1, "message": "x"}},
+		"logGroupName": "group", "logStreamName": "stream", "retentionInDays": 7,
+		"logEvents":   []any{map[string]any{"timestamp": 1, "message": "x"}},
 		"kmsKeyId":    "arn:aws:kms:eu-central-1:123456789012:key/00000000-0000-4000-8000-000000000000",
-		"resourceArn": "arn:aws:logs:eu-central-1:123456789012:log-group:group", "tags": map[string]string{"k": "v"}, "tagKeys": []string{"k"},
+		"resourceArn": "arn:aws:logs:eu-central-1:123456789012:log-group:group", "tags": map[string]string{"k": "v"},
+		"tagKeys": []string{"k"},
 	}},
 	"sekisho": {"": map[string]any{
-		"AccessRequestId": "oi-0123456789ab", "SessionId": "alice-aaaaaaaaaaaaaaaaaaaaaaaaaa", "Fingerprint": "0f1e", "InstanceId": "TARGET", "Name": "holidays", "UserName": "admin", "PolicyName": "p", "Targets": []string{"*"}, "PrincipalArn": "arn:aws:iam::123456789012:user/nobody",
-		"Action": "ssm:StartSession", "Target": "TARGET", "State": "state", "Answer": map[string]any{"id": "x"},
+		"AccessRequestId": "oi-0123456789ab", "SessionId": "alice-aaaaaaaaaaaaaaaaaaaaaaaaaa", "Fingerprint": "0f1e",
+		"InstanceId": "TARGET", "Name": "holidays", "UserName": "admin", "PolicyName": "p", "Targets": []string{"*"},
+		"PrincipalArn": "arn:aws:iam::123456789012:user/nobody",
+		"Action":       "ssm:StartSession", "Target": "TARGET", "State": "state", "Answer": map[string]any{"id": "x"},
 		"Data":      "eA==",
 		"Questions": []any{map[string]any{"Action": "ssm:StartSession", "Target": "TARGET"}},
 	}},
@@ -130,15 +139,24 @@ var inputs = map[string]map[string]any{
 
 // iamInput holds every parameter at once: the door takes what it knows.
 var iamInput = map[string]any{
-	"UserName": "somebody", "NewUserName": "other", "GroupName": "group", "RoleName": "role", "PolicyName": "policy", "InstanceProfileName": "profile",
-	"PolicyArn": "arn:aws:iam::123456789012:policy/policy", "PolicyDocument": `{"Version":"2012-10-17","Statement":[]}`, "VersionId": "v1",
-	"AssumeRolePolicyDocument": `{"Version":"2012-10-17","Statement":[]}`, "PermissionsBoundary": "arn:aws:iam::123456789012:policy/policy",
-	"AccessKeyId": "AKIAIOSFODNN7EXAMPLE", "Status": "Inactive", "Password": "Abc123!?Abc123!?", "OldPassword": "Abc123!?Abc123!?", "NewPassword": "Abc123!?Abc123!?x",
-	"SerialNumber": "arn:aws:iam::123456789012:mfa/device", "AuthenticationCode1": "123456", "AuthenticationCode2": "654321", "VirtualMFADeviceName": "device",
-	"Tags.member.1.Key": "k", "Tags.member.1.Value": "v", "TagKeys.member.1": "k", "AccountAlias": "alias", "PolicySourceArn": "arn:aws:iam::123456789012:user/somebody",
-	"OpenIDConnectProviderArn": "arn:aws:iam::123456789012:oidc-provider/idp.example", "Url": "https://idp.example", "ClientID": "client",
+	"UserName": "somebody", "NewUserName": "other", "GroupName": "group", "RoleName": "role", "PolicyName": "policy",
+	"InstanceProfileName":      "profile",
+	"PolicyArn":                "arn:aws:iam::123456789012:policy/policy",
+	"PolicyDocument":           `{"Version":"2012-10-17","Statement":[]}`,
+	"VersionId":                "v1",
+	"AssumeRolePolicyDocument": `{"Version":"2012-10-17","Statement":[]}`,
+	"PermissionsBoundary":      "arn:aws:iam::123456789012:policy/policy",
+	"AccessKeyId":              "AKIAIOSFODNN7EXAMPLE", "Status": "Inactive", "Password": "Abc123!?Abc123!?",
+	"OldPassword": "Abc123!?Abc123!?", "NewPassword": "Abc123!?Abc123!?x",
+	"SerialNumber": "arn:aws:iam::123456789012:mfa/device", "AuthenticationCode1": "123456",
+	"AuthenticationCode2": "654321", "VirtualMFADeviceName": "device",
+	"Tags.member.1.Key": "k", "Tags.member.1.Value": "v", "TagKeys.member.1": "k", "AccountAlias": "alias",
+	"PolicySourceArn":          "arn:aws:iam::123456789012:user/somebody",
+	"OpenIDConnectProviderArn": "arn:aws:iam::123456789012:oidc-provider/idp.example", "Url": "https://idp.example",
+	"ClientID":                "client",
 	"ThumbprintList.member.1": "0000000000000000000000000000000000000000", "ClientIDList.member.1": "client",
-	"ActionNames.member.1": "ssm:StartSession", "PolicyInputList.member.1": `{"Version":"2012-10-17","Statement":[]}`, "Description": "x", "MaxSessionDuration": "3600",
+	"ActionNames.member.1": "ssm:StartSession", "PolicyInputList.member.1": `{"Version":"2012-10-17","Statement":[]}`,
+	"Description": "x", "MaxSessionDuration": "3600",
 }
 
 // open are the operations that some of the three may use.

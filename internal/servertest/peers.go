@@ -46,7 +46,8 @@ type Node struct {
 func (s *Server) Node() *Node {
 	s.t.Helper()
 	a, err := s.SSM(s.Admin).
-		CreateActivation(s.t.Context(), &awsssm.CreateActivationInput{IamRole: aws.String("service-role/" + identity.NodeRole)})
+		CreateActivation(s.t.Context(),
+			&awsssm.CreateActivationInput{IamRole: aws.String("service-role/" + identity.NodeRole)})
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -351,17 +352,20 @@ func (c *Channel) WaitClosed() (link.Code, string) {
 
 // OpenFrame is the first frame of a control channel.
 func OpenFrame(token string) string {
-	return `{"Cookie":null,"MessageSchemaVersion":"1.0","RequestId":"` + id.UUID() + `","TokenValue":"` + token + `","AgentVersion":"3.3.0.0","PlatformType":"linux"}`
+	return `{"Cookie":null,"MessageSchemaVersion":"1.0","RequestId":"` + id.UUID() + `","TokenValue":"` + token +
+		`","AgentVersion":"3.3.0.0","PlatformType":"linux"}`
 }
 
 // AgentFrame is the first frame of an agent's leg, ClientFrame of a client's.
 func AgentFrame(token, node string) string {
-	return `{"MessageSchemaVersion":"1.0","RequestId":"` + id.UUID() + `","TokenValue":"` + token + `","ClientInstanceId":"` + node + `","ClientId":"` + id.UUID() + `"}`
+	return `{"MessageSchemaVersion":"1.0","RequestId":"` + id.UUID() + `","TokenValue":"` + token +
+		`","ClientInstanceId":"` + node + `","ClientId":"` + id.UUID() + `"}`
 }
 
 // ClientFrame is the first frame of a client's leg.
 func ClientFrame(token string) string {
-	return `{"MessageSchemaVersion":"1.0","RequestId":"` + id.UUID() + `","TokenValue":"` + token + `","ClientId":"` + id.UUID() + `","ClientVersion":"1.2.0.0"}`
+	return `{"MessageSchemaVersion":"1.0","RequestId":"` + id.UUID() + `","TokenValue":"` + token + `","ClientId":"` +
+		id.UUID() + `","ClientVersion":"1.2.0.0"}`
 }
 
 // Connect opens the node's control channel and waits until it counts.

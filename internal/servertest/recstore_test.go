@@ -56,8 +56,10 @@ func TestWitnessBucketOfOwnDoor(t *testing.T) {
 		}
 	}
 	s := s3store.Open(s3store.Config{
-		Endpoint: srv.URL, Region: servertest.Region, Bucket: "heads", PathStyle: true, Prefix: "sekisho", Roots: srv.TLS().RootCAs,
-		Credentials: credentials.NewStaticCredentialsProvider(srv.Admin.AccessKeyID, srv.Admin.SecretAccessKey, ""), Attempts: 1,
+		Endpoint: srv.URL, Region: servertest.Region, Bucket: "heads", PathStyle: true, Prefix: "sekisho",
+		Roots:       srv.TLS().RootCAs,
+		Credentials: credentials.NewStaticCredentialsProvider(srv.Admin.AccessKeyID, srv.Admin.SecretAccessKey, ""),
+		Attempts:    1,
 	})
 	defer s.Close()
 	for _, put := range [][2]string{{"a", "head one"}, {"b", "head two"}, {"a", "a lie"}} {

@@ -349,9 +349,12 @@ func (s *Server) send(r *http.Request) Answer {
 type Event struct {
 	EventTime                                                      time.Time
 	EventName, ErrorCode, ErrorMessage, SourceIPAddress, UserAgent string
-	UserIdentity                                                   struct{ Type, UserName, Arn, PrincipalID, AccessKeyID string }
-	RequestParameters, ResponseElements                            map[string]any
-	AdditionalEventData                                            map[string]any
+	UserIdentity                                                   struct {
+		Type, UserName, Arn, PrincipalID,
+		AccessKeyID string
+	}
+	RequestParameters, ResponseElements map[string]any
+	AdditionalEventData                 map[string]any
 }
 
 // Reason is why policy decided as it did.

@@ -19,7 +19,8 @@ import (
 )
 
 // fresh allows listing nodes for 15 minutes after a second factor.
-const fresh = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["ssm:DescribeInstanceInformation","ssm:StartSession"],
+const fresh = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["ssm:DescribeInstanceInformation",` +
+	`"ssm:StartSession"],
 	"Resource":"*","Condition":{"NumericLessThan":{"aws:MultiFactorAuthAge":"900"}}}]}`
 
 // codeOf returns the next code of an authenticator app: those of enrolment are
@@ -113,7 +114,8 @@ func TestClientShowsSecondFactor(t *testing.T) {
 	alice := s.User("alice", fresh)
 	seed := enrolTOTP(t, s, "alice")
 	c := newCommand(t, s)
-	c.env["AWS_ENDPOINT_URL"], c.env["AWS_ACCESS_KEY_ID"], c.env["AWS_SECRET_ACCESS_KEY"] = s.URL, alice.AccessKeyID, alice.SecretAccessKey
+	c.env["AWS_ENDPOINT_URL"], c.env["AWS_ACCESS_KEY_ID"], c.env["AWS_SECRET_ACCESS_KEY"] = s.URL, alice.AccessKeyID,
+		alice.SecretAccessKey
 	if exit, _, text := c.run("123456\n", "nodes"); exit != 4 {
 		t.Errorf("without a terminal: exit code %d: %s", exit, text)
 	}

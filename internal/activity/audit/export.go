@@ -219,6 +219,7 @@ func (c *checker) exported(r Record) {
 // signed event that says they were exported.
 func (c *checker) checkBeginning() {
 	if c.begin > 0 && !c.justified {
-		c.add(broken(Missing, 1, "it and all up to %d are missing, and no signed event says that they were exported", c.begin))
+		c.add(broken(Missing, 1, "it and all up to %d are missing, and no signed event says that they were exported",
+			c.begin))
 	}
 }

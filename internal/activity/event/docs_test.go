@@ -16,12 +16,17 @@ import (
 )
 
 // call is a record of CloudTrail.
-const call = `{"eventVersion":"1.08","userIdentity":{"type":"IAMUser","principalId":"AIDAIOSFODNN7EXAMPLE","arn":"arn:aws:iam::123456789012:user/alice",` +
-	`"accountId":"123456789012","accessKeyId":"AKIAIOSFODNN7EXAMPLE","userName":"alice"},"eventTime":"2026-11-23T12:00:00Z","eventSource":"ssm.amazonaws.com",` +
-	`"eventName":"StartSession","awsRegion":"eu-central-1","sourceIPAddress":"203.0.113.9","userAgent":"aws-cli/1.45.11",` +
+const call = `{"eventVersion":"1.08","userIdentity":{"type":"IAMUser","principalId":"AIDAIOSFODNN7EXAMPLE",` +
+	`"arn":"arn:aws:iam::123456789012:user/alice",` +
+	`"accountId":"123456789012","accessKeyId":"AKIAIOSFODNN7EXAMPLE","userName":"alice"},` +
+	`"eventTime":"2026-11-23T12:00:00Z","eventSource":"ssm.amazonaws.com",` +
+	`"eventName":"StartSession","awsRegion":"eu-central-1","sourceIPAddress":"203.0.113.9",` +
+	`"userAgent":"aws-cli/1.45.11",` +
 	`"requestParameters":{"reason":"ticket 4711","target":"mi-0123456789abcdef0"},` +
-	`"responseElements":{"sessionId":"alice-3w5dpsrsb4cyqj2kbdzc3gb7aa","tokenValue":"Value hidden due to security reasons."},` +
-	`"requestID":"9e1c1d3f-52b6-4c7e-8a53-2f0d8d6b7c11","eventID":"0b8a6c1e-8d0f-4a8e-9d53-5f0f6f5c3a21","readOnly":false,` +
+	`"responseElements":{"sessionId":"alice-3w5dpsrsb4cyqj2kbdzc3gb7aa","tokenValue":"Value hidden due to security ` +
+	`reasons."},` +
+	`"requestID":"9e1c1d3f-52b6-4c7e-8a53-2f0d8d6b7c11","eventID":"0b8a6c1e-8d0f-4a8e-9d53-5f0f6f5c3a21",` +
+	`"readOnly":false,` +
 	`"eventType":"AwsApiCall","managementEvent":true,"recipientAccountId":"123456789012","eventCategory":"Management"}`
 
 // examples are one event of each type, as the documentation shows them.
@@ -46,11 +51,15 @@ func examples(o event.Origin) []*event.Event {
 	}
 	sight := event.Sight{At: at(40, 0), Node: node, SourceIP: "203.0.113.50", Other: "198.51.100.7"}
 	moved, changed, doubt := sight, sight, sight
-	moved.Type, moved.Kind, moved.Message = event.NodeAddressChanged, "AddressChanged", "Its address changed from 198.51.100.7 to 203.0.113.50."
-	changed.Type, changed.Kind, changed.Fingerprint = event.NodeIdentityChanged, "IdentityChanged", "0f1e2d3c-4b5a-4697-8877-665544332211"
-	changed.Message = "A machine at 203.0.113.50 has the key of mi-0123456789abcdef0 but another fingerprint than the one that registered: its hardware changed, or its disk was copied."
+	moved.Type, moved.Kind, moved.Message = event.NodeAddressChanged, "AddressChanged",
+		"Its address changed from 198.51.100.7 to 203.0.113.50."
+	changed.Type, changed.Kind, changed.Fingerprint = event.NodeIdentityChanged, "IdentityChanged",
+		"0f1e2d3c-4b5a-4697-8877-665544332211"
+	changed.Message = "A machine at 203.0.113.50 has the key of mi-0123456789abcdef0 but another fingerprint than " +
+		"the one that registered: its hardware changed, or its disk was copied."
 	doubt.Type, doubt.Kind = event.NodeIdentityInDoubt, "IdentityTwice"
-	doubt.Message = "Two agents have the identity of mi-0123456789abcdef0: one connected from 198.51.100.7, and one from 203.0.113.50 that was refused. One was copied from the other: register that machine again."
+	doubt.Message = "Two agents have the identity of mi-0123456789abcdef0: one connected from 198.51.100.7, and one " +
+		"from 203.0.113.50 that was refused. One was copied from the other: register that machine again."
 	refused := event.Sight{
 		Type: event.RegistrationRefused, At: at(50, 0), Kind: "ActivationExpired", SourceIP: "203.0.113.77",
 		Message: "The activation expired at 2026-11-22T12:00:00Z. Make a new activation.",
@@ -64,7 +73,8 @@ func examples(o event.Origin) []*event.Event {
 			), Operation: "StartSession", Principal: "arn:aws:iam::123456789012:user/bob", Target: string(node),
 			Document: "SSM-SessionManagerRunShell", Reason: "curiosity", SourceIP: "203.0.113.10", UserAgent: "aws-cli/1.45.11",
 			RequestID: "4f1f63e6-3c0b-4b9f-a3d5-6f3b2f7d8a10", Code: "AccessDeniedException",
-			Message: "User: arn:aws:iam::123456789012:user/bob is not authorized to perform: ssm:StartSession on resource: arn:aws:ssm:eu-central-1:123456789012:managed-instance/mi-0123456789abcdef0",
+			Message: "User: arn:aws:iam::123456789012:user/bob is not authorized to perform: ssm:StartSession on resource: " +
+				"arn:aws:ssm:eu-central-1:123456789012:managed-instance/mi-0123456789abcdef0",
 		}),
 		o.Up(n), o.Down(n, at(31, 1)), o.Seen(moved), o.Seen(changed), o.Seen(doubt), o.Seen(refused),
 		o.Call("ssm", at(0, 0), json.RawMessage(call)),
@@ -82,8 +92,10 @@ func examples(o event.Origin) []*event.Event {
 		At: at(
 			56,
 			0,
-		), ID: "oi-0123456789ab", Status: "Approved", Requester: "arn:aws:iam::123456789012:user/alice", Nodes: []string{string(node)},
-		Reason: "ticket 4711", Rule: "prod", DecidedBy: "arn:aws:iam::123456789012:user/bob", DecisionNote: "agreed by phone", ExpiresAt: at(59, 0),
+		), ID: "oi-0123456789ab", Status: "Approved", Requester: "arn:aws:iam::123456789012:user/alice",
+		Nodes:  []string{string(node)},
+		Reason: "ticket 4711", Rule: "prod", DecidedBy: "arn:aws:iam::123456789012:user/bob", DecisionNote: "agreed by phone",
+		ExpiresAt: at(59, 0),
 	}
 	glass := change
 	glass.Rule, glass.DecidedBy, glass.DecisionNote = "", "", ""
@@ -93,7 +105,8 @@ func examples(o event.Origin) []*event.Event {
 	}))
 	all = append(all, o.RecordingStore(event.RecordingStore{
 		At: at(58, 0), Store: "s3://recordings/prod at https://s3.example.com", WaitingBytes: 481293, WaitingRecordings: 2,
-		Problem: "s3://recordings/prod at https://s3.example.com: put 2026/11/" + string(s.ID) + "/session.rec: dial tcp 192.0.2.20:443: connect: connection refused",
+		Problem: "s3://recordings/prod at https://s3.example.com: put 2026/11/" + string(s.ID) +
+			"/session.rec: dial tcp 192.0.2.20:443: connect: connection refused",
 	}))
 	for i, e := range all {
 		e.ID = fmt.Sprintf("6a7e8feb-b491-4cf7-a9f1-%012d", i)

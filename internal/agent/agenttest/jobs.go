@@ -109,5 +109,6 @@ func (s *Server) AwaitReplies(what, job string, n int, cond func(Reply) bool) []
 // Over waits for the last reply about a job.
 func (s *Server) Over(job string) Reply {
 	s.t.Helper()
-	return s.AwaitReplies("the last reply", job, 1, func(r Reply) bool { return r.DocumentStatus != mgs.CommandInProgress })[0]
+	return s.AwaitReplies("the last reply", job, 1,
+		func(r Reply) bool { return r.DocumentStatus != mgs.CommandInProgress })[0]
 }

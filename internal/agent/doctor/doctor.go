@@ -212,7 +212,8 @@ func (x *examination) identity(ctx context.Context) (string, error) {
 	<-done
 	if e, ok := errors.AsType[*uplink.APIError](err); ok && e.Code == "MachineFingerprintDoesNotMatch" {
 		return "", sekisho.Errorf(sekisho.CodeDenied, "%w", err).
-			WithHint("If this is the machine that registered, have an administrator approve the change (sekisho nodes shows how). If its disk was copied from another, register this one again with --force.")
+			WithHint("If this is the machine that registered, have an administrator approve the change (sekisho nodes " +
+				"shows how). If its disk was copied from another, register this one again with --force.")
 	}
 	if err != nil {
 		return "", err

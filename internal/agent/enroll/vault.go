@@ -252,7 +252,8 @@ func (v *Vault) Identity() (Identity, error) {
 		ident.Fingerprint = fingerprintOn(ident.Fingerprint, v.machine)
 	}
 	if err != nil {
-		return Identity{}, sekisho.Errorf(sekisho.CodeInvalid, "%s is damaged: %w.", filepath.Join(v.path, identityFile), err).
+		return Identity{}, sekisho.Errorf(sekisho.CodeInvalid, "%s is damaged: %w.", filepath.Join(v.path, identityFile),
+			err).
 			WithHint("Restore it, or register the machine again with --force.")
 	}
 	return ident, nil

@@ -118,7 +118,8 @@ const (
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	srv := &http.Server{
 		Handler: s, MaxHeaderBytes: maxHeader, ReadHeaderTimeout: readTimeout, ReadTimeout: readTimeout,
-		WriteTimeout: writeTimeout, IdleTimeout: idleTimeout, ErrorLog: slog.NewLogLogger(s.cfg.Log.Handler(), slog.LevelDebug),
+		WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
+		ErrorLog: slog.NewLogLogger(s.cfg.Log.Handler(), slog.LevelDebug),
 	}
 	ended := make(chan struct{})
 	go func() {
@@ -266,15 +267,21 @@ func fixed(value func(s *Server) string) leaf {
 func leaves() map[string]leaf {
 	hostname := func(ctx context.Context, s *Server) (string, error) { return s.cfg.Source.Host(ctx).Name, nil }
 	return map[string]leaf{
-		"meta-data/instance-id":                 fixed(func(s *Server) string { return string(s.cfg.Node) }),
-		"meta-data/hostname":                    hostname,
-		"meta-data/local-hostname":              hostname,
-		"meta-data/local-ipv4":                  func(ctx context.Context, s *Server) (string, error) { return s.address(ctx) },
+		"meta-data/instance-id":    fixed(func(s *Server) string { return string(s.cfg.Node) }),
+		"meta-data/hostname":       hostname,
+		"meta-data/local-hostname": hostname,
+		"meta-data/local-ipv4": func(ctx context.Context, s *Server) (string,
+			error) {
+			return s.address(ctx)
+		},
 		"meta-data/placement/availability-zone": fixed(func(s *Server) string { return s.cfg.Region + "a" }),
 		"meta-data/placement/region":            fixed(func(s *Server) string { return s.cfg.Region }),
 		"meta-data/services/domain":             fixed(func(*Server) string { return "amazonaws.com" }),
 		"meta-data/services/partition":          fixed(func(*Server) string { return "aws" }),
-		"dynamic/instance-identity/document":    func(ctx context.Context, s *Server) (string, error) { return s.document(ctx) },
+		"dynamic/instance-identity/document": func(ctx context.Context, s *Server) (string,
+			error) {
+			return s.document(ctx)
+		},
 	}
 }
 
@@ -404,7 +411,8 @@ func (s *Server) document(ctx context.Context) (string, error) {
 		PrivateIP        string    `json:"privateIp"`
 		Region           string    `json:"region"`
 		Version          string    `json:"version"`
-	}{role.Account, architecture, s.cfg.Region + "a", string(s.cfg.Node), second(s.cfg.Since), s.cfg.Source.Host(ctx).IPAddress, s.cfg.Region, "2017-09-30"})
+	}{role.Account, architecture, s.cfg.Region + "a", string(s.cfg.Node), second(s.cfg.Since),
+		s.cfg.Source.Host(ctx).IPAddress, s.cfg.Region, "2017-09-30"})
 }
 
 func text(v any) (string, error) {

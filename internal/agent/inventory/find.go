@@ -146,7 +146,8 @@ func ParseDpkg(r io.Reader) []Entry {
 }
 
 // rpmFormat has one field per line, because no field contains line breaks.
-const rpmFormat = `%{NAME}\n%{VERSION}\n%{RELEASE}\n%{EPOCH}\n%{ARCH}\n%{VENDOR}\n%{GROUP}\n%{URL}\n%{SUMMARY}\n%{SOURCERPM}\n%{INSTALLTIME:date}\n`
+const rpmFormat = `%{NAME}\n%{VERSION}\n%{RELEASE}\n%{EPOCH}\n%{ARCH}\n%{VENDOR}\n%{GROUP}\n%{URL}\n%{SUMMARY}` +
+	`\n%{SOURCERPM}\n%{INSTALLTIME:date}\n`
 
 // ParseRPM parses rpm's output in rpmFormat.
 func ParseRPM(b []byte) []Entry {

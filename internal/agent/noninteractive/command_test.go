@@ -44,7 +44,8 @@ func TestOutput(t *testing.T) {
 	} {
 		tt.c.Exec = sh(script)
 		s, err := run(t, &tt.c)
-		if out, stderr, exit := s.Text(mgs.PayloadOutput), s.Text(mgs.PayloadStdErr), s.Text(mgs.PayloadExitCode); err != nil ||
+		if out, stderr, exit := s.Text(mgs.PayloadOutput), s.Text(mgs.PayloadStdErr),
+			s.Text(mgs.PayloadExitCode); err != nil ||
 			out != tt.out ||
 			stderr != tt.err ||
 			exit != tt.exit {
@@ -99,7 +100,8 @@ func TestEnds(t *testing.T) {
 		end  func(s *agenttest.Stream, cancel context.CancelCauseFunc)
 		want error
 	}{
-		"flag":    {func(s *agenttest.Stream, _ context.CancelCauseFunc) { s.Flag(mgs.FlagTerminateSession) }, plugin.ErrTerminate},
+		"flag": {func(s *agenttest.Stream, _ context.CancelCauseFunc) { s.Flag(mgs.FlagTerminateSession) },
+			plugin.ErrTerminate},
 		"stream":  {func(s *agenttest.Stream, _ context.CancelCauseFunc) { s.End() }, agenttest.ErrEnded},
 		"session": {func(_ *agenttest.Stream, c context.CancelCauseFunc) { c(errors.ErrUnsupported) }, errors.ErrUnsupported},
 	} {

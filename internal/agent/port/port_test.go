@@ -399,7 +399,8 @@ func TestStockMultiplexer(t *testing.T) {
 // TestBrokenMultiplexer: what is not the protocol ends the session.
 func TestBrokenMultiplexer(t *testing.T) {
 	t.Parallel()
-	for _, bad := range []string{"GET / HTTP/1.1\r\n", "\x02\x00\x00\x00\x01\x00\x00\x00", "\x01\x09\x00\x00\x01\x00\x00\x00"} {
+	for _, bad := range []string{"GET / HTTP/1.1\r\n", "\x02\x00\x00\x00\x01\x00\x00\x00",
+		"\x01\x09\x00\x00\x01\x00\x00\x00"} {
 		c := newWire(t, &port.Port{Mode: port.Many, To: listen(t, echo)})
 		c.stream.Give(mgs.PayloadOutput, bad)
 		// Once the multiplexer has given up, nothing more is waited for.

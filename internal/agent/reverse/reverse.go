@@ -64,7 +64,8 @@ func (r *Reverse) Run(ctx context.Context, stream plugin.Stream) error {
 	// The name localhost is what the machine's resolver says.
 	if at, ok := l.Addr().(*net.TCPAddr); !ok || !at.IP.IsLoopback() {
 		return errors.Join(
-			sekisho.Errorf(sekisho.CodeDenied, "A node cannot listen for a client on %s: only on its loopback addresses.", l.Addr()),
+			sekisho.Errorf(sekisho.CodeDenied, "A node cannot listen for a client on %s: only on its loopback addresses.",
+				l.Addr()),
 			l.Close(),
 		)
 	}

@@ -62,7 +62,8 @@ type Host struct {
 // System returns the user database of this machine.
 func System() *Host {
 	return &Host{
-		Passwd: "/etc/passwd", Group: "/etc/group", UID: os.Geteuid(), Lock: "/run/sekisho-useradd.lock", Run: run, Find: find,
+		Passwd: "/etc/passwd", Group: "/etc/group", UID: os.Geteuid(), Lock: "/run/sekisho-useradd.lock", Run: run,
+		Find: find,
 	}
 }
 
@@ -228,7 +229,8 @@ func cannotCreate(err error) error {
 func (h *Host) create(ctx context.Context) error {
 	useradd := h.Find("useradd")
 	if useradd == "" {
-		return sekisho.Errorf(sekisho.CodeInternal, "The OS user %q does not exist, and the node has no useradd to create it.", DefaultUser).
+		return sekisho.Errorf(sekisho.CodeInternal,
+			"The OS user %q does not exist, and the node has no useradd to create it.", DefaultUser).
 			WithHint("Create the user on the node, or name another run-as user.")
 	}
 	shell := "/bin/sh"

@@ -73,8 +73,9 @@ func TestDownload(t *testing.T) {
 		want   string // file in the command's directory, or an absolute one
 		refuse string
 	}{
-		"a key":                   {"S3", `{"path":"https://s3.amazonaws.com/bucket/dir/one.txt"}`, "", "one.txt", ""},
-		"an object for the info":  {"S3", map[string]string{"path": " https://bucket.s3.eu-west-1.amazonaws.com/dir/one.txt "}, "", "one.txt", ""},
+		"a key": {"S3", `{"path":"https://s3.amazonaws.com/bucket/dir/one.txt"}`, "", "one.txt", ""},
+		"an object for the info": {"S3",
+			map[string]string{"path": " https://bucket.s3.eu-west-1.amazonaws.com/dir/one.txt "}, "", "one.txt", ""},
 		"the server's own host":   {"S3", `{"path":"https://sekisho.example/bucket/dir/one.txt"}`, "", "one.txt", ""},
 		"below the server's host": {"S3", `{"path":"https://bucket.sekisho.example/dir/one.txt"}`, "", "one.txt", ""},
 		"an s3 address":           {"S3", `{"path":"s3://bucket/dir/one.txt"}`, "", "one.txt", ""},
@@ -82,19 +83,25 @@ func TestDownload(t *testing.T) {
 		"a folder without slash":  {"S3", `{"path":"https://s3.amazonaws.com/bucket/dir"}`, "to", "to/sub/two.txt", ""},
 		"another name":            {"S3", `{"path":"s3://bucket/dir/one.txt"}`, "other.txt", "other.txt", ""},
 		"into a directory":        {"S3", `{"path":"s3://bucket/dir/one.txt"}`, "into/", "into/one.txt", ""},
-		"to elsewhere":            {"S3", `{"path":"s3://bucket/dir/one.txt"}`, elsewhere, filepath.Join(elsewhere, "one.txt"), ""},
-		"the web":                 {"HTTP", map[string]any{"url": web.URL + "/dir/tool.sh", "authMethod": "None"}, "", "tool.sh", ""},
+		"to elsewhere": {"S3", `{"path":"s3://bucket/dir/one.txt"}`, elsewhere,
+			filepath.Join(elsewhere, "one.txt"), ""},
+		"the web": {"HTTP", map[string]any{"url": web.URL + "/dir/tool.sh", "authMethod": "None"}, "",
+			"tool.sh", ""},
 
-		"no such key":       {"S3", `{"path":"s3://bucket/none"}`, "", "", "s3://bucket/none"},
-		"climbing keys":     {"S3", `{"path":"s3://bucket/evil/"}`, "", "", "file name"},
-		"a climbing key":    {"S3", `{"path":"s3://bucket/evil/.."}`, "", "", "file name"},
-		"climbing":          {"S3", `{"path":"s3://bucket/dir/one.txt"}`, "../x", "", "../x"},
-		"not S3":            {"S3", `{"path":"https://example.com/bucket/one.txt"}`, "", "", "https://example.com/bucket/one.txt"},
-		"a host like S3":    {"S3", `{"path":"https://s3.amazonaws.com.evil.example/bucket/one.txt"}`, "", "", "https://s3.amazonaws.com.evil.example/bucket/one.txt"},
-		"no path":           {"S3", `{}`, "", "", "sourceInfo"},
-		"no JSON":           {"S3", `path`, "", "", "not a JSON object"},
-		"not there":         {"HTTP", map[string]any{"url": web.URL + "/none?X-Amz-Signature=secret"}, "", "", "/none answered 404"},
-		"nobody":            {"HTTP", map[string]any{"url": "https://127.0.0.1:1/x?X-Amz-Signature=secret"}, "", "", "connection refused"},
+		"no such key":    {"S3", `{"path":"s3://bucket/none"}`, "", "", "s3://bucket/none"},
+		"climbing keys":  {"S3", `{"path":"s3://bucket/evil/"}`, "", "", "file name"},
+		"a climbing key": {"S3", `{"path":"s3://bucket/evil/.."}`, "", "", "file name"},
+		"climbing":       {"S3", `{"path":"s3://bucket/dir/one.txt"}`, "../x", "", "../x"},
+		"not S3": {"S3", `{"path":"https://example.com/bucket/one.txt"}`, "", "",
+			"https://example.com/bucket/one.txt"},
+		"a host like S3": {"S3", `{"path":"https://s3.amazonaws.com.evil.example/bucket/one.txt"}`, "", "",
+			"https://s3.amazonaws.com.evil.example/bucket/one.txt"},
+		"no path": {"S3", `{}`, "", "", "sourceInfo"},
+		"no JSON": {"S3", `path`, "", "", "not a JSON object"},
+		"not there": {"HTTP", map[string]any{"url": web.URL + "/none?X-Amz-Signature=secret"}, "", "",
+			"/none answered 404"},
+		"nobody": {"HTTP", map[string]any{"url": "https://127.0.0.1:1/x?X-Amz-Signature=secret"}, "", "",
+			"connection refused"},
 		"no TLS":            {"HTTP", map[string]any{"url": "http://127.0.0.1:1/x"}, "", "", "allowInsecureDownload"},
 		"led away from TLS": {"HTTP", map[string]any{"url": web.URL + "/down"}, "", "", "without TLS"},
 		"with a password":   {"HTTP", map[string]any{"url": web.URL, "authMethod": "Basic"}, "", "", "authMethod"},
@@ -163,7 +170,8 @@ func TestDownloadTooLarge(t *testing.T) {
 func TestMountedUnder(t *testing.T) {
 	t.Parallel()
 	const info = "21 1 8:1 / / rw - ext4 /dev/sda1 rw\n22 21 8:2 / /var/a\\040b/c rw - ext4 /dev/sdb1 rw\n"
-	for path, want := range map[string]string{"/var/a b": `/var/a\040b/c`, "/var/a b/c": `/var/a\040b/c`, "/var/a b/cc": "", "/var/a": "", "/home": ""} {
+	for path, want := range map[string]string{"/var/a b": `/var/a\040b/c`, "/var/a b/c": `/var/a\040b/c`,
+		"/var/a b/cc": "", "/var/a": "", "/home": ""} {
 		if got := mountedUnder(info, path); got != want {
 			t.Errorf("%s: %q", path, got)
 		}
@@ -172,7 +180,9 @@ func TestMountedUnder(t *testing.T) {
 
 func FuzzPlan(f *testing.F) {
 	f.Add(
-		`{"schemaVersion":"2.2","parameters":{"p":{"default":"x"}},"mainSteps":[{"action":"aws:runShellScript","name":"a","precondition":{"StringEquals":["platformType","Linux"]},"inputs":{"runCommand":["{{ p }}","{{q}}"],"timeoutSeconds":5}}]}`,
+		`{"schemaVersion":"2.2","parameters":{"p":{"default":"x"}},"mainSteps":[{"action":"aws:runShellScript",`+
+			`"name":"a","precondition":{"StringEquals":["platformType","Linux"]},"inputs":{"runCommand":["{{ p }}","{{q}}`+
+			`"],"timeoutSeconds":5}}]}`,
 		`{"q":["a"]}`,
 	)
 	f.Add(
@@ -180,7 +190,8 @@ func FuzzPlan(f *testing.F) {
 		`{"q":["a"]}`,
 	)
 	f.Add(
-		`{"schemaVersion":"2.2","mainSteps":[{"action":"aws:downloadContent","name":"a","inputs":{"sourceType":"S3","sourceInfo":"{\"path\":\"s3://b/k\"}"}}]}`,
+		`{"schemaVersion":"2.2","mainSteps":[{"action":"aws:downloadContent","name":"a","inputs":{"sourceType":"S3",`+
+			`"sourceInfo":"{\"path\":\"s3://b/k\"}"}}]}`,
 		`{}`,
 	)
 	f.Fuzz(func(t *testing.T, document, parameters string) {

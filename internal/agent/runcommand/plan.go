@@ -310,7 +310,8 @@ func (v *values) precondition(s *step, all map[string][]string, schema string) {
 		if err != nil {
 			s.fail = err.Error()
 		} else if !holds {
-			s.skip = fmt.Sprintf("Step execution skipped due to unsatisfied preconditions: '\"StringEquals\": [%.100s, %.100s]'. Step name: %s", args[0], args[1], s.name)
+			s.skip = fmt.Sprintf("Step execution skipped due to unsatisfied preconditions: '\"StringEquals\": [%.100s, "+
+				"%.100s]'. Step name: %s", args[0], args[1], s.name)
 		}
 	}
 	if s.skip != "" {

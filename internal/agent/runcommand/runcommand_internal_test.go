@@ -378,22 +378,37 @@ func TestOutcomes(t *testing.T) {
 		runs       bool // the second step ran
 		exactError bool
 	}{
-		"a failed step stops nothing": {in{"runCommand": []string{"echo no >&2; exit 3"}}, nil, "Failed", "Failed 3", "Success 0", "", "no\nfailed to run commands: exit status 3", true, true},
-		"exit on failure":             {in{"runCommand": []string{"exit 3"}, "onFailure": "exit"}, nil, "Failed", "Failed 3", "Skipped 0", "", "onFailure", false, false},
-		"success on failure":          {in{"runCommand": []string{"exit 3"}, "onFailure": "successAndExit"}, nil, "Success", "Success 168", "Skipped 0", "onFailure", "", false, false},
-		"exit on success":             {in{"runCommand": []string{"true"}, "onSuccess": "exit"}, nil, "Success", "Success 0", "Skipped 0", "", "", false, true},
-		"168":                         {in{"runCommand": []string{"echo x >&2; exit 168"}}, nil, "Success", "Success 168", "Skipped 0", "code 168", "", false, true},
-		"169":                         {in{"runCommand": []string{"exit 169"}}, nil, "Failed", "Failed 169", "Skipped 0", "code 169", "code 169", false, false},
-		"194":                         {in{"runCommand": []string{"exit 194"}}, nil, "Failed", "Failed 194", "Success 0", "", "reboot", true, false},
-		"the last step after an exit": {in{"runCommand": []string{"exit 3"}, "onFailure": "exit"}, in{"finallyStep": true}, "Failed", "Failed 3", "Success 0", "", "onFailure", true, false},
-		"a signal":                    {in{"runCommand": []string{"kill -TERM $$"}}, nil, "Failed", "Failed 143", "Success 0", "", "143", true, false},
+		"a failed step stops nothing": {in{"runCommand": []string{"echo no >&2; exit 3"}}, nil, "Failed", "Failed 3",
+			"Success 0", "", "no\nfailed to run commands: exit status 3", true, true},
+		"exit on failure": {in{"runCommand": []string{"exit 3"}, "onFailure": "exit"}, nil, "Failed", "Failed 3",
+			"Skipped 0", "", "onFailure", false, false},
+		"success on failure": {in{"runCommand": []string{"exit 3"}, "onFailure": "successAndExit"}, nil, "Success",
+			"Success 168", "Skipped 0", "onFailure", "", false, false},
+		"exit on success": {in{"runCommand": []string{"true"}, "onSuccess": "exit"}, nil, "Success", "Success 0",
+			"Skipped 0", "", "", false, true},
+		"168": {in{"runCommand": []string{"echo x >&2; exit 168"}}, nil, "Success", "Success 168",
+			"Skipped 0", "code 168", "", false, true},
+		"169": {in{"runCommand": []string{"exit 169"}}, nil, "Failed", "Failed 169", "Skipped 0",
+			"code 169", "code 169", false, false},
+		"194": {in{"runCommand": []string{"exit 194"}}, nil, "Failed", "Failed 194", "Success 0", "",
+			"reboot", true, false},
+		"the last step after an exit": {in{"runCommand": []string{"exit 3"}, "onFailure": "exit"}, in{"finallyStep": true},
+			"Failed", "Failed 3", "Success 0", "", "onFailure", true, false},
+		"a signal": {in{"runCommand": []string{"kill -TERM $$"}}, nil, "Failed", "Failed 143", "Success 0",
+			"", "143", true, false},
 		"no such interpreter": {in{"runCommand": []string{"#!/no/such", "x"}}, nil, "Failed", "Failed 1",
 			"Success 0", "", "/no/such", true, false},
-		"no such directory":          {in{"runCommand": []string{"true"}, "workingDirectory": "/no/such"}, nil, "Failed", "Failed 1", "Success 0", "", `workingDirectory "/no/such"`, true, false},
-		"out of the directory":       {in{"runCommand": []string{"true"}, "workingDirectory": "../.."}, nil, "Failed", "Failed 1", "Success 0", "", `workingDirectory "../.."`, true, false},
-		"a directory of the command": {in{"runCommand": []string{"basename $PWD"}, "workingDirectory": "here"}, nil, "Success", "Success 0", "Success 0", "here\n", "", true, true},
-		"another interpreter":        {in{"runCommand": []string{"#!/usr/bin/env -S sh -eu", "false", "echo not"}}, nil, "Failed", "Failed 1", "Success 0", "", "exit status 1", true, false},
-		"its own variables":          {in{"runCommand": []string{"echo $GREETING $SSM_COMMAND_ID"}, "environment": map[string]string{"GREETING": "hello", "SSM_COMMAND_ID": "x"}}, nil, "Success", "Success 0", "Success 0", "hello ", "", true, true},
+		"no such directory": {in{"runCommand": []string{"true"}, "workingDirectory": "/no/such"}, nil, "Failed",
+			"Failed 1", "Success 0", "", `workingDirectory "/no/such"`, true, false},
+		"out of the directory": {in{"runCommand": []string{"true"}, "workingDirectory": "../.."}, nil, "Failed",
+			"Failed 1", "Success 0", "", `workingDirectory "../.."`, true, false},
+		"a directory of the command": {in{"runCommand": []string{"basename $PWD"}, "workingDirectory": "here"}, nil,
+			"Success", "Success 0", "Success 0", "here\n", "", true, true},
+		"another interpreter": {in{"runCommand": []string{"#!/usr/bin/env -S sh -eu", "false", "echo not"}}, nil,
+			"Failed", "Failed 1", "Success 0", "", "exit status 1", true, false},
+		"its own variables": {in{"runCommand": []string{"echo $GREETING $SSM_COMMAND_ID"},
+			"environment": map[string]string{"GREETING": "hello", "SSM_COMMAND_ID": "x"}}, nil, "Success", "Success 0",
+			"Success 0", "hello ", "", true, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -433,21 +448,27 @@ func TestRefused(t *testing.T) {
 	t.Parallel()
 	one := func(step string) string { return `{"schemaVersion":"2.2","mainSteps":[` + step + `]}` }
 	for name, tt := range map[string]struct{ document, want string }{
-		"nothing":            {`null`, "not a JSON object"},
-		"a list":             {`[]`, "not a JSON object"},
-		"no version":         {`{}`, `schemaVersion ""`},
-		"a session's":        {`{"schemaVersion":"1.0","sessionType":"Standard_Stream"}`, "0 plugins"},
-		"no steps":           {`{"schemaVersion":"2.2"}`, "no mainSteps"},
-		"steps of no kind":   {`{"schemaVersion":"2.2","mainSteps":5}`, "document"},
-		"no name":            {one(`{"action":"aws:runShellScript","inputs":{"runCommand":[]}}`), `name ""`},
-		"a name as a path":   {one(`{"action":"aws:runShellScript","name":"../x","inputs":{}}`), `name "../x"`},
-		"one name twice":     {one(`{"action":"x","name":"a"},{"action":"x","name":"a"}`), `have the name "a"`},
-		"no inputs":          {one(`{"action":"aws:runShellScript","name":"a"}`), "not a JSON object"},
-		"a text for a list":  {one(`{"action":"aws:runShellScript","name":"a","inputs":{"runCommand":"id"}}`), "inputs of the step"},
-		"lists in the list":  {one(`{"action":"aws:runShellScript","name":"a","inputs":{"runCommand":[["id"]]}}`), "inputs of the step"},
-		"a missing value":    {`{"schemaVersion":"2.2","parameters":{"p":{"type":"String"}},"mainSteps":[{"action":"aws:runShellScript","name":"a","inputs":{"runCommand":["{{ p }}"]}}]}`, `parameter "p" has no value`},
-		"Parameter Store":    {one(`{"action":"aws:runShellScript","name":"a","inputs":{"runCommand":["echo {{ssm:secret}}"]}}`), "Parameter Store"},
-		"a secure parameter": {one(`{"action":"aws:runShellScript","name":"a","inputs":{"runCommand":["echo {{ ssm-secure:secret }}"]}}`), "Parameter Store"},
+		"nothing":          {`null`, "not a JSON object"},
+		"a list":           {`[]`, "not a JSON object"},
+		"no version":       {`{}`, `schemaVersion ""`},
+		"a session's":      {`{"schemaVersion":"1.0","sessionType":"Standard_Stream"}`, "0 plugins"},
+		"no steps":         {`{"schemaVersion":"2.2"}`, "no mainSteps"},
+		"steps of no kind": {`{"schemaVersion":"2.2","mainSteps":5}`, "document"},
+		"no name":          {one(`{"action":"aws:runShellScript","inputs":{"runCommand":[]}}`), `name ""`},
+		"a name as a path": {one(`{"action":"aws:runShellScript","name":"../x","inputs":{}}`), `name "../x"`},
+		"one name twice":   {one(`{"action":"x","name":"a"},{"action":"x","name":"a"}`), `have the name "a"`},
+		"no inputs":        {one(`{"action":"aws:runShellScript","name":"a"}`), "not a JSON object"},
+		"a text for a list": {one(`{"action":"aws:runShellScript","name":"a","inputs":{"runCommand":"id"}}`),
+			"inputs of the step"},
+		"lists in the list": {one(`{"action":"aws:runShellScript","name":"a","inputs":{"runCommand":[["id"]]}}`),
+			"inputs of the step"},
+		"a missing value": {`{"schemaVersion":"2.2","parameters":{"p":{"type":"String"}},` +
+			`"mainSteps":[{"action":"aws:runShellScript","name":"a","inputs":{"runCommand":["{{ p }}"]}}]}`,
+			`parameter "p" has no value`},
+		"Parameter Store": {one(`{"action":"aws:runShellScript","name":"a","inputs":{"runCommand":["echo ` +
+			`{{ssm:secret}}"]}}`), "Parameter Store"},
+		"a secure parameter": {one(`{"action":"aws:runShellScript","name":"a","inputs":{"runCommand":["echo {{ ` +
+			`ssm-secure:secret }}"]}}`), "Parameter Store"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -480,11 +501,15 @@ func TestJobsThatAreNotTaken(t *testing.T) {
 		job  mgs.AgentJob
 		want string
 	}{
-		"no ID":             {mgs.AgentJob{Topic: mgs.TopicSendCommand, Content: content}, mgs.JobInvalid},
-		"an ID as a path":   {mgs.AgentJob{Topic: mgs.TopicSendCommand, Content: content, JobID: "aws.ssm.../../x." + testNode}, mgs.JobInvalid},
-		"another node's":    {mgs.AgentJob{Topic: mgs.TopicSendCommand, Content: content, JobID: "aws.ssm.c.mi-1"}, mgs.JobInvalid},
-		"an unknown topic":  {mgs.AgentJob{Topic: "aws.ssm.fly", Content: content, JobID: "aws.ssm.c." + testNode}, mgs.JobUnexpected},
-		"a cancel of what?": {mgs.AgentJob{Topic: mgs.TopicCancelCommand, Content: "{}", JobID: "aws.ssm.c." + testNode}, mgs.JobUnreadable},
+		"no ID": {mgs.AgentJob{Topic: mgs.TopicSendCommand, Content: content}, mgs.JobInvalid},
+		"an ID as a path": {mgs.AgentJob{Topic: mgs.TopicSendCommand, Content: content,
+			JobID: "aws.ssm.../../x." + testNode}, mgs.JobInvalid},
+		"another node's": {mgs.AgentJob{Topic: mgs.TopicSendCommand, Content: content, JobID: "aws.ssm.c.mi-1"},
+			mgs.JobInvalid},
+		"an unknown topic": {mgs.AgentJob{Topic: "aws.ssm.fly", Content: content, JobID: "aws.ssm.c." + testNode},
+			mgs.JobUnexpected},
+		"a cancel of what?": {mgs.AgentJob{Topic: mgs.TopicCancelCommand, Content: "{}", JobID: "aws.ssm.c." + testNode},
+			mgs.JobUnreadable},
 	} {
 		var codes []string
 		b.runner.Job(tt.job, func(c string) { codes = append(codes, c) })
@@ -519,7 +544,8 @@ func TestParameters(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	b.open(nil)
-	document := `{"schemaVersion":"2.2","parameters":{"commands":{"type":"StringList"},"who":{"type":"String","default":"all"},"executionTimeout":{"type":"String","default":"3600"}},
+	document := `{"schemaVersion":"2.2","parameters":{"commands":{"type":"StringList"},"who":{"type":"String",` +
+		`"default":"all"},"executionTimeout":{"type":"String","default":"3600"}},
 		"mainSteps":[
 		{"action":"aws:runPowerShellScript","name":"other","precondition":{"StringEquals":["platformType","Windows"]},"inputs":{"runCommand":["{{ssm:nothing}}"]}},
 		{"action":"aws:runShellScript","name":"list","precondition":{"StringEquals":["platformType","Linux"]},"inputs":{"runCommand":"{{ commands }}","timeoutSeconds":"{{ executionTimeout }}"}},

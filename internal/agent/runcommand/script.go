@@ -199,7 +199,8 @@ func environment(more map[string]string, own map[string]string) []string {
 
 // agentsOwn reports whether a variable is private to the agent and the program that started it.
 func agentsOwn(name string) bool {
-	for _, prefix := range []string{"SEKISHO_", "NOTIFY_SOCKET", "WATCHDOG_", "LISTEN_", "INVOCATION_ID", "JOURNAL_STREAM", "CREDENTIALS_DIRECTORY"} {
+	for _, prefix := range []string{"SEKISHO_", "NOTIFY_SOCKET", "WATCHDOG_", "LISTEN_", "INVOCATION_ID", "JOURNAL_STREAM",
+		"CREDENTIALS_DIRECTORY"} {
 		if strings.HasPrefix(name, prefix) {
 			return true
 		}

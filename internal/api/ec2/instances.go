@@ -116,8 +116,9 @@ func (d *door) instance(n *sekisho.Node) instance {
 	out := instance{
 		InstanceID: string(
 			n.ID,
-		), Architecture: n.Architecture, InstanceState: d.stateOf(n), PrivateDNSName: n.ComputerName, LaunchTime: awsproto.NewEpoch(n.RegisteredAt),
-		Placement: placement{AvailabilityZone: d.zone(), Tenancy: "default"}, PlatformDetails: platformDetails(n),
+		), Architecture: n.Architecture, InstanceState: d.stateOf(n), PrivateDNSName: n.ComputerName,
+		LaunchTime: awsproto.NewEpoch(n.RegisteredAt),
+		Placement:  placement{AvailabilityZone: d.zone(), Tenancy: "default"}, PlatformDetails: platformDetails(n),
 		PrivateIPAddress: privateIP(n), TagSet: tagSet(n.Tags),
 	}
 	if n.PlatformType == "Windows" {
@@ -291,7 +292,8 @@ func (d *door) describeInstanceStatus(
 	for _, n := range all {
 		health := d.health(n)
 		out.InstanceStatusSet.Item = append(out.InstanceStatusSet.Item, instanceStatus{
-			AvailabilityZone: d.zone(), InstanceID: string(n.ID), InstanceState: d.stateOf(n), InstanceStatus: health, SystemStatus: health,
+			AvailabilityZone: d.zone(), InstanceID: string(n.ID), InstanceState: d.stateOf(n), InstanceStatus: health,
+			SystemStatus: health,
 		})
 	}
 	return out, in.done()

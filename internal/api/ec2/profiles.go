@@ -79,7 +79,8 @@ func (d *door) profile(ctx context.Context, in profileName) (p *sekisho.NodeProf
 		return nil, "", wrong("The instance profile has no role")
 	}
 	return &sekisho.NodeProfile{
-		Association: id.Association(), ID: held.ID, ARN: held.ARN, Role: strings.TrimPrefix(role.Path, "/") + role.Name, Since: time.Now().UTC(),
+		Association: id.Association(), ID: held.ID, ARN: held.ARN, Role: strings.TrimPrefix(role.Path, "/") + role.Name,
+		Since: time.Now().UTC(),
 	}, role.ARN, nil
 }
 
@@ -100,7 +101,8 @@ func (d *door) associateProfile(ctx context.Context, c *api.Call, in *associateR
 // associate gives the node that find authorizes a profile, in place of the
 // association called instead unless that is empty.
 func (d *door) associate(
-	ctx context.Context, c *api.Call, name profileName, instead string, find func(keys ...authz.Key) (*sekisho.Node, error),
+	ctx context.Context, c *api.Call, name profileName, instead string,
+	find func(keys ...authz.Key) (*sekisho.Node, error),
 ) (*associationAnswer, error) {
 	p, role, unknown := d.profile(ctx, name)
 	var keys []authz.Key

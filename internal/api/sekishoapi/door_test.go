@@ -336,9 +336,11 @@ func TestWhoMay(t *testing.T) {
 func TestBounds(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	for _, in := range []string{`"StartOffset":-1`, `"StartOffset":1000000`, `"StartOffset":9007199254740993`, `"MaxBytes":-1`, `"MaxBytes":1048577`} {
+	for _, in := range []string{`"StartOffset":-1`, `"StartOffset":1000000`, `"StartOffset":9007199254740993`,
+		`"MaxBytes":-1`, `"MaxBytes":1048577`} {
 		var p page
-		if _, code := f.call(t, "admin", "GetSessionRecording", fmt.Sprintf(`{"SessionId":%q,%s}`, alice, in), &p); code != "ValidationException" {
+		if _, code := f.call(t, "admin", "GetSessionRecording", fmt.Sprintf(`{"SessionId":%q,%s}`, alice, in),
+			&p); code != "ValidationException" {
 			t.Errorf("%s: %q", in, code)
 		}
 	}
@@ -368,14 +370,16 @@ func TestHoldAndRelease(t *testing.T) {
 	if _, code := f.call(t, "reader", "HoldSessionRecording", body, &out); code != "AccessDeniedException" {
 		t.Errorf("got %q", code)
 	}
-	if _, code := f.call(t, "admin", "HoldSessionRecording", fmt.Sprintf(`{"SessionId":%q}`, bob), &out); code != "ResourceNotFoundException" {
+	if _, code := f.call(t, "admin", "HoldSessionRecording", fmt.Sprintf(`{"SessionId":%q}`, bob),
+		&out); code != "ResourceNotFoundException" {
 		t.Errorf("no such recording: %q", code)
 	}
 	if status, code := f.call(t, "alice", "HoldSessionRecording", body, &out); status != http.StatusOK || !out.Held ||
 		!f.rec.Held(alice) {
 		t.Errorf("%d %s %+v", status, code, out)
 	}
-	if status, code := f.call(t, "alice", "ReleaseSessionRecording", fmt.Sprintf(`{"SessionId":%q}`, alice), &out); status != http.StatusOK ||
+	if status, code := f.call(t, "alice", "ReleaseSessionRecording", fmt.Sprintf(`{"SessionId":%q}`, alice),
+		&out); status != http.StatusOK ||
 		f.rec.Held(alice) {
 		t.Errorf("%d %s", status, code)
 	}

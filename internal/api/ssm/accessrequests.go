@@ -171,7 +171,9 @@ const minTokenTTL = 15 * time.Minute
 
 // getAccessToken returns the status of the caller's request and, if it is approved, credentials
 // that expire with the access.
-func (d accessDoor) getAccessToken(ctx context.Context, c *api.Call, in *accessTokenRequest) (*accessTokenAnswer, error) {
+func (d accessDoor) getAccessToken(
+	ctx context.Context, c *api.Call, in *accessTokenRequest,
+) (*accessTokenAnswer, error) {
 	if !access.ValidID(in.AccessRequestID) {
 		return nil, awsproto.SenderError(
 			"ValidationException",

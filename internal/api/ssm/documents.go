@@ -327,8 +327,9 @@ func (d documentDoor) createDocument(
 		return nil, awsproto.SenderError("ValidationException", "Requires and Attachments are not supported. Omit them.")
 	}
 	s, err := d.Documents.Create(ctx, doclibrary.Draft{
-		Name: in.Name, Type: kind, Content: in.Content, Format: in.DocumentFormat, VersionName: in.VersionName, DisplayName: in.DisplayName,
-		TargetType: in.TargetType, Tags: tags, By: c.Principal.ARN,
+		Name: in.Name, Type: kind, Content: in.Content, Format: in.DocumentFormat, VersionName: in.VersionName,
+		DisplayName: in.DisplayName,
+		TargetType:  in.TargetType, Tags: tags, By: c.Principal.ARN,
 	})
 	if sekisho.CodeOf(err) == sekisho.CodeConflict {
 		return nil, awsproto.SenderError("DocumentAlreadyExists", "%s", err)
@@ -336,7 +337,8 @@ func (d documentDoor) createDocument(
 	if in.DocumentType == "" && errors.Is(err, ssmdoc.ErrSchemaVersion) {
 		return nil, awsproto.SenderError(
 			"InvalidDocumentSchemaVersion",
-			"%s A document is of type Command unless DocumentType says Session (aws ssm create-document --document-type Session).",
+			"%s A document is of type Command unless DocumentType says Session (aws ssm create-document --document-type "+
+				"Session).",
 			err,
 		)
 	}
@@ -388,8 +390,9 @@ func (d documentDoor) updateDocument(
 		return nil, awsproto.SenderError("ValidationException", "Attachments are not supported. Omit them.")
 	}
 	s, err := d.Documents.Update(ctx, doclibrary.Draft{
-		Name: in.Name, Content: in.Content, Format: in.DocumentFormat, VersionName: in.VersionName, DisplayName: in.DisplayName,
-		TargetType: in.TargetType, By: c.Principal.ARN,
+		Name: in.Name, Content: in.Content, Format: in.DocumentFormat, VersionName: in.VersionName,
+		DisplayName: in.DisplayName,
+		TargetType:  in.TargetType, By: c.Principal.ARN,
 	}, in.DocumentVersion)
 	if err != nil {
 		return nil, documentError(err)
@@ -452,7 +455,8 @@ func (d documentDoor) updateDocumentDefaultVersion(
 		return nil, documentError(err)
 	}
 	out := new(updateDefaultAnswer)
-	out.Description.Name, out.Description.DefaultVersion, out.Description.DefaultVersionName = in.Name, in.DocumentVersion, version.VersionName
+	out.Description.Name, out.Description.DefaultVersion, out.Description.DefaultVersionName = in.Name, in.DocumentVersion,
+		version.VersionName
 	return out, nil
 }
 
@@ -511,7 +515,9 @@ type getDocumentAnswer struct {
 	DocumentFormat  string
 }
 
-func (d documentDoor) getDocument(ctx context.Context, c *api.Call, in *documentVersionRequest) (*getDocumentAnswer, error) {
+func (d documentDoor) getDocument(
+	ctx context.Context, c *api.Call, in *documentVersionRequest,
+) (*getDocumentAnswer, error) {
 	b, s, err := d.read(ctx, c, "ssm:GetDocument", in)
 	if err != nil {
 		return nil, err

@@ -310,7 +310,8 @@ func (d nodeDoor) describeNode(n *sekisho.Node, standing fleet.Standing) instanc
 		PlatformVersion: n.PlatformVersion, ActivationID: n.ActivationID, IamRole: n.IAMRole,
 		RegistrationDate: awsproto.NewEpoch(n.RegisteredAt), ResourceType: resourceType(n), Name: n.Name,
 		IPAddress: n.IPAddress, ComputerName: n.ComputerName, SourceID: string(n.ID), SourceType: sourceType(n),
-		ConnectionStatus: status, NotConnectedFor: standing.Why, State: string(standing.State), Notes: notes, SourceIP: n.LastSourceIP, Tags: tagList(n.Tags),
+		ConnectionStatus: status, NotConnectedFor: standing.Why, State: string(standing.State), Notes: notes,
+		SourceIP: n.LastSourceIP, Tags: tagList(n.Tags),
 	}
 }
 

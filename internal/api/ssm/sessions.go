@@ -93,7 +93,8 @@ func (d sessionDoor) startSession(ctx context.Context, c *api.Call, in *startSes
 		Target: sekisho.NodeID(in.Target), Plan: plan, Document: doc.Name, Version: doc.Version,
 		Reason: in.Reason, Owner: c.Principal, SourceIP: c.SourceIP.String(),
 		Permission: sekisho.SessionPermission{
-			Principal: *c.Principal, Document: name, UserAgent: safetext.Line(c.UserAgent, maxUserAgent), ClientIP: c.SourceIP.String(),
+			Principal: *c.Principal, Document: name, UserAgent: safetext.Line(c.UserAgent, maxUserAgent),
+			ClientIP:      c.SourceIP.String(),
 			AccessRequest: requestID,
 		},
 	})
@@ -398,7 +399,8 @@ func sessionFilter(q *broker.Query, key, value string) error {
 	default:
 		return awsproto.SenderError(
 			"InvalidFilterKey",
-			"The specified filter key %q is not valid: use InvokedAfter, InvokedBefore, Target, Owner, Status, SessionId or AccessType.",
+			"The specified filter key %q is not valid: use InvokedAfter, InvokedBefore, Target, Owner, Status, SessionId "+
+				"or AccessType.",
 			key,
 		)
 	}
@@ -409,8 +411,9 @@ func (d sessionDoor) describeSession(s *sekisho.Session) session {
 	out := session{
 		SessionID: string(s.ID), Target: string(s.Target), Status: string(s.Status),
 		StartDate: awsproto.NewEpoch(s.StartedAt), EndDate: awsproto.NewEpoch(s.EndedAt),
-		DocumentName: s.DocumentName, Owner: s.Owner, Reason: s.Reason, Details: s.Details, EndReason: s.Details, AccessType: accessStandard,
-		Recording: string(s.Recording), LogNotDelivered: s.Missing(),
+		DocumentName: s.DocumentName, Owner: s.Owner, Reason: s.Reason, Details: s.Details, EndReason: s.Details,
+		AccessType: accessStandard,
+		Recording:  string(s.Recording), LogNotDelivered: s.Missing(),
 	}
 	if s.Permission != nil && s.Permission.AccessRequest != "" {
 		out.AccessType, out.AccessRequestID = accessJustInTime, s.Permission.AccessRequest
@@ -419,7 +422,8 @@ func (d sessionDoor) describeSession(s *sekisho.Session) session {
 		out.OutputURL.S3 = "s3://" + s.Logs.Bucket + "/" + s.Logs.Key
 	}
 	if s.Logs.Group != "" {
-		out.OutputURL.CloudWatch = "arn:aws:logs:" + d.Region + ":" + d.Account + ":log-group:" + s.Logs.Group + ":log-stream:" + s.Logs.Stream
+		out.OutputURL.CloudWatch = "arn:aws:logs:" + d.Region + ":" + d.Account + ":log-group:" + s.Logs.Group +
+			":log-stream:" + s.Logs.Stream
 	}
 	if out.LogNotDelivered != "" { // AWS's programs do not show that field
 		out.Details = strings.TrimSpace(out.Details + " The session's log was not delivered: " + out.LogNotDelivered)

@@ -176,7 +176,8 @@ func (d *door) created(w http.ResponseWriter, r *http.Request, c *api.Call, root
 	w.Header().Set("Content-Type", "application/xml")
 	w.Header().Set("X-Amzn-RequestId", c.RequestID)
 	w.WriteHeader(http.StatusCreated)
-	if _, err := w.Write(mgs.MarshalChannelResponse(root, mgs.ChannelResponse{MessageSchemaVersion: mgs.SchemaVersion10, TokenValue: token})); err != nil {
+	if _, err := w.Write(mgs.MarshalChannelResponse(root,
+		mgs.ChannelResponse{MessageSchemaVersion: mgs.SchemaVersion10, TokenValue: token})); err != nil {
 		d.Log.Warn("could not deliver the response", "request_id", c.RequestID, "error", err)
 	}
 }

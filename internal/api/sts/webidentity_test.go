@@ -36,10 +36,15 @@ func TestAssumeRoleWithWebIdentity(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	trust := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Federated":"` + *provider.OpenIDConnectProviderArn + `"},
-		"Action":["sts:AssumeRoleWithWebIdentity","sts:TagSession"],"Condition":{"StringEquals":{"` + host + `:aud":"` + idp.Client + `"},"StringLike":{"` + host + `:sub":"alic*"}}},
-		{"Effect":"Allow","Principal":{"Federated":"` + *provider.OpenIDConnectProviderArn + `"},"Action":"sts:AssumeRoleWithWebIdentity","Condition":{"StringEquals":{"` + host + `:email":"carol@example.com"}}},
-		{"Effect":"Allow","Principal":{"Federated":"` + *provider.OpenIDConnectProviderArn + `"},"Action":"sts:AssumeRoleWithWebIdentity","Condition":{"ForAnyValue:StringEquals":{"` + host + `:groups":"ops"}}}]}`
+	trust := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Federated":"` +
+		*provider.OpenIDConnectProviderArn + `"},
+		"Action":["sts:AssumeRoleWithWebIdentity","sts:TagSession"],"Condition":{"StringEquals":{"` + host + `:aud":"` +
+		idp.Client + `"},"StringLike":{"` + host + `:sub":"alic*"}}},
+		{"Effect":"Allow","Principal":{"Federated":"` + *provider.OpenIDConnectProviderArn +
+		`"},"Action":"sts:AssumeRoleWithWebIdentity","Condition":{"StringEquals":{"` + host + `:email":"carol@example.com"}}},
+		{"Effect":"Allow","Principal":{"Federated":"` + *provider.OpenIDConnectProviderArn +
+		`"},"Action":"sts:AssumeRoleWithWebIdentity","Condition":{"ForAnyValue:StringEquals":{"` + host +
+		`:groups":"ops"}}}]}`
 	role, err := iam.CreateRole(
 		ctx,
 		&awsiam.CreateRoleInput{RoleName: aws.String("ops"), AssumeRolePolicyDocument: &trust},
@@ -47,7 +52,9 @@ func TestAssumeRoleWithWebIdentity(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := iam.CreateRole(ctx, &awsiam.CreateRoleInput{RoleName: aws.String("closed"), AssumeRolePolicyDocument: aws.String(strings.ReplaceAll(trust, "oidc-provider/", "oidc-provider/x"))}); err != nil {
+	if _, err := iam.CreateRole(ctx,
+		&awsiam.CreateRoleInput{RoleName: aws.String("closed"),
+			AssumeRolePolicyDocument: aws.String(strings.ReplaceAll(trust, "oidc-provider/", "oidc-provider/x"))}); err != nil {
 		t.Fatal(err)
 	}
 	assume := func(roleARN, token string) (*awssts.AssumeRoleWithWebIdentityOutput, error) {
@@ -90,9 +97,11 @@ func TestAssumeRoleWithWebIdentity(t *testing.T) {
 		t.Errorf("principal %+v, %v", principal, err)
 	}
 	for name, token := range map[string]string{
-		"verified address": p.Sign(p.Claims(now, map[string]any{"sub": "c-1", "email": "carol@example.com", "email_verified": true})),
-		"group":            p.Sign(p.Claims(now, map[string]any{"sub": "d-1", "groups": []string{"dev", "ops"}})),
-		"several audiences, issued to the client": p.Sign(p.Claims(now, map[string]any{"aud": []string{"x", idp.Client}, "azp": idp.Client})),
+		"verified address": p.Sign(
+			p.Claims(now, map[string]any{"sub": "c-1", "email": "carol@example.com", "email_verified": true})),
+		"group": p.Sign(p.Claims(now, map[string]any{"sub": "d-1", "groups": []string{"dev", "ops"}})),
+		"several audiences, issued to the client": p.Sign(
+			p.Claims(now, map[string]any{"aud": []string{"x", idp.Client}, "azp": idp.Client})),
 	} {
 		if _, err := assume(*role.Role.Arn, token); err != nil {
 			t.Errorf("%s: %v", name, err)
@@ -118,26 +127,40 @@ func TestAssumeRoleWithWebIdentity(t *testing.T) {
 		"an unknown key ID":          {"", p.SignAs(good, other, jose.ES256, "k2"), "InvalidIdentityToken"},
 		"another algorithm":          {"", p.SignAs(good, rsaKey, jose.RS256, "k1"), "InvalidIdentityToken"},
 		"changed after signing":      {"", tamper(p.Sign(good)), "InvalidIdentityToken"},
-		"another issuer":             {"", p.Sign(p.Claims(now, map[string]any{"iss": "https://elsewhere.example"})), "InvalidIdentityToken"},
-		"almost the issuer":          {"", p.Sign(p.Claims(now, map[string]any{"iss": p.Issuer + "/"})), "InvalidIdentityToken"},
-		"no issuer":                  {"", p.Sign(p.Claims(now, map[string]any{"iss": nil})), "InvalidIdentityToken"},
-		"another audience":           {"", p.Sign(p.Claims(now, map[string]any{"aud": "someone-else"})), "InvalidIdentityToken"},
-		"no audience":                {"", p.Sign(p.Claims(now, map[string]any{"aud": nil})), "InvalidIdentityToken"},
-		"several audiences":          {"", p.Sign(p.Claims(now, map[string]any{"aud": []string{"x", idp.Client}})), "InvalidIdentityToken"},
-		"issued to another client":   {"", p.Sign(p.Claims(now, map[string]any{"azp": "someone-else"})), "InvalidIdentityToken"},
-		"expired":                    {"", p.Sign(p.Claims(now, map[string]any{"exp": now.Add(-time.Minute).Unix()})), "ExpiredTokenException"},
-		"without an end":             {"", p.Sign(p.Claims(now, map[string]any{"exp": nil})), "ExpiredTokenException"},
-		"not yet":                    {"", p.Sign(p.Claims(now, map[string]any{"nbf": now.Add(time.Hour).Unix()})), "InvalidIdentityToken"},
-		"no subject":                 {"", p.Sign(p.Claims(now, map[string]any{"sub": nil})), "InvalidIdentityToken"},
-		"no token":                   {"", "abcd", "InvalidIdentityToken"},
-		"an address said to be verified by a string": {"", p.Sign(p.Claims(now, map[string]any{"sub": "c-1", "email": "carol@example.com", "email_verified": "true"})), "InvalidIdentityToken"},
-		"an address that is not verified":            {"", p.Sign(p.Claims(now, map[string]any{"sub": "c-1", "email": "carol@example.com", "email_verified": false})), "AccessDenied"},
-		"an address of which nothing is said":        {"", p.Sign(p.Claims(now, map[string]any{"sub": "c-1", "email": "carol@example.com"})), "AccessDenied"},
-		"another subject":                            {"", p.Sign(p.Claims(now, map[string]any{"sub": "mallory"})), "AccessDenied"},
-		"a role that trusts another provider":        {"closed", p.Sign(good), "AccessDenied"},
-		"no such role":                               {"nobody", p.Sign(good), "AccessDenied"},
+		"another issuer": {"", p.Sign(p.Claims(now, map[string]any{"iss": "https://elsewhere.example"})),
+			"InvalidIdentityToken"},
+		"almost the issuer": {"", p.Sign(p.Claims(now, map[string]any{"iss": p.Issuer + "/"})),
+			"InvalidIdentityToken"},
+		"no issuer": {"", p.Sign(p.Claims(now, map[string]any{"iss": nil})), "InvalidIdentityToken"},
+		"another audience": {"", p.Sign(p.Claims(now, map[string]any{"aud": "someone-else"})),
+			"InvalidIdentityToken"},
+		"no audience": {"", p.Sign(p.Claims(now, map[string]any{"aud": nil})), "InvalidIdentityToken"},
+		"several audiences": {"", p.Sign(p.Claims(now, map[string]any{"aud": []string{"x", idp.Client}})),
+			"InvalidIdentityToken"},
+		"issued to another client": {"", p.Sign(p.Claims(now, map[string]any{"azp": "someone-else"})),
+			"InvalidIdentityToken"},
+		"expired": {"", p.Sign(p.Claims(now, map[string]any{"exp": now.Add(-time.Minute).Unix()})),
+			"ExpiredTokenException"},
+		"without an end": {"", p.Sign(p.Claims(now, map[string]any{"exp": nil})), "ExpiredTokenException"},
+		"not yet": {"", p.Sign(p.Claims(now, map[string]any{"nbf": now.Add(time.Hour).Unix()})),
+			"InvalidIdentityToken"},
+		"no subject": {"", p.Sign(p.Claims(now, map[string]any{"sub": nil})), "InvalidIdentityToken"},
+		"no token":   {"", "abcd", "InvalidIdentityToken"},
+		"an address said to be verified by a string": {"",
+			p.Sign(p.Claims(now, map[string]any{"sub": "c-1", "email": "carol@example.com", "email_verified": "true"})),
+			"InvalidIdentityToken"},
+		"an address that is not verified": {"",
+			p.Sign(p.Claims(now, map[string]any{"sub": "c-1", "email": "carol@example.com", "email_verified": false})),
+			"AccessDenied"},
+		"an address of which nothing is said": {"",
+			p.Sign(p.Claims(now, map[string]any{"sub": "c-1", "email": "carol@example.com"})), "AccessDenied"},
+		"another subject": {"", p.Sign(p.Claims(now, map[string]any{"sub": "mallory"})),
+			"AccessDenied"},
+		"a role that trusts another provider": {"closed", p.Sign(good), "AccessDenied"},
+		"no such role":                        {"nobody", p.Sign(good), "AccessDenied"},
 		"tags that the trust does not allow": {"", p.Sign(p.Claims(now, map[string]any{
-			"sub": "d-1", "groups": []string{"ops"}, "https://aws.amazon.com/tags": map[string]any{"principal_tags": map[string]any{"Team": []string{"red"}}},
+			"sub": "d-1", "groups": []string{"ops"},
+			"https://aws.amazon.com/tags": map[string]any{"principal_tags": map[string]any{"Team": []string{"red"}}},
 		})), "AccessDenied"},
 	} {
 		arn := *role.Role.Arn
@@ -152,7 +175,8 @@ func TestAssumeRoleWithWebIdentity(t *testing.T) {
 	}
 
 	// What began with the provider ends with it.
-	if _, err := iam.DeleteOpenIDConnectProvider(ctx, &awsiam.DeleteOpenIDConnectProviderInput{OpenIDConnectProviderArn: provider.OpenIDConnectProviderArn}); err != nil {
+	if _, err := iam.DeleteOpenIDConnectProvider(ctx,
+		&awsiam.DeleteOpenIDConnectProviderInput{OpenIDConnectProviderArn: provider.OpenIDConnectProviderArn}); err != nil {
 		t.Fatal(err)
 	}
 	out, err = assume(*role.Role.Arn, p.Sign(good))
@@ -186,7 +210,8 @@ func TestOpenIDConnectProviders(t *testing.T) {
 	ctx := t.Context()
 	s := doortest.Start(t, nil)
 	iam := s.IAM(s.Admin)
-	for _, bad := range []string{"http://idp.example.com", "https://", "https://idp.example.com/?x=1", "https://user@idp.example.com", "idp.example.com", "https://idp.example.com#x"} {
+	for _, bad := range []string{"http://idp.example.com", "https://", "https://idp.example.com/?x=1",
+		"https://user@idp.example.com", "idp.example.com", "https://idp.example.com#x"} {
 		if _, err := iam.CreateOpenIDConnectProvider(ctx, &awsiam.CreateOpenIDConnectProviderInput{Url: &bad}); err == nil {
 			t.Errorf("%s was accepted", bad)
 		}
@@ -204,15 +229,22 @@ func TestOpenIDConnectProviders(t *testing.T) {
 	if *arn != "arn:aws:iam::"+doortest.Account+":oidc-provider/idp.example.com/realm" {
 		t.Errorf("ARN %s", *arn)
 	}
-	again, err := iam.CreateOpenIDConnectProvider(ctx, &awsiam.CreateOpenIDConnectProviderInput{Url: aws.String("https://idp.example.com/realm")})
+	again, err := iam.CreateOpenIDConnectProvider(ctx,
+		&awsiam.CreateOpenIDConnectProviderInput{Url: aws.String("https://idp.example.com/realm")})
 	wantFault(t, "twice", again, err, "EntityAlreadyExists")
-	if _, err := iam.AddClientIDToOpenIDConnectProvider(ctx, &awsiam.AddClientIDToOpenIDConnectProviderInput{OpenIDConnectProviderArn: arn, ClientID: aws.String("b")}); err != nil {
+	if _, err := iam.AddClientIDToOpenIDConnectProvider(ctx,
+		&awsiam.AddClientIDToOpenIDConnectProviderInput{OpenIDConnectProviderArn: arn,
+			ClientID: aws.String("b")}); err != nil {
 		t.Error(err)
 	}
-	if _, err := iam.RemoveClientIDFromOpenIDConnectProvider(ctx, &awsiam.RemoveClientIDFromOpenIDConnectProviderInput{OpenIDConnectProviderArn: arn, ClientID: aws.String("a")}); err != nil {
+	if _, err := iam.RemoveClientIDFromOpenIDConnectProvider(ctx,
+		&awsiam.RemoveClientIDFromOpenIDConnectProviderInput{OpenIDConnectProviderArn: arn,
+			ClientID: aws.String("a")}); err != nil {
 		t.Error(err)
 	}
-	if _, err := iam.TagOpenIDConnectProvider(ctx, &awsiam.TagOpenIDConnectProviderInput{OpenIDConnectProviderArn: arn, Tags: []iamtypes.Tag{{Key: aws.String("env"), Value: aws.String("test")}}}); err != nil {
+	if _, err := iam.TagOpenIDConnectProvider(ctx,
+		&awsiam.TagOpenIDConnectProviderInput{OpenIDConnectProviderArn: arn,
+			Tags: []iamtypes.Tag{{Key: aws.String("env"), Value: aws.String("test")}}}); err != nil {
 		t.Error(err)
 	}
 	got, err := iam.GetOpenIDConnectProvider(ctx, &awsiam.GetOpenIDConnectProviderInput{OpenIDConnectProviderArn: arn})
@@ -227,7 +259,8 @@ func TestOpenIDConnectProviders(t *testing.T) {
 		t.Errorf("%+v, %v", list, err)
 	}
 	for range 2 {
-		if _, err := iam.DeleteOpenIDConnectProvider(ctx, &awsiam.DeleteOpenIDConnectProviderInput{OpenIDConnectProviderArn: arn}); err != nil {
+		if _, err := iam.DeleteOpenIDConnectProvider(ctx,
+			&awsiam.DeleteOpenIDConnectProviderInput{OpenIDConnectProviderArn: arn}); err != nil {
 			t.Error(err)
 		}
 	}

@@ -140,7 +140,8 @@ func TestALeaseThatIsNotUnderstoodDoesNotStand(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
 	u, _ := f.user(t, "alice")
-	for _, held := range []string{"", "user:", "user:AIDANOBODY", "root:" + u.ID, "user:" + u.ID + " moon:full", "password:" + u.ID, "password:" + u.ID + "/", "key:AKIA", u.ID} {
+	for _, held := range []string{"", "user:", "user:AIDANOBODY", "root:" + u.ID, "user:" + u.ID + " moon:full",
+		"password:" + u.ID, "password:" + u.ID + "/", "key:AKIA", u.ID} {
 		f.stands(t, held, held, false)
 	}
 	f.stands(t, "good", "user:"+u.ID, true)
@@ -233,12 +234,21 @@ func TestPasskeys(t *testing.T) {
 	must(t, err)
 	answer := key.Create(c.Options)
 	for name, try := range map[string]func() error{
-		"another host":  func() error { _, err := f.Passkeys.Finish(ctx, "alice", "other.test", "", c.State, answer); return err },
+		"another host": func() error {
+			_,
+				err := f.Passkeys.Finish(ctx, "alice", "other.test", "", c.State, answer)
+			return err
+		},
 		"another user":  func() error { _, err := f.Passkeys.Finish(ctx, "bob", host, "", c.State, answer); return err },
 		"made-up state": func() error { _, err := f.Passkeys.Finish(ctx, "alice", host, "", "AAAA", answer); return err },
-		"no answer":     func() error { _, err := f.Passkeys.Finish(ctx, "alice", host, "", c.State, []byte("{}")); return err },
+		"no answer": func() error {
+			_,
+				err := f.Passkeys.Finish(ctx, "alice", host, "", c.State, []byte("{}"))
+			return err
+		},
 		"another origin": func() error {
-			_, err := f.Passkeys.Finish(ctx, "alice", host, "", c.State, authenticator.New(t, "https://evil.test").Create(c.Options))
+			_, err := f.Passkeys.Finish(ctx, "alice", host, "", c.State,
+				authenticator.New(t, "https://evil.test").Create(c.Options))
 			return err
 		},
 	} {
@@ -263,10 +273,12 @@ func TestPasskeys(t *testing.T) {
 	c, err = f.SignIns.BeginPasskeySignIn(ctx, host)
 	must(t, err)
 	answer = key.Get(c.Options)
-	if _, err := f.SignIns.PasskeySignIn(ctx, host, c.State, authenticator.New(t, "https://"+host).Forge(key, c.Options)); err == nil {
+	if _, err := f.SignIns.PasskeySignIn(ctx, host, c.State,
+		authenticator.New(t, "https://"+host).Forge(key, c.Options)); err == nil {
 		t.Error("another authenticator's signature was accepted")
 	}
-	if _, err := f.SignIns.PasskeySignIn(ctx, host, c.State, key.Without(authenticator.Verified).Get(c.Options)); err == nil {
+	if _, err := f.SignIns.PasskeySignIn(ctx, host, c.State,
+		key.Without(authenticator.Verified).Get(c.Options)); err == nil {
 		t.Error("a passkey alone was accepted without PIN or finger")
 	}
 	s, err := f.SignIns.PasskeySignIn(ctx, host, c.State, answer)
@@ -292,7 +304,8 @@ func TestPasskeys(t *testing.T) {
 		t.Fatalf("password alone: %v", err)
 	}
 	f.clock.advance(time.Second)
-	if _, err := f.SignIns.CheckPassword(ctx, "alice", password, host, netip.Addr{}, identity.Second{Code: "123456"}); err == nil {
+	if _, err := f.SignIns.CheckPassword(ctx, "alice", password, host, netip.Addr{},
+		identity.Second{Code: "123456"}); err == nil {
 		t.Error("an invented code was accepted")
 	}
 	second := identity.Second{State: required.Passkey.State, Answer: key.Get(required.Passkey.Options)}

@@ -146,7 +146,8 @@ func TestBootstrapHappensOnce(t *testing.T) {
 	if !allows(t, f.Directory, p, "ssm:StartSession", "*") {
 		t.Error("the administrator may not do everything")
 	}
-	if _, err := f.SignIns.CheckPassword(t.Context(), "admin", first.Password, host, netip.Addr{}, identity.Second{}); err != nil {
+	if _, err := f.SignIns.CheckPassword(t.Context(), "admin", first.Password, host, netip.Addr{},
+		identity.Second{}); err != nil {
 		t.Errorf("the first password: %v", err)
 	}
 	creds, err := f.Credentials.IssueNodeCredentials(
@@ -257,7 +258,8 @@ func TestSessionTokensCannotBeForgedSwappedOrOutlived(t *testing.T) {
 		"long-term key":   {k.ID, a.SessionToken},
 		"unknown key":     {"AKIAUNKNOWN", ""},
 	} {
-		if _, _, err := f.Credentials.Credential(t.Context(), c[0], c[1]); sekisho.CodeOf(err) != sekisho.CodeUnauthenticated {
+		if _, _, err := f.Credentials.Credential(t.Context(), c[0],
+			c[1]); sekisho.CodeOf(err) != sekisho.CodeUnauthenticated {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -325,7 +327,8 @@ func TestSessionPoliciesOnlyLimit(t *testing.T) {
 		{"none", identity.SessionRequest{}, false, false, false},
 		{"inline", identity.SessionRequest{Policies: []string{allow("ssm:StartSession")}}, true, false, false},
 		{"managed", identity.SessionRequest{PolicyARNs: []string{mp.ARN}}, false, true, false},
-		{"both", identity.SessionRequest{Policies: []string{allow("ssm:StartSession")}, PolicyARNs: []string{mp.ARN}}, true, true, false},
+		{"both", identity.SessionRequest{Policies: []string{allow("ssm:StartSession")}, PolicyARNs: []string{mp.ARN}}, true,
+			true, false},
 		{"more than the user", identity.SessionRequest{Policies: []string{allow("*")}}, true, true, false},
 	} {
 		c.r.Name = "guest"
@@ -377,7 +380,8 @@ func TestTwoAdministratorsAtOnceLoseNothing(t *testing.T) {
 	for m, d := range members {
 		wg.Go(func() {
 			for i := range 8 {
-				if err := d.Tags.Add(t.Context(), identity.KindUser, "alice", map[string]string{fmt.Sprintf("t%d-%d", m, i): "x"}); err != nil {
+				if err := d.Tags.Add(t.Context(), identity.KindUser, "alice",
+					map[string]string{fmt.Sprintf("t%d-%d", m, i): "x"}); err != nil {
 					t.Error(err)
 				}
 			}
@@ -588,7 +592,8 @@ func TestSessionTagsOverrideAndPassOn(t *testing.T) {
 		identity.SessionRequest{Name: "s1", Tags: map[string]string{"TEAM": "x"}},
 	)
 	wantCode(t, err, sekisho.CodeInvalid, "")
-	_, _, err = f.Credentials.AssumeRole(ctx, second, role, identity.SessionRequest{Name: "s1", TransitiveTags: []string{"own"}})
+	_, _, err = f.Credentials.AssumeRole(ctx, second, role,
+		identity.SessionRequest{Name: "s1", TransitiveTags: []string{"own"}})
 	wantCode(t, err, sekisho.CodeInvalid, "")
 	_, _, err = f.Credentials.AssumeRole(ctx, second, role, identity.SessionRequest{Name: "s1", Duration: 2 * time.Hour})
 	wantCode(t, err, sekisho.CodeInvalid, "")
@@ -776,14 +781,16 @@ func TestExpiredPasswordsMustBeChanged(t *testing.T) {
 // A session's ID begins with its owner's name and a hyphen.
 func TestNamesThatAnothersPatternCovers(t *testing.T) {
 	t.Parallel()
-	const unsafePattern = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"ssm:TerminateSession","Resource":"arn:aws:ssm:*:*:session/${aws:username}-*"%s}]}`
+	const unsafePattern = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"ssm:TerminateSession",` +
+		`"Resource":"arn:aws:ssm:*:*:session/${aws:username}-*"%s}]}`
 	for name, tt := range map[string]struct {
 		document string
 		covers   bool
 	}{
-		"unsafe pattern":        {fmt.Sprintf(unsafePattern, ""), true},
-		"without the hyphen":    {strings.Replace(fmt.Sprintf(unsafePattern, ""), "}-*", "}*", 1), true},
-		"checks its own tag":    {fmt.Sprintf(unsafePattern, `,"Condition":{"StringEquals":{"ssm:resourceTag/aws:ssmmessages:session-id":"${aws:userid}"}}`), false},
+		"unsafe pattern":     {fmt.Sprintf(unsafePattern, ""), true},
+		"without the hyphen": {strings.Replace(fmt.Sprintf(unsafePattern, ""), "}-*", "}*", 1), true},
+		"checks its own tag": {fmt.Sprintf(unsafePattern,
+			`,"Condition":{"StringEquals":{"ssm:resourceTag/aws:ssmmessages:session-id":"${aws:userid}"}}`), false},
 		"by unique ID":          {strings.Replace(fmt.Sprintf(unsafePattern, ""), "username", "userid", 1), false},
 		"deny":                  {strings.Replace(fmt.Sprintf(unsafePattern, ""), "Allow", "Deny", 1), false},
 		"another kind of thing": {strings.Replace(fmt.Sprintf(unsafePattern, ""), "session/", "document/", 1), false},
@@ -914,11 +921,13 @@ func BenchmarkRequest(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	node, err := d.Credentials.IssueNodeCredentials(b.Context(), "mi-0123456789abcdef0", identity.NodeRole, false, time.Hour)
+	node, err := d.Credentials.IssueNodeCredentials(b.Context(), "mi-0123456789abcdef0", identity.NodeRole, false,
+		time.Hour)
 	if err != nil {
 		b.Fatal(err)
 	}
-	for name, c := range map[string][2]string{"key": {first.AccessKeyID, ""}, "token": {node.AccessKeyID, node.SessionToken}} {
+	for name, c := range map[string][2]string{"key": {first.AccessKeyID, ""},
+		"token": {node.AccessKeyID, node.SessionToken}} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
@@ -966,7 +975,8 @@ func FuzzSessionToken(f *testing.F) {
 	if _, _, err := d.Bootstrap(context.Background(), "admin"); err != nil {
 		f.Fatal(err)
 	}
-	c, err := d.Credentials.IssueNodeCredentials(context.Background(), "mi-0123456789abcdef0", identity.NodeRole, false, time.Hour)
+	c, err := d.Credentials.IssueNodeCredentials(context.Background(), "mi-0123456789abcdef0", identity.NodeRole, false,
+		time.Hour)
 	if err != nil {
 		f.Fatal(err)
 	}

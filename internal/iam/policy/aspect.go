@@ -23,7 +23,8 @@ var aspectOrder = []Aspect{AspectWho, AspectWhere, AspectWhich, AspectWhen, Aspe
 
 // whereKeys are the condition keys that say how a request reached the server.
 var whereKeys = []string{
-	"aws:sourceip", "aws:vpcsourceip", "aws:sourcevpc", "aws:sourcevpce", "aws:securetransport", "aws:useragent", "aws:referer",
+	"aws:sourceip", "aws:vpcsourceip", "aws:sourcevpc", "aws:sourcevpce", "aws:securetransport", "aws:useragent",
+	"aws:referer",
 }
 
 // whoKeys are prefixes of the condition keys that describe the caller.

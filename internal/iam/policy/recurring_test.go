@@ -22,10 +22,13 @@ func at(set *policy.Set, t time.Time) policy.Effect {
 
 const (
 	tokyoHours = `"StringEquals":{"sekisho:Weekday/Asia/Tokyo":["Mon","Tue","Wed","Thu","Fri"]},` +
-		`"DateGreaterThanEquals":{"sekisho:TimeOfDay/Asia/Tokyo":"09:00"},"DateLessThan":{"sekisho:TimeOfDay/Asia/Tokyo":"18:00"}`
+		`"DateGreaterThanEquals":{"sekisho:TimeOfDay/Asia/Tokyo":"09:00"},` +
+		`"DateLessThan":{"sekisho:TimeOfDay/Asia/Tokyo":"18:00"}`
 	// Friday 22:00 to Saturday 06:00 in Berlin, in two statements.
-	berlinLate = `"StringEquals":{"sekisho:Weekday/Europe/Berlin":"Fri"},"DateGreaterThanEquals":{"sekisho:TimeOfDay/Europe/Berlin":"22:00"}`
-	berlinDawn = `"StringEquals":{"sekisho:Weekday/Europe/Berlin":"Sat"},"DateLessThan":{"sekisho:TimeOfDay/Europe/Berlin":"06:00"}`
+	berlinLate = `"StringEquals":{"sekisho:Weekday/Europe/Berlin":"Fri"},` +
+		`"DateGreaterThanEquals":{"sekisho:TimeOfDay/Europe/Berlin":"22:00"}`
+	berlinDawn = `"StringEquals":{"sekisho:Weekday/Europe/Berlin":"Sat"},` +
+		`"DateLessThan":{"sekisho:TimeOfDay/Europe/Berlin":"06:00"}`
 )
 
 func TestRecurringTimes(t *testing.T) {
@@ -38,7 +41,8 @@ func TestRecurringTimes(t *testing.T) {
 		"office hours": {
 			[]string{when("Allow", tokyoHours)},
 			[]string{"2026-04-15T00:00:00Z", "2026-04-15T08:59:59Z", "2026-04-13T00:00:00Z", "2026-04-17T08:59:59Z"},
-			[]string{"2026-04-14T23:59:59Z", "2026-04-15T09:00:00Z", "2026-04-18T03:00:00Z", "2026-04-19T03:00:00Z", "2026-04-12T23:59:59Z"},
+			[]string{"2026-04-14T23:59:59Z", "2026-04-15T09:00:00Z", "2026-04-18T03:00:00Z", "2026-04-19T03:00:00Z",
+				"2026-04-12T23:59:59Z"},
 		},
 		"a weekday there is another in UTC": {
 			[]string{when("Allow", `"StringEquals":{"sekisho:Weekday/Asia/Tokyo":"Mon"}`)},
@@ -54,15 +58,18 @@ func TestRecurringTimes(t *testing.T) {
 			[]string{"2026-04-18T00:00:00Z", "2026-04-19T23:59:59Z"}, []string{"2026-04-17T23:59:59Z", "2026-04-20T00:00:00Z"},
 		},
 		"deny outside hours": {
-			[]string{when("Allow", ""), when("Deny", `"DateLessThan":{"sekisho:TimeOfDay/UTC":"09:00"}`), when("Deny", `"DateGreaterThanEquals":{"sekisho:TimeOfDay/UTC":"18:00"}`)},
+			[]string{when("Allow", ""), when("Deny", `"DateLessThan":{"sekisho:TimeOfDay/UTC":"09:00"}`),
+				when("Deny", `"DateGreaterThanEquals":{"sekisho:TimeOfDay/UTC":"18:00"}`)},
 			[]string{"2026-04-15T09:00:00Z", "2026-04-15T17:59:59Z"}, []string{"2026-04-15T08:59:59Z", "2026-04-15T18:00:00Z"},
 		},
 		"inclusive and exclusive bounds": {
-			[]string{when("Allow", `"DateGreaterThan":{"sekisho:TimeOfDay/UTC":"09:00"},"DateLessThanEquals":{"sekisho:TimeOfDay/UTC":"09:00:02"}`)},
+			[]string{when("Allow", `"DateGreaterThan":{"sekisho:TimeOfDay/UTC":"09:00"},`+
+				`"DateLessThanEquals":{"sekisho:TimeOfDay/UTC":"09:00:02"}`)},
 			[]string{"2026-04-15T09:00:01Z", "2026-04-15T09:00:02Z"}, []string{"2026-04-15T09:00:00Z", "2026-04-15T09:00:03Z"},
 		},
 		"to the end of the day": {
-			[]string{when("Allow", `"DateGreaterThanEquals":{"sekisho:TimeOfDay/UTC":"23:00"},"DateLessThan":{"sekisho:TimeOfDay/UTC":"24:00"}`)},
+			[]string{when("Allow", `"DateGreaterThanEquals":{"sekisho:TimeOfDay/UTC":"23:00"},`+
+				`"DateLessThan":{"sekisho:TimeOfDay/UTC":"24:00"}`)},
 			[]string{"2026-04-15T23:59:59Z"}, []string{"2026-04-16T00:00:00Z", "2026-04-15T22:59:59Z"},
 		},
 		"across midnight": {
@@ -72,40 +79,50 @@ func TestRecurringTimes(t *testing.T) {
 		},
 		// Berlin goes from 02:00 CET to 03:00 CEST on 2026-03-29 at 01:00 UTC.
 		"spring: a window in the skipped hour is empty": {
-			[]string{when("Allow", `"DateGreaterThanEquals":{"sekisho:TimeOfDay/Europe/Berlin":"02:15"},"DateLessThan":{"sekisho:TimeOfDay/Europe/Berlin":"02:45"}`)},
-			[]string{"2026-03-28T01:15:00Z", "2026-03-30T00:15:00Z"}, []string{"2026-03-29T00:59:59Z", "2026-03-29T01:15:00Z", "2026-03-29T00:15:00Z"},
+			[]string{when("Allow", `"DateGreaterThanEquals":{"sekisho:TimeOfDay/Europe/Berlin":"02:15"},`+
+				`"DateLessThan":{"sekisho:TimeOfDay/Europe/Berlin":"02:45"}`)},
+			[]string{"2026-03-28T01:15:00Z", "2026-03-30T00:15:00Z"},
+			[]string{"2026-03-29T00:59:59Z", "2026-03-29T01:15:00Z", "2026-03-29T00:15:00Z"},
 		},
 		"spring: a window that starts in the skipped hour starts after it": {
-			[]string{when("Allow", `"DateGreaterThanEquals":{"sekisho:TimeOfDay/Europe/Berlin":"02:30"},"DateLessThan":{"sekisho:TimeOfDay/Europe/Berlin":"04:00"}`)},
+			[]string{when("Allow", `"DateGreaterThanEquals":{"sekisho:TimeOfDay/Europe/Berlin":"02:30"},`+
+				`"DateLessThan":{"sekisho:TimeOfDay/Europe/Berlin":"04:00"}`)},
 			[]string{"2026-03-29T01:00:00Z", "2026-03-29T01:59:59Z"}, []string{"2026-03-29T00:59:59Z", "2026-03-29T02:00:00Z"},
 		},
 		// Berlin goes back from 03:00 CEST to 02:00 CET on 2026-10-25 at 01:00 UTC.
 		"autumn: a window in the repeated hour opens twice": {
-			[]string{when("Allow", `"DateGreaterThanEquals":{"sekisho:TimeOfDay/Europe/Berlin":"02:15"},"DateLessThan":{"sekisho:TimeOfDay/Europe/Berlin":"02:45"}`)},
+			[]string{when("Allow", `"DateGreaterThanEquals":{"sekisho:TimeOfDay/Europe/Berlin":"02:15"},`+
+				`"DateLessThan":{"sekisho:TimeOfDay/Europe/Berlin":"02:45"}`)},
 			[]string{"2026-10-25T00:15:00Z", "2026-10-25T01:15:00Z", "2026-10-25T01:44:59Z"},
 			[]string{"2026-10-25T00:45:00Z", "2026-10-25T01:00:00Z", "2026-10-25T01:45:00Z"},
 		},
 		"spring, a window that ends in the skipped hour ends when clocks change": {
-			[]string{when("Allow", `"DateGreaterThanEquals":{"sekisho:TimeOfDay/Europe/Berlin":"01:00"},"DateLessThan":{"sekisho:TimeOfDay/Europe/Berlin":"02:30"}`)},
-			[]string{"2026-03-29T00:00:00Z", "2026-03-29T00:59:59Z"}, []string{"2026-03-29T01:00:00Z", "2026-03-29T00:00:00-01:00"},
+			[]string{when("Allow", `"DateGreaterThanEquals":{"sekisho:TimeOfDay/Europe/Berlin":"01:00"},`+
+				`"DateLessThan":{"sekisho:TimeOfDay/Europe/Berlin":"02:30"}`)},
+			[]string{"2026-03-29T00:00:00Z", "2026-03-29T00:59:59Z"},
+			[]string{"2026-03-29T01:00:00Z", "2026-03-29T00:00:00-01:00"},
 		},
 		// New York goes back from 02:00 EDT to 01:00 EST on 2026-11-01 at 06:00 UTC: across midnight, too.
 		"autumn: a night is an hour longer": {
 			[]string{
-				when("Allow", `"StringEquals":{"sekisho:Weekday/America/New_York":"Sat"},"DateGreaterThanEquals":{"sekisho:TimeOfDay/America/New_York":"22:00"}`),
-				when("Allow", `"StringEquals":{"sekisho:Weekday/America/New_York":"Sun"},"DateLessThan":{"sekisho:TimeOfDay/America/New_York":"06:00"}`),
+				when("Allow", `"StringEquals":{"sekisho:Weekday/America/New_York":"Sat"},`+
+					`"DateGreaterThanEquals":{"sekisho:TimeOfDay/America/New_York":"22:00"}`),
+				when("Allow", `"StringEquals":{"sekisho:Weekday/America/New_York":"Sun"},`+
+					`"DateLessThan":{"sekisho:TimeOfDay/America/New_York":"06:00"}`),
 			},
 			[]string{"2026-11-01T02:00:00Z", "2026-11-01T05:30:00Z", "2026-11-01T06:30:00Z", "2026-11-01T10:59:59Z"},
 			[]string{"2026-11-01T01:59:59Z", "2026-11-01T11:00:00Z"},
 		},
 		// Lord Howe Island changes its clocks by half an hour, at 15:00 UTC on 2026-10-03.
 		"a change of half an hour": {
-			[]string{when("Allow", `"DateGreaterThanEquals":{"sekisho:TimeOfDay/Australia/Lord_Howe":"02:30"},"DateLessThan":{"sekisho:TimeOfDay/Australia/Lord_Howe":"03:00"}`)},
+			[]string{when("Allow", `"DateGreaterThanEquals":{"sekisho:TimeOfDay/Australia/Lord_Howe":"02:30"},`+
+				`"DateLessThan":{"sekisho:TimeOfDay/Australia/Lord_Howe":"03:00"}`)},
 			[]string{"2026-10-03T15:30:00Z", "2026-10-03T15:59:59Z"}, []string{"2026-10-03T15:29:59Z", "2026-10-03T16:00:00Z"},
 		},
 		// Volgograd moved from UTC+4 to UTC+3 for good on 2020-12-26 at 22:00 UTC.
 		"a zone that moves for good": {
-			[]string{when("Allow", `"DateGreaterThanEquals":{"sekisho:TimeOfDay/Europe/Volgograd":"09:00"},"DateLessThan":{"sekisho:TimeOfDay/Europe/Volgograd":"10:00"}`)},
+			[]string{when("Allow", `"DateGreaterThanEquals":{"sekisho:TimeOfDay/Europe/Volgograd":"09:00"},`+
+				`"DateLessThan":{"sekisho:TimeOfDay/Europe/Volgograd":"10:00"}`)},
 			[]string{"2020-12-26T05:00:00Z", "2020-12-28T06:00:00Z"}, []string{"2020-12-26T06:00:00Z", "2020-12-28T05:00:00Z"},
 		},
 		"29 February": {
@@ -114,11 +131,13 @@ func TestRecurringTimes(t *testing.T) {
 		},
 		// The second that was inserted after 2016-12-31T23:59:59Z has no number of its own.
 		"around a leap second": {
-			[]string{when("Allow", `"DateLessThan":{"sekisho:TimeOfDay/UTC":"24:00"},"DateGreaterThanEquals":{"sekisho:TimeOfDay/UTC":"23:59:59"}`)},
+			[]string{when("Allow", `"DateLessThan":{"sekisho:TimeOfDay/UTC":"24:00"},`+
+				`"DateGreaterThanEquals":{"sekisho:TimeOfDay/UTC":"23:59:59"}`)},
 			[]string{"2016-12-31T23:59:59Z"}, []string{"2017-01-01T00:00:00Z"},
 		},
 		"before 1970": {
-			[]string{when("Allow", `"StringEquals":{"sekisho:Weekday/UTC":"Wed"},"DateGreaterThanEquals":{"sekisho:TimeOfDay/UTC":"23:00"},"DateEquals":{"sekisho:Date/UTC":"1969-12-31"}`)},
+			[]string{when("Allow", `"StringEquals":{"sekisho:Weekday/UTC":"Wed"},`+
+				`"DateGreaterThanEquals":{"sekisho:TimeOfDay/UTC":"23:00"},"DateEquals":{"sekisho:Date/UTC":"1969-12-31"}`)},
 			[]string{"1969-12-31T23:30:00Z"}, []string{"1970-01-01T00:00:00Z", "1969-12-31T22:59:59Z"},
 		},
 		// Samoa moved across the date line: 2011-12-30 does not exist there.
@@ -127,7 +146,8 @@ func TestRecurringTimes(t *testing.T) {
 			[]string{"2011-12-30T09:59:59Z"}, []string{"2011-12-30T10:00:00Z", "2011-12-29T09:59:59Z"},
 		},
 		"a range of dates": {
-			[]string{when("Allow", `"DateGreaterThanEquals":{"sekisho:Date/America/New_York":"2026-03-08"},"DateLessThanEquals":{"sekisho:Date/America/New_York":"2026-03-09"}`)},
+			[]string{when("Allow", `"DateGreaterThanEquals":{"sekisho:Date/America/New_York":"2026-03-08"},`+
+				`"DateLessThanEquals":{"sekisho:Date/America/New_York":"2026-03-09"}`)},
 			[]string{"2026-03-08T05:00:00Z", "2026-03-10T03:59:59Z"}, []string{"2026-03-08T04:59:59Z", "2026-03-10T04:00:00Z"},
 		},
 		"all but one date": {
@@ -183,8 +203,10 @@ func TestRecurringTimesThatAreRefused(t *testing.T) {
 		"null":                    `"Null":{"sekisho:Weekday/UTC":"true"}`,
 		"variable":                `"StringEquals":{"sekisho:Weekday/UTC":"${aws:PrincipalTag/day}"}`,
 		"as a variable":           `"StringEquals":{"aws:PrincipalTag/day":"${sekisho:Weekday/UTC}"}`,
-		"across midnight in one":  `"DateGreaterThanEquals":{"sekisho:TimeOfDay/UTC":"22:00"},"DateLessThan":{"sekisho:TimeOfDay/UTC":"06:00"}`,
-		"no weekday left":         `"StringEquals":{"sekisho:Weekday/UTC":"Mon"},"StringNotEquals":{"sekisho:Weekday/UTC":["Mon","Tue"]}`,
+		"across midnight in one": `"DateGreaterThanEquals":{"sekisho:TimeOfDay/UTC":"22:00"},` +
+			`"DateLessThan":{"sekisho:TimeOfDay/UTC":"06:00"}`,
+		"no weekday left": `"StringEquals":{"sekisho:Weekday/UTC":"Mon"},` +
+			`"StringNotEquals":{"sekisho:Weekday/UTC":["Mon","Tue"]}`,
 	} {
 		text := `{"Version":"2012-10-17","Statement":[` + when("Deny", condition) + `]}`
 		if err := policy.Validate([]byte(text), policy.KindIdentity); err == nil {
@@ -192,8 +214,10 @@ func TestRecurringTimesThatAreRefused(t *testing.T) {
 		}
 	}
 	for name, condition := range map[string]string{
-		"one second":      `"DateGreaterThanEquals":{"sekisho:TimeOfDay/UTC":"22:00"},"DateLessThan":{"sekisho:TimeOfDay/UTC":"22:00:01"}`,
-		"different zones": `"DateGreaterThanEquals":{"sekisho:TimeOfDay/UTC":"22:00"},"DateLessThan":{"sekisho:TimeOfDay/Asia/Tokyo":"06:00"}`,
+		"one second": `"DateGreaterThanEquals":{"sekisho:TimeOfDay/UTC":"22:00"},` +
+			`"DateLessThan":{"sekisho:TimeOfDay/UTC":"22:00:01"}`,
+		"different zones": `"DateGreaterThanEquals":{"sekisho:TimeOfDay/UTC":"22:00"},` +
+			`"DateLessThan":{"sekisho:TimeOfDay/Asia/Tokyo":"06:00"}`,
 	} {
 		text := `{"Version":"2012-10-17","Statement":[` + when("Deny", condition) + `]}`
 		if err := policy.Validate([]byte(text), policy.KindIdentity); err != nil {
@@ -295,8 +319,10 @@ func TestCalendars(t *testing.T) {
 		t.Errorf("the document refers to %q", names)
 	}
 	for text, within := range map[string]bool{
-		"2025-12-31T14:59:59Z": false, "2025-12-31T15:00:00Z": true, "2026-01-01T14:59:59Z": true, "2026-01-01T15:00:00Z": false,
-		"2026-05-03T23:59:59Z": true, "2026-05-05T14:59:59Z": true, "2026-05-05T15:00:00Z": false, "2026-07-01T00:00:00Z": false,
+		"2025-12-31T14:59:59Z": false, "2025-12-31T15:00:00Z": true, "2026-01-01T14:59:59Z": true,
+		"2026-01-01T15:00:00Z": false,
+		"2026-05-03T23:59:59Z": true, "2026-05-05T14:59:59Z": true, "2026-05-05T15:00:00Z": false,
+		"2026-07-01T00:00:00Z": false,
 	} {
 		now, err := time.Parse(time.RFC3339, text)
 		if err != nil {
@@ -308,7 +334,8 @@ func TestCalendars(t *testing.T) {
 		}{
 			"within":  {set(known, in), map[bool]policy.Effect{true: policy.Allowed, false: policy.ImplicitDeny}[within]},
 			"outside": {set(known, out), map[bool]policy.Effect{false: policy.Allowed, true: policy.ImplicitDeny}[within]},
-			"denied":  {set(known, when("Allow", ""), deny), map[bool]policy.Effect{false: policy.Allowed, true: policy.ExplicitDeny}[within]},
+			"denied": {set(known, when("Allow", ""), deny),
+				map[bool]policy.Effect{false: policy.Allowed, true: policy.ExplicitDeny}[within]},
 			// A missing calendar must neither allow nor lose a Deny.
 			"missing, within":  {set(nil, in), policy.ImplicitDeny},
 			"missing, outside": {set(nil, out), policy.ImplicitDeny},
@@ -436,7 +463,8 @@ func TestRecurringTimesAreExplained(t *testing.T) {
 // Not parallel: it counts allocations.
 func TestRecurringTimesDoNotAllocate(t *testing.T) {
 	d, err := policy.Parse([]byte(`{"Version":"2012-10-17","Statement":[` + when("Allow", tokyoHours+
-		`,"Bool":{"sekisho:Calendar/holidays":"false"}`) + "," + when("Deny", `"DateEquals":{"sekisho:Date/Europe/Berlin":"2026-12-24"}`) + `]}`))
+		`,"Bool":{"sekisho:Calendar/holidays":"false"}`) + "," +
+		when("Deny", `"DateEquals":{"sekisho:Date/Europe/Berlin":"2026-12-24"}`) + `]}`))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -108,7 +108,8 @@ func (a *ACME) get(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	}
 	cert, err := a.manager.GetCertificate(hello)
 	if err != nil && slices.Contains(a.Names(), strings.ToLower(hello.ServerName)) && a.reports.Allow(hello.ServerName) {
-		a.cfg.Log.Error("no certificate: the ACME authority did not issue one; it must reach this server as port 443 of that name",
+		a.cfg.Log.Error("no certificate: the ACME authority did not issue one; it must reach this server as port 443 of "+
+			"that name",
 			"name", hello.ServerName, "directory", a.cfg.Directory, "error", err)
 	}
 	return cert, err

@@ -198,7 +198,8 @@ func (o *Options) checkPlaces() error {
 	if free, ok := FreeSpace(o.Data); ok && free < minFree {
 		errs = append(
 			errs,
-			sekisho.Errorf(sekisho.CodeLimit, "the file system of %s has %d MiB free; recordings and logs need at least %d MiB.", o.Data, free>>20, minFree>>20).
+			sekisho.Errorf(sekisho.CodeLimit, "the file system of %s has %d MiB free; recordings and logs need at least %d MiB.",
+				o.Data, free>>20, minFree>>20).
 				WithHint("Free some space, or choose another directory with --data."),
 		)
 	}
@@ -322,7 +323,8 @@ func (o *Options) configuration() string {
 	var b strings.Builder
 	fmt.Fprintf(
 		&b,
-		"# Configuration of sekishod, written by sekishod setup. The operator guide\n# describes every key; check changes with: sekishod config check --config %s\n\n",
+		"# Configuration of sekishod, written by sekishod setup. The operator guide\n# describes every key; check "+
+			"changes with: sekishod config check --config %s\n\n",
 		o.Config,
 	)
 	for _, kv := range [][2]string{
@@ -360,7 +362,8 @@ func (o *Options) tls() string {
 func credentials(r *Result, region string, first server.FirstAdministrator) string {
 	var b strings.Builder
 	b.WriteString(
-		"# The first administrator, written by sekishod setup. Change the password at the\n# first sign-in, and delete this file when you have stored what you need.\n",
+		"# The first administrator, written by sekishod setup. Change the password at the\n# first sign-in, and delete " +
+			"this file when you have stored what you need.\n",
 	)
 	fmt.Fprintf(&b, "# Console: %s/console/  user name %s  password %s\n", r.Endpoint, first.UserName, first.Password)
 	for _, kv := range [][2]string{

@@ -152,17 +152,20 @@ func TestCheck(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = busy.Close() })
 	for name, change := range map[string]func(o *setup.Options){
-		"no name":             func(o *setup.Options) { o.Names = nil },
-		"URL as name":         func(o *setup.Options) { o.Names = []string{"https://sekisho.example"} },
-		"account":             func(o *setup.Options) { o.Account = "12345" },
-		"region":              func(o *setup.Options) { o.Region = "Tokyo" },
-		"port in use":         func(o *setup.Options) { o.Listen = busy.Addr().String() },
-		"listen address":      func(o *setup.Options) { o.Listen = "no-port" },
-		"unknown TLS source":  func(o *setup.Options) { o.TLS = "magic" },
-		"no certificate":      func(o *setup.Options) { o.TLS = setup.Files },
-		"missing certificate": func(o *setup.Options) { o.TLS, o.Certificate, o.Key = setup.Files, "/nonexistent", "/nonexistent" },
-		"unused certificate":  func(o *setup.Options) { o.Certificate = "x.pem" },
-		"terms not accepted":  func(o *setup.Options) { o.TLS = setup.ACME },
+		"no name":            func(o *setup.Options) { o.Names = nil },
+		"URL as name":        func(o *setup.Options) { o.Names = []string{"https://sekisho.example"} },
+		"account":            func(o *setup.Options) { o.Account = "12345" },
+		"region":             func(o *setup.Options) { o.Region = "Tokyo" },
+		"port in use":        func(o *setup.Options) { o.Listen = busy.Addr().String() },
+		"listen address":     func(o *setup.Options) { o.Listen = "no-port" },
+		"unknown TLS source": func(o *setup.Options) { o.TLS = "magic" },
+		"no certificate":     func(o *setup.Options) { o.TLS = setup.Files },
+		"missing certificate": func(o *setup.Options) {
+			o.TLS, o.Certificate, o.Key = setup.Files, "/nonexistent",
+				"/nonexistent"
+		},
+		"unused certificate": func(o *setup.Options) { o.Certificate = "x.pem" },
+		"terms not accepted": func(o *setup.Options) { o.TLS = setup.ACME },
 		"address for ACME": func(o *setup.Options) {
 			o.TLS, o.ACME.AcceptTerms, o.Names = setup.ACME, true, []string{"192.0.2.10"}
 		},

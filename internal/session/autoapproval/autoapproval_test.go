@@ -15,7 +15,8 @@ func TestApproves(t *testing.T) {
 	prod := &sekisho.Node{ID: "mi-0123456789abcdef0", Tags: map[string]string{"Env": "prod", "CostCenter": "7"}}
 	dev := &sekisho.Node{ID: "i-0123456789abcdef0", Tags: map[string]string{"Env": "dev"}}
 	ann := autoapproval.Requester{
-		ID: "AIDAANN", Tags: map[string]string{"costCenter": "7", "employeeNumber": "E-17"}, Groups: []string{"AGPAOPS", "ops"},
+		ID: "AIDAANN", Tags: map[string]string{"costCenter": "7", "employeeNumber": "E-17"},
+		Groups: []string{"AGPAOPS", "ops"},
 	}
 	for name, tt := range map[string]struct {
 		policy    string
@@ -32,13 +33,16 @@ func TestApproves(t *testing.T) {
 			`permit(principal,` + when + `{ principal has costCenter && resource.hasTag("CostCenter") &&
 				principal.costCenter == resource.getTag("CostCenter") };`, true, false,
 		},
-		"by a pattern":        {`permit(principal,` + when + `{ principal.employeeNumber like "E-1*" };`, true, true},
-		"by kind of node":     {`permit(principal, action, resource is AWS::EC2::Instance);`, false, true},
-		"another action":      {`permit(principal, action == AWS::SSM::Action::"startSession", resource);`, false, false},
-		"forbidden":           {`permit(principal, action, resource); forbid(principal,` + when + `{ resource.getTag("Env") == "prod" };`, false, true},
-		"a missing tag":       {`permit(principal,` + when + `{ resource.getTag("Owner") == "ann" };`, false, false},
-		"a failing forbid":    {`permit(principal, action, resource); forbid(principal,` + when + `{ resource.getTag("Owner") == "eve" };`, false, false},
-		"a missing context":   {`permit(principal,` + when + `{ context.iam.principalTags.getTag("x") == "y" };`, false, false},
+		"by a pattern":    {`permit(principal,` + when + `{ principal.employeeNumber like "E-1*" };`, true, true},
+		"by kind of node": {`permit(principal, action, resource is AWS::EC2::Instance);`, false, true},
+		"another action":  {`permit(principal, action == AWS::SSM::Action::"startSession", resource);`, false, false},
+		"forbidden": {`permit(principal, action, resource); forbid(principal,` + when +
+			`{ resource.getTag("Env") == "prod" };`, false, true},
+		"a missing tag": {`permit(principal,` + when + `{ resource.getTag("Owner") == "ann" };`, false, false},
+		"a failing forbid": {`permit(principal, action, resource); forbid(principal,` + when +
+			`{ resource.getTag("Owner") == "eve" };`, false, false},
+		"a missing context": {`permit(principal,` + when + `{ context.iam.principalTags.getTag("x") == "y" };`, false,
+			false},
 		"only comments first": {"// engineers\npermit(principal, action, resource);", true, true},
 	} {
 		p, err := autoapproval.Parse(tt.policy)
@@ -64,13 +68,14 @@ func TestApproves(t *testing.T) {
 func TestParseRefuses(t *testing.T) {
 	t.Parallel()
 	for name, text := range map[string]string{
-		"nothing":       "",
-		"a comment":     "// nothing",
-		"JSON":          `{"schemaVersion":"1.0"}`,
-		"not finished":  "permit(principal, action, resource) when {",
-		"large":         strings.Repeat(" ", 64<<10) + "permit(principal, action, resource);",
-		"deeply nested": "permit(principal, action, resource) when { " + strings.Repeat("(", 300) + "true" + strings.Repeat(")", 300) + " };",
-		"many nots":     "permit(principal, action, resource) when { " + strings.Repeat("!", 300) + "true };",
+		"nothing":      "",
+		"a comment":    "// nothing",
+		"JSON":         `{"schemaVersion":"1.0"}`,
+		"not finished": "permit(principal, action, resource) when {",
+		"large":        strings.Repeat(" ", 64<<10) + "permit(principal, action, resource);",
+		"deeply nested": "permit(principal, action, resource) when { " + strings.Repeat("(", 300) + "true" +
+			strings.Repeat(")", 300) + " };",
+		"many nots": "permit(principal, action, resource) when { " + strings.Repeat("!", 300) + "true };",
 	} {
 		if _, err := autoapproval.Parse(text); err == nil {
 			t.Errorf("%s was accepted", name)

@@ -50,7 +50,8 @@ func setup(t *testing.T) *fixture {
 // start makes a new server process on the same store.
 func (f *fixture) start() {
 	f.Broker = broker.New(broker.Config{
-		Store: f.store, Relay: relay{f}, Links: links{f}, Nodes: nodes{}, Logs: logPlaces{f}, Log: slog.New(slog.DiscardHandler),
+		Store: f.store, Relay: relay{f}, Links: links{f}, Nodes: nodes{}, Logs: logPlaces{f},
+		Log:     slog.New(slog.DiscardHandler),
 		Changed: func(id sekisho.SessionID) { f.changed = append(f.changed, id) },
 	})
 }
@@ -288,7 +289,8 @@ func TestAdmit(t *testing.T) {
 		{"the agent's as client", agent(nodeA, s.ID), string(s.ID), broker.ClientLeg, "another channel"},
 		{"the client's as agent", s.Token, string(s.ID), broker.AgentLeg, "another channel"},
 		{"control for a session", control, string(s.ID), broker.AgentLeg, "another channel"},
-		{"of another node", func() string { tok, _ := f.NodeToken(ctx, nodeB); return tok }(), string(nodeA), broker.ControlLeg, "another channel"},
+		{"of another node", func() string { tok, _ := f.NodeToken(ctx, nodeB); return tok }(), string(nodeA),
+			broker.ControlLeg, "another channel"},
 	} {
 		err := f.RedeemToken(ctx, tc.token, tc.subject, tc.leg)
 		t.Run(tc.name, func(t *testing.T) { wantError(t, err, sekisho.CodeUnauthenticated, tc.want) })
@@ -656,7 +658,8 @@ func TestEndsThatCannotBeStoredAreRetried(t *testing.T) {
 	store := &failingStore{memStore: f.store}
 	var ended []sekisho.Session
 	f.Broker = broker.New(broker.Config{
-		Store: store, Relay: relay{f}, Links: links{f}, Nodes: nodes{}, Logs: logPlaces{f}, Log: slog.New(slog.DiscardHandler),
+		Store: store, Relay: relay{f}, Links: links{f}, Nodes: nodes{}, Logs: logPlaces{f},
+		Log:   slog.New(slog.DiscardHandler),
 		Ended: func(s sekisho.Session) { ended = append(ended, s) },
 	})
 	s := f.begin(nodeA)

@@ -157,7 +157,8 @@ func factsOf(h cast.Header) []fact {
 }
 
 // EncryptedNotice says why an encrypted session has no content.
-const EncryptedNotice = "This session was encrypted end to end: its content was not visible to the server and is not in the recording."
+const EncryptedNotice = "This session was encrypted end to end: its content was not visible to the server and is " +
+	"not in the recording."
 
 func writeText(w io.Writer, in *cast.Reader) error {
 	h := in.Header()

@@ -66,7 +66,8 @@ const (
 
 func newForwarding(kind SessionKind, peer string) *forwarding {
 	return &forwarding{
-		kind: kind, peer: peer, open: make(map[uint32]*Connection), closed: [2]map[uint32]bool{make(map[uint32]bool), make(map[uint32]bool)},
+		kind: kind, peer: peer, open: make(map[uint32]*Connection),
+		closed: [2]map[uint32]bool{make(map[uint32]bool), make(map[uint32]bool)},
 	}
 }
 

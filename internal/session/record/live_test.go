@@ -86,7 +86,8 @@ func TestPageFromBadPositions(t *testing.T) {
 	t.Parallel()
 	r := open(t, t.TempDir(), record.Options{})
 	start(t, r, alice)
-	for _, bad := range []string{"", "1", "1.2", "-1.0.0", "0.-1.0", "0.0.-1", "0.0.0.0", "a.b.c", strings.Repeat("9", 70)} {
+	for _, bad := range []string{"", "1", "1.2", "-1.0.0", "0.-1.0", "0.0.-1", "0.0.0.0", "a.b.c",
+		strings.Repeat("9", 70)} {
 		if _, _, err := r.PageFrom(t.Context(), alice, bad, 1<<20, 0); sekisho.CodeOf(err) != sekisho.CodeInvalid {
 			t.Errorf("%q: %v", bad, err)
 		}
@@ -141,7 +142,8 @@ func TestJoinedInput(t *testing.T) {
 		t.Errorf("%d bytes in", s.BytesIn)
 	}
 	_, evs := events(t, r, alice)
-	want := "i a|m typed by arn:aws:iam::123456789012:user/bob|i b|i c|m hidden input, 6 bytes|m typed by the owner|i d|x 0"
+	want := "i a|m typed by arn:aws:iam::123456789012:user/bob|i b|i c|m hidden input, 6 bytes|m typed by the " +
+		"owner|i d|x 0"
 	if got := strings.Join(evs, "|"); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}

@@ -225,7 +225,8 @@ func (rec *Recording) sealAt(exit Exit, now func() time.Duration) (Summary, erro
 	}
 	start := rec.header.Start.UTC()
 	text, err := rec.r.seal(rec.dir, &Seal{
-		Format: sealFormat, Session: rec.header.SessionID, FileBytes: res.Size, Blocks: res.Blocks, Head: res.Digest.String(), Index: res.Index,
+		Format: sealFormat, Session: rec.header.SessionID, FileBytes: res.Size, Blocks: res.Blocks, Head: res.Digest.String(),
+		Index:  res.Index,
 		Events: res.Totals.Records, BytesOut: res.Totals.Out, BytesIn: res.Totals.In,
 		Start: start, End: start.Add(res.Totals.Last), Micros: res.Totals.Last.Microseconds(),
 		Status: rec.exit.Status, Reason: rec.exit.Reason, Encrypted: rec.encrypted,

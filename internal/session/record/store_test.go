@@ -607,10 +607,12 @@ func TestLedgerOfOthers(t *testing.T) {
 	sealOne(t, other, "bob-1", "text")
 	ok(t, other.Close())
 	// Neither one with a ledger of its own, nor one with another key.
-	if err := record.RestoreLedger(t.Context(), t.TempDir(), s, publicKeys(testKey(2))); sekisho.CodeOf(err) != sekisho.CodeConflict {
+	if err := record.RestoreLedger(t.Context(), t.TempDir(), s,
+		publicKeys(testKey(2))); sekisho.CodeOf(err) != sekisho.CodeConflict {
 		t.Errorf("got %v", err)
 	}
-	if err := record.RestoreLedger(t.Context(), dir, s, publicKeys(testKey(1))); sekisho.CodeOf(err) != sekisho.CodeConflict {
+	if err := record.RestoreLedger(t.Context(), dir, s,
+		publicKeys(testKey(1))); sekisho.CodeOf(err) != sekisho.CodeConflict {
 		t.Errorf("got %v", err)
 	}
 }

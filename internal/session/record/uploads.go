@@ -785,7 +785,8 @@ func continueLedger(ctx context.Context, f *os.File, parts *recstore.FoundParts,
 		strange = err != nil && !errors.Is(err, io.EOF)
 	}
 	if strange {
-		return sekisho.Errorf(sekisho.CodeConflict, "The store has the ledger of other recordings than those of this server.").
+		return sekisho.Errorf(sekisho.CodeConflict,
+			"The store has the ledger of other recordings than those of this server.").
 			WithHint("Give each server a bucket or prefix of its own (recordings.store).")
 	}
 	if theirs.Len() == len(ours) {
@@ -819,7 +820,8 @@ func (r *Recorder) Bring(ctx context.Context, id sekisho.SessionID) error {
 		if err != nil {
 			return err
 		}
-		if err := errors.Join(r.replaceFile(path.Join(dir, name), io.NewSectionReader(src, 0, src.Size())), src.Close()); err != nil {
+		if err := errors.Join(r.replaceFile(path.Join(dir, name), io.NewSectionReader(src, 0, src.Size())),
+			src.Close()); err != nil {
 			return err
 		}
 	}

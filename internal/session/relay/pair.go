@@ -144,7 +144,8 @@ func (p *pair) serve(ctx context.Context, conn Conn, peer Peer, at side) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	l := &leg{
-		conn: conn, peer: peer, life: ctx, cancel: cancel, since: time.Now(), wake: make(chan struct{}, 1), writing: make(chanMutex, 1),
+		conn: conn, peer: peer, life: ctx, cancel: cancel, since: time.Now(), wake: make(chan struct{}, 1),
+		writing: make(chanMutex, 1),
 	}
 	l.recycler, _ = conn.(Recycler)
 	if at == agentSide && p.agentAnswers(ctx) {

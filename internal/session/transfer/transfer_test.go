@@ -232,7 +232,8 @@ func TestResume(t *testing.T) {
 			t.Parallel()
 			src, dir := filepath.Join(t.TempDir(), "src"), t.TempDir()
 			write(t, src, noise(1<<20), 0o644)
-			if _, _, err, rerr := cp(t, src, dir, func(rw io.ReadWriter) io.ReadWriter { return &breaks{rw, 500000} }); err == nil ||
+			if _, _, err, rerr := cp(t, src, dir,
+				func(rw io.ReadWriter) io.ReadWriter { return &breaks{rw, 500000} }); err == nil ||
 				rerr == nil {
 				t.Fatalf("%v, %v", err, rerr)
 			}
@@ -271,7 +272,8 @@ func TestResumeFolder(t *testing.T) {
 	dst := filepath.Join(dir, "named")
 	cut := func(left int) {
 		t.Helper()
-		if _, _, err, rerr := cp(t, src, dst, func(rw io.ReadWriter) io.ReadWriter { return &breaks{rw, left} }); err == nil ||
+		if _, _, err, rerr := cp(t, src, dst,
+			func(rw io.ReadWriter) io.ReadWriter { return &breaks{rw, left} }); err == nil ||
 			rerr == nil {
 			t.Fatalf("%v, %v", err, rerr)
 		}
@@ -411,7 +413,8 @@ func TestResumeManyFiles(t *testing.T) {
 	t.Parallel()
 	src, dst := manyFiles(t, 1200), filepath.Join(t.TempDir(), "copy")
 	for _, left := range []int{100_000, 2_000_000, 3_000_000} {
-		if _, _, err, rerr := cp(t, src, dst, func(rw io.ReadWriter) io.ReadWriter { return &breaks{rw, left} }); err == nil ||
+		if _, _, err, rerr := cp(t, src, dst,
+			func(rw io.ReadWriter) io.ReadWriter { return &breaks{rw, left} }); err == nil ||
 			rerr == nil {
 			t.Fatalf("%v, %v", err, rerr)
 		}
@@ -593,32 +596,37 @@ func TestHostileSender(t *testing.T) {
 		return frames("h", dirHello, "e", top, "f", files)
 	}
 	for name, b := range map[string][]byte{
-		"name with folder":       frames(append([]any{"h", object{"version": 1, "name": "../x"}}, file("")...)...),
-		"name dots":              frames(append([]any{"h", object{"version": 1, "name": ".."}}, file("")...)...),
-		"path above":             frames(append([]any{"h", dirHello, "e", top}, file("../../x")...)...),
-		"absolute":               frames(append([]any{"h", dirHello, "e", top}, file("/x")...)...),
-		"zero byte":              frames(append([]any{"h", dirHello, "e", top}, file("x\x00y")...)...),
-		"through a link":         frames(append([]any{"h", dirHello, "e", top}, file("out/x")...)...),
-		"over a link dir":        frames("h", dirHello, "e", top, "e", object{"path": "out", "dir": true, "mode": 0o777}),
-		"other version":          frames("h", object{"version": 9, "name": "x"}),
-		"longer than announced":  frames("h", object{"version": 1, "name": "x"}, "e", object{"size": 1}, "b", object{}, "d", "abc"),
-		"shorter than announced": frames("h", object{"version": 1, "name": "x"}, "e", object{"size": 1}, "b", object{}, "z", end),
-		"wrong digest":           frames("h", object{"version": 1, "name": "x"}, "e", object{"size": 1}, "b", object{}, "d", "a", "z", end),
-		"negative size":          frames("h", object{"version": 1, "name": "x"}, "e", object{"size": -1}),
-		"begins elsewhere":       frames("h", object{"version": 1, "name": "x"}, "e", object{"size": 5}, "b", object{"offset": 3}, "d", "ab"),
-		"giant frame":            []byte("h\xff\xff\xff\xff"),
-		"unexpected frame":       frames("d", "abc"),
-		"batch, path above":      batch(object{"path": "../../x"}),
-		"batch, through a link":  batch(object{"path": "out/x"}),
-		"batch, folder":          batch(object{"path": "x", "dir": true}),
-		"batch, large file":      batch(object{"path": "x", "size": 1<<20 + 1}),
-		"batch, no files":        batch(),
-		"batch, too many files":  batch(make([]object, 513)...),
+		"name with folder": frames(append([]any{"h", object{"version": 1, "name": "../x"}}, file("")...)...),
+		"name dots":        frames(append([]any{"h", object{"version": 1, "name": ".."}}, file("")...)...),
+		"path above":       frames(append([]any{"h", dirHello, "e", top}, file("../../x")...)...),
+		"absolute":         frames(append([]any{"h", dirHello, "e", top}, file("/x")...)...),
+		"zero byte":        frames(append([]any{"h", dirHello, "e", top}, file("x\x00y")...)...),
+		"through a link":   frames(append([]any{"h", dirHello, "e", top}, file("out/x")...)...),
+		"over a link dir":  frames("h", dirHello, "e", top, "e", object{"path": "out", "dir": true, "mode": 0o777}),
+		"other version":    frames("h", object{"version": 9, "name": "x"}),
+		"longer than announced": frames("h", object{"version": 1, "name": "x"}, "e", object{"size": 1}, "b", object{}, "d",
+			"abc"),
+		"shorter than announced": frames("h", object{"version": 1, "name": "x"}, "e", object{"size": 1}, "b", object{}, "z",
+			end),
+		"wrong digest": frames("h", object{"version": 1, "name": "x"}, "e", object{"size": 1}, "b", object{}, "d",
+			"a", "z", end),
+		"negative size": frames("h", object{"version": 1, "name": "x"}, "e", object{"size": -1}),
+		"begins elsewhere": frames("h", object{"version": 1, "name": "x"}, "e", object{"size": 5}, "b",
+			object{"offset": 3}, "d", "ab"),
+		"giant frame":           []byte("h\xff\xff\xff\xff"),
+		"unexpected frame":      frames("d", "abc"),
+		"batch, path above":     batch(object{"path": "../../x"}),
+		"batch, through a link": batch(object{"path": "out/x"}),
+		"batch, folder":         batch(object{"path": "x", "dir": true}),
+		"batch, large file":     batch(object{"path": "x", "size": 1<<20 + 1}),
+		"batch, no files":       batch(),
+		"batch, too many files": batch(make([]object, 513)...),
 		"batch, wrong digest": append(batch(object{"path": "x", "size": 1}),
 			frames("b", object{}, "d", "a", "z", end)...),
-		"batch, begins elsewhere": append(batch(object{"path": "x", "size": 5}), frames("b", object{"offset": 3}, "d", "ab")...),
-		"folder twice":            frames("h", dirHello, "e", top, "e", top, "q", ""),
-		"error":                   frames("x", object{"text": "I will not"}),
+		"batch, begins elsewhere": append(batch(object{"path": "x", "size": 5}),
+			frames("b", object{"offset": 3}, "d", "ab")...),
+		"folder twice": frames("h", dirHello, "e", top, "e", top, "q", ""),
+		"error":        frames("x", object{"text": "I will not"}),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -643,7 +651,8 @@ func TestHostileSender(t *testing.T) {
 			if d := cmp.Diff(before, tree(t, outside)); d != "" {
 				t.Errorf("files outside changed:\n%s", d)
 			}
-			for _, forbidden := range []string{filepath.Join(dir, "x"), filepath.Join(dir, "in", "x"), filepath.Join(inside, "x")} {
+			for _, forbidden := range []string{filepath.Join(dir, "x"), filepath.Join(dir, "in", "x"),
+				filepath.Join(inside, "x")} {
 				if _, err := os.Lstat(forbidden); err == nil {
 					t.Errorf("%s was created", forbidden)
 				}

@@ -25,7 +25,8 @@ const (
 	deleteIntent   = `DELETE FROM audit_intents WHERE id = $1`
 	insertRecord   = `INSERT INTO audit_records (` + auditColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`
 	insertResource = `INSERT INTO audit_resources (seq, pos, name, arn, type, time) VALUES ($1, $2, $3, $4, $5, $6)`
-	insertHead     = `INSERT INTO audit_heads (seq, hash, time, signature) VALUES ($1, $2, $3, $4) ON CONFLICT (seq) DO NOTHING`
+	insertHead     = `INSERT INTO audit_heads (seq, hash, time, signature) VALUES ($1, $2, $3, $4) ON CONFLICT (seq) ` +
+		`DO NOTHING`
 )
 
 // AppendAudit implements [audit.Store].
@@ -222,7 +223,8 @@ func auditQuery(q *audit.Query, before int64) (string, []any) {
 			indexed, at = true, "x"
 			from = "audit_resources x CROSS JOIN audit_records r ON r.seq = x.seq"
 			where.add(
-				"x."+column+" = ? AND NOT EXISTS (SELECT 1 FROM audit_resources y WHERE y.seq = x.seq AND y.pos < x.pos AND y."+column+" = ?)",
+				"x."+column+" = ? AND NOT EXISTS (SELECT 1 FROM audit_resources y WHERE y.seq = x.seq AND y.pos < x.pos AND y."+
+					column+" = ?)",
 				value,
 				value,
 			)

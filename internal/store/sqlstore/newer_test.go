@@ -28,7 +28,8 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := raw.ExecContext(t.Context(), `INSERT INTO goose_db_version (version_id, is_applied) VALUES (99990, TRUE)`); err != nil {
+	if _, err := raw.ExecContext(t.Context(),
+		`INSERT INTO goose_db_version (version_id, is_applied) VALUES (99990, TRUE)`); err != nil {
 		t.Fatal(err)
 	}
 	if err := raw.Close(); err != nil {

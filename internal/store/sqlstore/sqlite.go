@@ -131,7 +131,8 @@ func restrict(path string) error {
 // added would be ignored, and damaged.
 func refuseNewer(ctx context.Context, db *sql.DB, p *goose.Provider, path string) error {
 	var tables int
-	if err := db.QueryRowContext(ctx, `SELECT count(*) FROM sqlite_master WHERE name = 'goose_db_version'`).Scan(&tables); err != nil {
+	if err := db.QueryRowContext(ctx, `SELECT count(*) FROM sqlite_master WHERE name = 'goose_db_version'`).Scan(
+		&tables); err != nil {
 		return fmt.Errorf("read %s: %w", path, err)
 	}
 	if tables == 0 {

@@ -168,7 +168,8 @@ func Audit(t *testing.T, open func(t *testing.T) audit.Store) {
 			t.Errorf("with a limit of 1: %v, %v", got, err)
 		}
 		fill(t, s, 1)
-		if err := s.AppendAudit(ctx, audit.Batch{Records: []audit.Record{record(1)}, Finished: []string{"a"}}); sekisho.CodeOf(
+		if err := s.AppendAudit(ctx,
+			audit.Batch{Records: []audit.Record{record(1)}, Finished: []string{"a"}}); sekisho.CodeOf(
 			err,
 		) != sekisho.CodeConflict {
 			t.Errorf("a taken number: %v", err)

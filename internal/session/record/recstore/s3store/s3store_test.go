@@ -97,7 +97,8 @@ func fakeS3(t *testing.T, handler http.HandlerFunc) *s3store.Store {
 	ts := httptest.NewServer(handler)
 	t.Cleanup(ts.Close)
 	s := s3store.Open(s3store.Config{
-		Endpoint: ts.URL, Region: "us-east-1", Bucket: "b", PathStyle: true, Credentials: static("a", "b"), Timeout: 500 * time.Millisecond,
+		Endpoint: ts.URL, Region: "us-east-1", Bucket: "b", PathStyle: true, Credentials: static("a", "b"),
+		Timeout:  500 * time.Millisecond,
 		Attempts: 3, MaxBackoff: 10 * time.Millisecond,
 	})
 	t.Cleanup(func() { s.Close() })

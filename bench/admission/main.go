@@ -236,6 +236,7 @@ type nobody struct{}
 func (nobody) Start(mgs.AgentTaskPayload) {}
 func (nobody) Cancel(string)              {}
 func (nobody) Notify(string, string)      {}
+func (nobody) Type(string, []byte)        {}
 
 // result describes one mass reconnection.
 type result struct {

@@ -489,7 +489,7 @@ func (f *frames) Write(ctx context.Context, frames ...[]byte) error {
 	return f.conn.Write(ctx, link.Binary, frames...)
 }
 
-// Buffered reports whether a part of the next frame is here already.
+// Buffered reports whether the next frame is here already.
 func (f *frames) Buffered() bool { return f.conn.Buffered() }
 
 // leg is a channel for the relay. It does not interrupt a frame that is being written:

@@ -47,7 +47,11 @@ type leg struct {
 	// save a goroutine switch for a keystroke, by the other leg's reader. Lock it
 	// before the session's mutex.
 	writing chanMutex
-	batch   [batchFrames][]byte // guarded by writing
+	// due is the other leg, once a frame of this one has to be written to it. Frames
+	// that came together, such as an acknowledgement and a key, leave together. Only
+	// the goroutine that reads this leg uses it.
+	due   *leg
+	batch [batchFrames][]byte // guarded by writing
 }
 
 // chanMutex is a mutex made of a channel. It may be held for as long as a peer
@@ -288,6 +292,12 @@ func (p *pair) read(ctx context.Context, l *leg, from side) error {
 		parse = mgs.ParseClient
 	}
 	var m mgs.Message // one for all frames: it escapes
+	buffering, _ := l.conn.(Buffering)
+	defer func() {
+		if l.due != nil {
+			l.due.wakeWriter()
+		}
+	}()
 	for {
 		frame, err := l.conn.Read(ctx)
 		if err != nil {
@@ -300,6 +310,10 @@ func (p *pair) read(ctx context.Context, l *leg, from side) error {
 		if err := p.handle(ctx, &m, frame, l, from); err != nil {
 			return err
 		}
+		if l.due != nil && (buffering == nil || !buffering.Buffered()) {
+			p.flushSoon(l.due, from.other())
+			l.due = nil
+		}
 	}
 }
 
@@ -309,7 +323,7 @@ func (p *pair) handle(ctx context.Context, m *mgs.Message, frame []byte, l *leg,
 	case p.incoming(from).typ:
 		return p.data(ctx, m, frame, l, from)
 	case mgs.TypeAcknowledge:
-		return p.ack(ctx, m, frame, from)
+		return p.ack(ctx, m, frame, l, from)
 	case mgs.TypeAgentSessionState:
 		if from != agentSide {
 			return &violation{fmt.Errorf("a client sent %s", m.Type)}
@@ -338,7 +352,7 @@ func (p *pair) data(ctx context.Context, m *mgs.Message, frame []byte, l *leg, f
 		p.recordingFailed(ctx, err)
 	}
 	if to != nil {
-		p.flushSoon(to, from.other())
+		l.due = to
 	}
 	return nil
 }
@@ -432,14 +446,14 @@ func (p *pair) recordingFailed(ctx context.Context, err error) {
 	p.end(ctx, sekisho.Ending{Status: sekisho.SessionFailed, Details: why})
 }
 
-func (p *pair) ack(ctx context.Context, m *mgs.Message, frame []byte, from side) error {
+func (p *pair) ack(ctx context.Context, m *mgs.Message, frame []byte, l *leg, from side) error {
 	a, err := mgs.ParseAck(m.Payload)
 	if err != nil {
 		return &violation{err}
 	}
 	sender, err := p.acceptAck(a, frame, from)
 	if sender != nil {
-		p.flushSoon(sender, from.other())
+		l.due = sender
 	}
 	if from == clientSide {
 		p.endIfFinished(ctx, time.Now())

@@ -41,9 +41,9 @@ type Conn interface {
 	Close(reason string)
 }
 
-// Buffering is a Conn that knows whether Read will return soon.
+// Buffering is a Conn that knows whether Read will return at once.
 type Buffering interface {
-	// Buffered reports whether a part of the next frame is here already.
+	// Buffered reports whether the next frame is here already.
 	Buffered() bool
 }
 

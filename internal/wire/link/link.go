@@ -333,8 +333,8 @@ func (c *Conn) ReadInto(ctx context.Context, buf []byte) (Kind, []byte, error) {
 	return Kind(op), b, nil
 }
 
-// Buffered reports whether a part of the next message is here already, so that
-// Read will return soon.
+// Buffered reports whether the next message is here already, so that Read will
+// return at once. It is for the one that reads.
 func (c *Conn) Buffered() bool { return c.ws.buffered() }
 
 // corkFrom is the size from which messages make more than one TLS record.

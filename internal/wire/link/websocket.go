@@ -379,8 +379,27 @@ func (s *socket) message(b []byte) (op byte, _ []byte, err error) {
 	}
 }
 
-// buffered reports whether a part of the next message is here already.
-func (s *socket) buffered() bool { return s.br.Buffered() > 0 }
+// buffered reports whether the whole next frame is here already.
+func (s *socket) buffered() bool {
+	n := s.br.Buffered()
+	if n < 2 {
+		return false
+	}
+	b, _ := s.br.Peek(n) // it is there
+	size, length := 2, int(b[1]&^bitMasked)
+	if b[1]&bitMasked != 0 {
+		size += 4
+	}
+	switch {
+	case length == length64:
+		return false // larger than the buffer
+	case length == length16 && n < 4:
+		return false
+	case length == length16:
+		size, length = size+2, int(binary.BigEndian.Uint16(b[2:]))
+	}
+	return n >= size+length
+}
 
 // xor masks or unmasks b.
 func xor(b []byte, mask uint32) {

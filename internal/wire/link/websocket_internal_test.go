@@ -96,6 +96,26 @@ func FuzzSocket(f *testing.F) {
 	})
 }
 
+// TestBuffered: a message counts as here when all of it is.
+func TestBuffered(t *testing.T) {
+	t.Parallel()
+	first := "\x82\x01a"
+	for next, want := range map[string]bool{
+		"": false, "\x82": false, "\x82\x02x": false, "\x82\x01x": true, "\x82\x7e\x00": false,
+		"\x82\x7e\x00\x7e" + string(make([]byte, 125)): false, "\x82\x7e\x00\x7e" + string(make([]byte, 126)): true,
+		"\x82\x7f\x00\x00\x00\x00\x00\x00\x00\x01x": false,
+	} {
+		w := &wire{Reader: bytes.NewReader([]byte(first + next))}
+		s := newSocket(w, w, true, 1024)
+		if _, b, err := s.read(t.Context(), nil); err != nil || string(b) != "a" {
+			t.Fatalf("%q, %v", b, err)
+		}
+		if got := s.buffered(); got != want {
+			t.Errorf("%q: %t, want %t", next, got, want)
+		}
+	}
+}
+
 // TestRecycledMessages: a buffer that was given back has the size that its next
 // reader needs, and one that no read has returned is refused.
 func TestRecycledMessages(t *testing.T) {

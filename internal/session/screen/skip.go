@@ -13,8 +13,13 @@ func (s *Screen) skipScrolled(p []byte) []byte {
 		s.top != 0 || s.bottom != s.rows-1 || s.charset[s.shift] == '0' {
 		return p
 	}
+	// The last sequence may be cut.
+	end := len(p)
+	if i := bytes.LastIndexByte(p, 0x1b); i >= 0 && end-i < maxColour && colour(p[i:]) == 0 {
+		end = i
+	}
 	// So many lines push everything off the screen, wherever the cursor is.
-	at := len(p)
+	at := end
 	for range 2*s.rows + 1 {
 		if at = bytes.LastIndexByte(p[:at], '\n'); at < minSkip/2 {
 			return p
@@ -29,6 +34,9 @@ func (s *Screen) skipScrolled(p []byte) []byte {
 	head, rest := p[:at+1], p[at+1:]
 	reset, plain := plainText(head)
 	if !plain || !hasText(rest) {
+		return p
+	}
+	if _, plain = plainText(p[at+1 : end]); !plain {
 		return p
 	}
 	for b := head[reset:]; ; {

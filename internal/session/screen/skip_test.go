@@ -29,14 +29,15 @@ func TestFloodsLeaveTheSameScreen(t *testing.T) {
 		cols, rows := 1+r.IntN(100), 1+r.IntN(40)
 		fast, slow := screen.New(cols, rows), screen.New(cols, rows)
 		var all bytes.Buffer
+		often := []int{2000, 50_000}[r.IntN(2)]
 		for range 1 + r.IntN(4) {
 			var b bytes.Buffer
 			size := 20_000
 			for b.Len() < size {
-				switch n := r.IntN(2000); {
-				case n == 0:
+				switch {
+				case r.IntN(often) == 0:
 					b.WriteString(rare[r.IntN(len(rare))])
-				case n < 400:
+				case r.IntN(5) == 0:
 					b.WriteString("\r\n")
 				default:
 					b.WriteString(pieces[r.IntN(len(pieces))])

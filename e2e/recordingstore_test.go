@@ -31,8 +31,10 @@ func TestRecordingStore(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	write(credentials, fmt.Sprintf("[default]\naws_access_key_id = %s\naws_secret_access_key = %s\n", recstoretest.AccessKey, recstoretest.SecretKey))
-	write(settings, fmt.Sprintf("upload_every: 1s\ns3:\n  endpoint: %s\n  region: %s\n  bucket: %s\n  path_style: true\n  prefix: e2e\n  credentials_file: %s\n",
+	write(credentials, fmt.Sprintf("[default]\naws_access_key_id = %s\naws_secret_access_key = %s\n",
+		recstoretest.AccessKey, recstoretest.SecretKey))
+	write(settings, fmt.Sprintf("upload_every: 1s\ns3:\n  endpoint: %s\n  region: %s\n  bucket: %s\n  path_style: "+
+		"true\n  prefix: e2e\n  credentials_file: %s\n",
 		store.Endpoint, recstoretest.Region, storeBucket, credentials))
 	s := startServer(t, shared.Programs, dir, "--nodes", "0", "--recording-store", settings)
 	agent := s.StartAgent(t, "stored", -1)
@@ -89,7 +91,8 @@ func TestRecordingStore(t *testing.T) {
 		}
 		harness.Eventually(t, awhile, func() error {
 			all := strings.Join(keys(), "\n")
-			if n := len(regexp.MustCompile(`/seal\.json`).FindAllString(all, -1)); n != before+1 || strings.Contains(all, "session.rec.part-") {
+			if n := len(regexp.MustCompile(`/seal\.json`).FindAllString(all, -1)); n != before+1 ||
+				strings.Contains(all, "session.rec.part-") {
 				return fmt.Errorf("%d sealed among\n%s", n, all)
 			}
 			return nil
@@ -121,7 +124,8 @@ func TestRecordingStore(t *testing.T) {
 	restart(true)
 	check(killed, true)
 	check(lost, false)
-	if r := harness.Do(t, s.Shell(t.Context(), nil, `sekisho recordings export "$1" --format text`, killed)); r.Code != 0 ||
+	if r := harness.Do(t, s.Shell(t.Context(), nil, `sekisho recordings export "$1" --format text`,
+		killed)); r.Code != 0 ||
 		!strings.Contains(r.Stdout, "all-done") {
 		t.Errorf("export: exit %d: %s", r.Code, r.Stderr)
 	}

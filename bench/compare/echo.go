@@ -19,7 +19,8 @@ const keysPerSample = 200
 const busySessions = 100
 
 // busyLoop shows ten lines a second and starts no programs.
-const busyLoop = `exec 3<> <(:); while :; do echo "$SECONDS a line of a log that somebody follows"; read -t 0.1 -u 3; done`
+const busyLoop = `exec 3<> <(:); while :; do echo "$SECONDS a line of a log that somebody follows"; read -t 0.1 ` +
+	`-u 3; done`
 
 func (b *bench) ours() terminal.Contender {
 	return terminal.Contender{Name: "sekisho", Command: func() *exec.Cmd {
@@ -69,7 +70,8 @@ func (b *bench) echo(pairs int) ([]result, error) {
 		for c, start := range []func() *exec.Cmd{
 			func() *exec.Cmd {
 				return b.shell(
-					`exec sekisho start-session "$SEKISHO_TARGET" --document-name AWS-StartInteractiveCommand --parameters "command=$1"`,
+					`exec sekisho start-session "$SEKISHO_TARGET" --document-name AWS-StartInteractiveCommand --parameters `+
+						`"command=$1"`,
 					"bash -c '"+busyLoop+"'",
 				)
 			},

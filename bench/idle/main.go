@@ -74,7 +74,8 @@ func run(ctx context.Context, out io.Writer, args []string) error {
 	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(w, "\tresident MB\twake-ups/min\tprocessor s/day\tnetwork MB/day")
 	var table strings.Builder
-	table.WriteString("| idle | resident, MB | wake-ups per minute | processor, s per day | network, MB per day |\n|---|---|---|---|---|\n")
+	table.WriteString("| idle | resident, MB | wake-ups per minute | processor, s per day | network, MB per day " +
+		"|\n|---|---|---|---|---|\n")
 	day := float64(24*time.Hour) / float64(*length)
 	for i, p := range processes {
 		now, err := usageOf(ctx, p.pid)

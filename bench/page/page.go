@@ -28,7 +28,8 @@ func Replace(path, program, text string) error {
 // Measured says when, how and where a program of bench has measured.
 func Measured(program string, args []string) string {
 	command := strings.TrimSpace("go run ./" + program + " " + strings.Join(args, " "))
-	return fmt.Sprintf("Measured on %s with `%s` in `bench/` on %s.", time.Now().UTC().Format(time.DateOnly), command, machine())
+	return fmt.Sprintf("Measured on %s with `%s` in `bench/` on %s.", time.Now().UTC().Format(time.DateOnly), command,
+		machine())
 }
 
 // machine describes where the measurement ran.
@@ -50,5 +51,6 @@ func machine() string {
 	if text, err := os.ReadFile("/proc/loadavg"); err == nil {
 		load = ", load average at the end " + strings.Fields(string(text))[0]
 	}
-	return fmt.Sprintf("%s, %d cores, Linux %s, %s%s", model, runtime.NumCPU(), strings.TrimSpace(string(kernel)), runtime.Version(), load)
+	return fmt.Sprintf("%s, %d cores, Linux %s, %s%s", model, runtime.NumCPU(), strings.TrimSpace(string(kernel)),
+		runtime.Version(), load)
 }

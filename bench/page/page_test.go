@@ -31,8 +31,10 @@ func TestReplace(t *testing.T) {
 }
 
 func TestPlot(t *testing.T) {
-	svg := Plot("a <title>", []Bar{{Label: "one & two", Value: 0.5, Target: 1, Text: "0.5"}, {Label: "zero"}, {Label: "large", Value: 2.6}})
-	if svg != Plot("a <title>", []Bar{{Label: "one & two", Value: 0.5, Target: 1, Text: "0.5"}, {Label: "zero"}, {Label: "large", Value: 2.6}}) {
+	svg := Plot("a <title>",
+		[]Bar{{Label: "one & two", Value: 0.5, Target: 1, Text: "0.5"}, {Label: "zero"}, {Label: "large", Value: 2.6}})
+	if svg != Plot("a <title>",
+		[]Bar{{Label: "one & two", Value: 0.5, Target: 1, Text: "0.5"}, {Label: "zero"}, {Label: "large", Value: 2.6}}) {
 		t.Error("equal data make different images")
 	}
 	bars := 0

@@ -56,12 +56,16 @@ text { font: 12px system-ui, sans-serif; fill: #1f2328 }
 	}
 	for i, b := range bars {
 		top := topHeight + i*rowHeight + (rowHeight-barHeight)/2
-		fmt.Fprintf(&w, `<text x="%d" y="%d" text-anchor="end">%s</text>`+"\n", labelWidth-8, top+barHeight-3, html.EscapeString(b.Label))
-		fmt.Fprintf(&w, `<rect class="bar" x="%d" y="%d" width="%.1f" height="%d"/>`+"\n", labelWidth, top, x(b.Value)-labelWidth, barHeight)
+		fmt.Fprintf(&w, `<text x="%d" y="%d" text-anchor="end">%s</text>`+"\n", labelWidth-8, top+barHeight-3,
+			html.EscapeString(b.Label))
+		fmt.Fprintf(&w, `<rect class="bar" x="%d" y="%d" width="%.1f" height="%d"/>`+"\n", labelWidth, top,
+			x(b.Value)-labelWidth, barHeight)
 		if b.Target > 0 {
-			fmt.Fprintf(&w, `<line class="target" x1="%.1f" y1="%d" x2="%.1f" y2="%d"/>`+"\n", x(b.Target), top-3, x(b.Target), top+barHeight+3)
+			fmt.Fprintf(&w, `<line class="target" x1="%.1f" y1="%d" x2="%.1f" y2="%d"/>`+"\n", x(b.Target), top-3, x(b.Target),
+				top+barHeight+3)
 		}
-		fmt.Fprintf(&w, `<text x="%.1f" y="%d">%s</text>`+"\n", x(max(b.Value, b.Target))+6, top+barHeight-3, html.EscapeString(b.Text))
+		fmt.Fprintf(&w, `<text x="%.1f" y="%d">%s</text>`+"\n", x(max(b.Value, b.Target))+6, top+barHeight-3,
+			html.EscapeString(b.Text))
 	}
 	w.WriteString("</svg>\n")
 	return w.String()

@@ -127,8 +127,10 @@ func run(ctx context.Context, out io.Writer, args []string) error {
 	for i, c := range contenders {
 		s, e := starts[i], echoes[i]
 		fmt.Fprintf(w, "%s\t%s\t%s\t%.2f\t%s\t%s\t%.2f\t\n", c.Name,
-			round(terminal.Percentile(s, 50)), round(terminal.Percentile(s, 99)), ratio(terminal.Percentile(s, 50), terminal.Percentile(starts[0], 50)),
-			round(terminal.Percentile(e, 50)), round(terminal.Percentile(e, 99)), ratio(terminal.Percentile(e, 50), terminal.Percentile(echoes[0], 50)))
+			round(terminal.Percentile(s, 50)), round(terminal.Percentile(s, 99)),
+			ratio(terminal.Percentile(s, 50), terminal.Percentile(starts[0], 50)),
+			round(terminal.Percentile(e, 50)), round(terminal.Percentile(e, 99)),
+			ratio(terminal.Percentile(e, 50), terminal.Percentile(echoes[0], 50)))
 	}
 	fmt.Fprintf(w, "%d starts and %d keystrokes each, in turn\n", *rounds, *keys)
 	return w.Flush()

@@ -279,7 +279,8 @@ func newFixture(t *testing.T) *fixture {
 	f := &fixture{
 		store: &store{rows: map[string]row{}},
 		dir:   &directory{users: map[string]string{"alice": "AIDAALICE", "carol": "AIDACAROL"}},
-		doors: &doors{}, authz: &authorizer{denied: map[string]bool{}}, trail: &trail{}, feed: &console.ChangeFeed{}, log: &bytes.Buffer{},
+		doors: &doors{}, authz: &authorizer{denied: map[string]bool{}}, trail: &trail{}, feed: &console.ChangeFeed{},
+		log: &bytes.Buffer{},
 	}
 	f.restart(t)
 	return f
@@ -290,7 +291,8 @@ func (f *fixture) restart(t *testing.T) {
 	t.Helper()
 	c, err := console.New(console.Config{
 		Account: "123456789012", Region: "eu-central-1", Target: "mi-0123456789abcdef0",
-		Directory: f.dir, Credentials: issuer{}, Doors: f.doors, Authorizer: f.authz, Buckets: buckets{f.doors}, Store: f.store, Events: f.feed, Audit: f.trail,
+		Directory: f.dir, Credentials: issuer{}, Doors: f.doors, Authorizer: f.authz, Buckets: buckets{f.doors},
+		Store: f.store, Events: f.feed, Audit: f.trail,
 		Log: slog.New(slog.NewTextHandler(f.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	if err != nil {
@@ -540,9 +542,10 @@ func TestCall(t *testing.T) {
 
 	for service, opts := range map[string][]option{
 		"sekisho": {header("X-Amz-Target", "Sekisho.GetSessionRecording")},
-		"iam":     {header("Content-Type", "application/x-www-form-urlencoded; charset=utf-8"), header(console.ServiceHeader, "iam")},
-		"sts":     {header("Content-Type", "application/x-www-form-urlencoded"), header(console.ServiceHeader, "sts")},
-		"ec2":     {header("Content-Type", "application/x-www-form-urlencoded"), header(console.ServiceHeader, "ec2")},
+		"iam": {header("Content-Type", "application/x-www-form-urlencoded; charset=utf-8"),
+			header(console.ServiceHeader, "iam")},
+		"sts": {header("Content-Type", "application/x-www-form-urlencoded"), header(console.ServiceHeader, "sts")},
+		"ec2": {header("Content-Type", "application/x-www-form-urlencoded"), header(console.ServiceHeader, "ec2")},
 	} {
 		if res := b.call(opts...); res.StatusCode != 200 {
 			t.Errorf("%s: %s", service, res.Status)
@@ -592,7 +595,8 @@ func TestCallRefused(t *testing.T) {
 		t.Errorf("%d refused calls reached a door", len(f.doors.calls))
 	}
 	if res := b.do("POST", "/console/api/aws", strings.Repeat("x", 2<<20),
-		header("Content-Type", "application/x-amz-json-1.1"), header("X-Amz-Target", "AmazonSSM.X")); res.StatusCode != http.StatusRequestEntityTooLarge {
+		header("Content-Type", "application/x-amz-json-1.1"),
+		header("X-Amz-Target", "AmazonSSM.X")); res.StatusCode != http.StatusRequestEntityTooLarge {
 		t.Errorf("oversized: %s", res.Status)
 	}
 }
@@ -608,7 +612,8 @@ func TestBucketCall(t *testing.T) {
 		t.Fatalf("%s: %s", res.Status, read(res))
 	}
 	want := []doorCall{{
-		Service: "s3 PUT", Path: "/logs/a//b%20c.log?versionId=1", Body: "body", ARN: "arn:aws:iam::123456789012:user/carol", MFA: true,
+		Service: "s3 PUT", Path: "/logs/a//b%20c.log?versionId=1", Body: "body", ARN: "arn:aws:iam::123456789012:user/carol",
+		MFA:    true,
 		Header: http.Header{"Content-Type": {"text/plain"}, "Range": {"bytes=0-9"}},
 	}}
 	if diff := cmp.Diff(want, f.doors.calls); diff != "" {
@@ -625,9 +630,10 @@ func TestBucketCall(t *testing.T) {
 		"another site":         {b, []option{header("Origin", "https://elsewhere.test")}, http.StatusForbidden},
 		"no token of the page": {b, []option{header(console.CSRFHeader, "")}, http.StatusForbidden},
 		"no request line":      {b, []option{header(console.BucketHeader, "")}, http.StatusBadRequest},
-		"a whole address":      {b, []option{header(console.BucketHeader, "GET https://elsewhere.test/logs")}, http.StatusBadRequest},
-		"a deletion":           {b, []option{header(console.BucketHeader, "DELETE /logs/key")}, http.StatusBadRequest},
-		"an unfinished start":  {alice, nil, http.StatusForbidden},
+		"a whole address": {b, []option{header(console.BucketHeader, "GET https://elsewhere.test/logs")},
+			http.StatusBadRequest},
+		"a deletion":          {b, []option{header(console.BucketHeader, "DELETE /logs/key")}, http.StatusBadRequest},
+		"an unfinished start": {alice, nil, http.StatusForbidden},
 	} {
 		res := tc.who.do(
 			http.MethodPost,
@@ -671,7 +677,8 @@ func TestSignInDoesNotAdoptACookie(t *testing.T) {
 	if res.StatusCode != http.StatusOK || len(res.Cookies()) != 1 || res.Cookies()[0].Value == planted {
 		t.Fatalf("%s: %v", res.Status, res.Cookies())
 	}
-	if got := f.do("GET", "/console/api/session", "", header("Cookie", console.CookieName+"="+planted)); got.StatusCode != http.StatusUnauthorized {
+	if got := f.do("GET", "/console/api/session", "",
+		header("Cookie", console.CookieName+"="+planted)); got.StatusCode != http.StatusUnauthorized {
 		t.Errorf("the planted cookie: %s", got.Status)
 	}
 }
@@ -822,7 +829,8 @@ func TestHeaders(t *testing.T) {
 	} {
 		h := res.Header
 		csp := h.Get("Content-Security-Policy")
-		for _, want := range []string{"default-src 'self'", "script-src 'self';", "frame-ancestors 'none'", "object-src 'none'", "connect-src 'self' wss://sekisho.test;"} {
+		for _, want := range []string{"default-src 'self'", "script-src 'self';", "frame-ancestors 'none'",
+			"object-src 'none'", "connect-src 'self' wss://sekisho.test;"} {
 			if !strings.Contains(csp, want) {
 				t.Errorf("%s: CSP lacks %q: %s", name, want, csp)
 			}
@@ -841,7 +849,8 @@ func TestHeaders(t *testing.T) {
 			t.Errorf("%s: may be cached", name)
 		}
 	}
-	for host, want := range map[string]bool{"localhost:8443": false, "127.0.0.1:8443": false, "[::1]:8443": false, "sekisho.test:8443": true} {
+	for host, want := range map[string]bool{"localhost:8443": false, "127.0.0.1:8443": false, "[::1]:8443": false,
+		"sekisho.test:8443": true} {
 		res := f.do("GET", "/console/", "", func(r *http.Request) { r.Host = host })
 		if got := res.Header.Get("Strict-Transport-Security") != ""; got != want {
 			t.Errorf("HSTS for %s: %v", host, got)
@@ -902,7 +911,8 @@ func TestNoSecretsInLogs(t *testing.T) {
 		t.Fatal("nothing was logged: this test shows nothing")
 	}
 	for name, secret := range map[string]string{
-		"password": password, "wrong password": "wrong-but-secret", "code": mfaCode, "cookie": b.cookie.Value, "CSRF token": b.csrf,
+		"password": password, "wrong password": "wrong-but-secret", "code": mfaCode, "cookie": b.cookie.Value,
+		"CSRF token": b.csrf,
 	} {
 		if strings.Contains(f.log.String(), secret) {
 			t.Errorf("the log holds the %s", name)

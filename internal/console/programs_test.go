@@ -34,7 +34,8 @@ type waiting struct {
 
 func (f *fixture) beginProgram(t *testing.T, port int, opts ...option) *waiting {
 	t.Helper()
-	res := f.do(http.MethodPost, "/console/api/programs", fmt.Sprintf(`{"name":"laptop\u001b[2J","port":%d}`, port), opts...)
+	res := f.do(http.MethodPost, "/console/api/programs", fmt.Sprintf(`{"name":"laptop\u001b[2J","port":%d}`, port),
+		opts...)
 	w := &waiting{f: f}
 	if err := json.NewDecoder(res.Body).Decode(w); err != nil || res.StatusCode != http.StatusOK {
 		t.Fatalf("%s, %v", res.Status, err)
@@ -65,7 +66,8 @@ func TestProgramSignIn(t *testing.T) {
 		Name        string
 		Same, Local bool
 	}
-	if err := json.NewDecoder(res.Body).Decode(&shown); err != nil || shown.Name != "laptop[2J" || !shown.Same || shown.Local {
+	if err := json.NewDecoder(res.Body).Decode(&shown); err != nil || shown.Name != "laptop[2J" || !shown.Same ||
+		shown.Local {
 		t.Errorf("shown: %+v, %v", shown, err)
 	}
 	if res := decide(b, w.UserCode, true); res.StatusCode != http.StatusOK || field(t, res, "redirect") != "" {
@@ -129,10 +131,12 @@ func TestProgramSignInRefused(t *testing.T) {
 		t.Errorf("after the refusal: %s", res.Status)
 	}
 	w = f.beginProgram(t, 0)
-	if res := decide(&browser{f: f, cookie: b.cookie, csrf: "wrong"}, w.UserCode, true); res.StatusCode != http.StatusForbidden {
+	if res := decide(&browser{f: f, cookie: b.cookie, csrf: "wrong"}, w.UserCode,
+		true); res.StatusCode != http.StatusForbidden {
 		t.Errorf("an approval without the page's token: %s", res.Status)
 	}
-	if res := f.do(http.MethodPost, "/console/api/programs/approve", `{"code":"`+w.UserCode+`","approve":true}`); res.StatusCode != http.StatusUnauthorized {
+	if res := f.do(http.MethodPost, "/console/api/programs/approve",
+		`{"code":"`+w.UserCode+`","approve":true}`); res.StatusCode != http.StatusUnauthorized {
 		t.Errorf("an approval without a sign-in: %s", res.Status)
 	}
 	if res := w.poll(""); res.StatusCode != http.StatusAccepted {

@@ -137,7 +137,8 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	srv, err := server.New(ctx, server.Config{
 		Recordings: store,
-		AgentDir:   o.AgentsDir, CA: string(authority.PEM()), DataDir: dir, Account: st.Account, Region: st.Region, Log: o.Log, Now: clock, Webhooks: webhooks,
+		AgentDir:   o.AgentsDir, CA: string(authority.PEM()), DataDir: dir, Account: st.Account, Region: st.Region,
+		Log: o.Log, Now: clock, Webhooks: webhooks,
 	})
 	if err != nil {
 		return err

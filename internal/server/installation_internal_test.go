@@ -136,7 +136,8 @@ func TestPartsOfSeveralInstallationsAreRefused(t *testing.T) {
 func TestSessionsThatContinueAreNotSealed(t *testing.T) {
 	t.Parallel()
 	d := newDataDir(t, 2)
-	d.sql(t, `UPDATE sessions SET status = $1, active = true WHERE id = $2`, string(sekisho.SessionDisconnected), string(d.ids[1]))
+	d.sql(t, `UPDATE sessions SET status = $1, active = true WHERE id = $2`, string(sekisho.SessionDisconnected),
+		string(d.ids[1]))
 	s, err := New(t.Context(), killConfig(d.dir))
 	must(t, err)
 	must(t, s.recoverRecordings(t.Context()))
@@ -168,7 +169,8 @@ func TestAuditTrailAndSessionsAreCompared(t *testing.T) {
 	}
 	terminate := func(t *testing.T, d *dataDir) {
 		t.Helper()
-		d.sql(t, `UPDATE sessions SET details = 'The session was terminated by arn:aws:iam::123456789012:user/bob.' WHERE id = $1`, string(d.ids[0]))
+		d.sql(t, `UPDATE sessions SET details = 'The session was terminated by arn:aws:iam::123456789012:user/bob.' `+
+			`WHERE id = $1`, string(d.ids[0]))
 	}
 	for name, tc := range map[string]struct {
 		change func(t *testing.T, d *dataDir)
@@ -180,7 +182,8 @@ func TestAuditTrailAndSessionsAreCompared(t *testing.T) {
 			cutAt(t, d)
 			d.sql(t, `UPDATE sessions SET status = $1 WHERE id = $2`, string(sekisho.SessionFailed), string(d.ids[2]))
 		}, Finding{Kind: "missing", Where: "audit", Subject: string(whole.ids[2])}},
-		"the end of a session has no event": {terminate, Finding{Kind: "missing", Where: "audit", Subject: string(whole.ids[0])}},
+		"the end of a session has no event": {terminate,
+			Finding{Kind: "missing", Where: "audit", Subject: string(whole.ids[0])}},
 		"a session is removed": {func(t *testing.T, d *dataDir) {
 			t.Helper()
 			d.sql(t, `DELETE FROM sessions WHERE id = $1`, string(d.ids[1]))

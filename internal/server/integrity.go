@@ -408,14 +408,17 @@ func (c *integrityCheck) compareEvents(
 		began := s.Status != sekisho.SessionFailed ||
 			recordings[id] != "" && !told.started[id] && !takeNear(&told.failed, s.StartedAt)
 		if !told.started[id] && !told.since.misses(s.StartedAt) && began && !told.interrupted(s.StartedAt) {
-			add(Finding{"missing", "audit", string(id), "the session is in the database, but the audit trail has no StartSession of it"})
+			add(Finding{"missing", "audit", string(id),
+				"the session is in the database, but the audit trail has no StartSession of it"})
 		}
 		at, terminated := told.terminated[id]
 		if terminated && s.Status.Active() && now.Sub(at) > startTime {
 			add(Finding{"altered", "session", string(id), "it is active, but the audit trail has its TerminateSession"})
 		}
-		if !terminated && !told.since.misses(s.EndedAt) && s.Status == sekisho.SessionTerminated && strings.HasPrefix(s.Details, broker.TerminatedBy) {
-			add(Finding{"missing", "audit", string(id), "the session was terminated by another principal, but the audit trail has no TerminateSession of it"})
+		if !terminated && !told.since.misses(s.EndedAt) && s.Status == sekisho.SessionTerminated &&
+			strings.HasPrefix(s.Details, broker.TerminatedBy) {
+			add(Finding{"missing", "audit", string(id),
+				"the session was terminated by another principal, but the audit trail has no TerminateSession of it"})
 		}
 	}
 	return nil
@@ -463,7 +466,8 @@ func VerifyData(
 	case err != nil:
 		return nil, err
 	case id != "" && id != installationID(ring):
-		return nil, sekisho.Errorf(sekisho.CodeInvalid, "The database in %s belongs to another installation than the keys there.", dir).
+		return nil, sekisho.Errorf(sekisho.CodeInvalid,
+			"The database in %s belongs to another installation than the keys there.", dir).
 			WithHint("Give a directory whose parts were backed up together.")
 	}
 	c.trail, c.lister = db.Audit, db.Sessions

@@ -52,7 +52,8 @@ func newDataDir(t testing.TB, n int) *dataDir {
 	must(t, err)
 	db, err := sqlstore.OpenSQLite(t.Context(), filepath.Join(d.dir, "sekisho.db"))
 	must(t, err)
-	users, err := identity.New(t.Context(), identity.Config{Store: db.Identities, Keyring: d.ring, Account: "123456789012"})
+	users, err := identity.New(t.Context(),
+		identity.Config{Store: db.Identities, Keyring: d.ring, Account: "123456789012"})
 	must(t, err)
 	_, _, err = users.Bootstrap(t.Context(), adminUser)
 	must(t, err)
@@ -65,7 +66,8 @@ func newDataDir(t testing.TB, n int) *dataDir {
 	for i := range n {
 		id := sekisho.SessionID(fmt.Sprintf("alice-%026d", i))
 		session := &sekisho.Session{
-			ID: id, Target: "mi-0123456789abcdef0", Status: sekisho.SessionTerminated, Owner: "arn:aws:iam::123456789012:user/alice",
+			ID: id, Target: "mi-0123456789abcdef0", Status: sekisho.SessionTerminated,
+			Owner:     "arn:aws:iam::123456789012:user/alice",
 			StartedAt: time.Now(), EndedAt: time.Now(), DocumentName: "SSM-SessionManagerRunShell",
 		}
 		must(t, db.Sessions.CreateSession(t.Context(), session, broker.Token{Hash: []byte(id)}))
@@ -78,7 +80,8 @@ func newDataDir(t testing.TB, n int) *dataDir {
 			must(t, rec.Flush())
 		}
 		must(t, s.trail.Record(t.Context(), audit.Event{
-			EventSource: "ssm.amazonaws.com", EventName: "StartSession", ResponseElements: map[string]any{"sessionId": string(id)},
+			EventSource: "ssm.amazonaws.com", EventName: "StartSession",
+			ResponseElements: map[string]any{"sessionId": string(id)},
 		}))
 		if i < n-1 {
 			_, err = rec.Seal(record.Exit{Reason: "done"})
@@ -166,8 +169,10 @@ func TestIntegrityFindings(t *testing.T) {
 		kind, where string
 		witness     bool
 	}{
-		{"recording deleted", func(t *testing.T, d *dataDir) { must(t, os.RemoveAll(d.recording(d.ids[1]))) }, "missing", "recording", false},
-		{"open recording deleted", func(t *testing.T, d *dataDir) { must(t, os.RemoveAll(d.recording(d.ids[5]))) }, "missing", "recording", false},
+		{"recording deleted", func(t *testing.T, d *dataDir) { must(t, os.RemoveAll(d.recording(d.ids[1]))) }, "missing",
+			"recording", false},
+		{"open recording deleted", func(t *testing.T, d *dataDir) { must(t, os.RemoveAll(d.recording(d.ids[5]))) }, "missing",
+			"recording", false},
 		{"recording altered", func(t *testing.T, d *dataDir) {
 			name := filepath.Join(d.recording(d.ids[1]), record.MainFile)
 			b, err := os.ReadFile(name)
@@ -197,7 +202,9 @@ func TestIntegrityFindings(t *testing.T) {
 			}
 		}, "rolled back", "ledger", false},
 		{"ledger deleted", func(t *testing.T, d *dataDir) { must(t, os.Remove(ledger(d))) }, "missing", "ledger", false},
-		{"session row deleted", func(t *testing.T, d *dataDir) { d.sql(t, "DELETE FROM sessions WHERE id = ?", string(d.ids[0])) }, "missing", "session", false},
+		{"session row deleted", func(t *testing.T, d *dataDir) {
+			d.sql(t, "DELETE FROM sessions WHERE id = ?", string(d.ids[0]))
+		}, "missing", "session", false},
 		{"session row altered", func(t *testing.T, d *dataDir) {
 			d.sql(t, "UPDATE sessions SET owner = 'arn:aws:iam::123456789012:user/bob' WHERE id = ?", string(d.ids[0]))
 		}, "altered", "session", false},
@@ -207,8 +214,11 @@ func TestIntegrityFindings(t *testing.T) {
 		{"audit record edited", func(t *testing.T, d *dataDir) {
 			d.sql(t, "UPDATE audit_records SET body = replace(body, 'StartSession', 'ListSessions') WHERE seq = 3")
 		}, "altered", "audit", false},
-		{"audit record deleted", func(t *testing.T, d *dataDir) { d.sql(t, "DELETE FROM audit_records WHERE seq = 3") }, "missing", "audit", false},
-		{"end of the audit trail deleted", func(t *testing.T, d *dataDir) { d.sql(t, "DELETE FROM audit_records WHERE seq > 4") }, "rolled back", "audit", false},
+		{"audit record deleted", func(t *testing.T, d *dataDir) { d.sql(t, "DELETE FROM audit_records WHERE seq = 3") },
+			"missing", "audit", false},
+		{"end of the audit trail deleted",
+			func(t *testing.T, d *dataDir) { d.sql(t, "DELETE FROM audit_records WHERE seq > 4") }, "rolled back", "audit",
+			false},
 		{"end of the audit trail and its heads deleted", func(t *testing.T, d *dataDir) {
 			d.sql(t, "DELETE FROM audit_records WHERE seq > 4")
 			d.sql(t, "DELETE FROM audit_heads WHERE seq > 4")
@@ -287,7 +297,8 @@ func TestRandomManipulations(t *testing.T) {
 		id := d.ids[r.IntN(len(d.ids)-1)] // a sealed one
 		dir := d.recording(id)
 		file := []string{
-			filepath.Join(dir, record.MainFile), filepath.Join(dir, record.SealFile), filepath.Join(d.dir, "recordings", record.LedgerFile),
+			filepath.Join(dir, record.MainFile), filepath.Join(dir, record.SealFile),
+			filepath.Join(d.dir, "recordings", record.LedgerFile),
 		}[r.IntN(3)]
 		seq := 1 + r.IntN(8)
 		switch r.IntN(12) {

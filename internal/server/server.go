@@ -223,7 +223,8 @@ func (s *Server) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if s.recorder, err = record.Open(s.cfg.DataDir, s.ring.Signer(), record.Options{Sealer: s.ring, Remote: s.remote()}); err != nil {
+	if s.recorder, err = record.Open(s.cfg.DataDir, s.ring.Signer(),
+		record.Options{Sealer: s.ring, Remote: s.remote()}); err != nil {
 		return err
 	}
 	if err := s.openEvents(ctx); err != nil {
@@ -231,13 +232,15 @@ func (s *Server) open(ctx context.Context) error {
 	}
 	s.trail = audit.New(
 		s.db.Audit,
-		audit.Config{Signer: s.ring.Signer(), Recorded: s.recorded, Witness: s.newHead, Unsigned: s.unsigned.send, Stored: func(err error) {
-			s.state.trailFailed.Store(err != nil)
-			s.metrics.stored(err)
-		}},
+		audit.Config{Signer: s.ring.Signer(), Recorded: s.recorded, Witness: s.newHead, Unsigned: s.unsigned.send,
+			Stored: func(err error) {
+				s.state.trailFailed.Store(err != nil)
+				s.metrics.stored(err)
+			}},
 	)
 	s.refusals = refusals.New(refusals.Config{Trail: s.trail, Region: s.cfg.Region, Now: s.cfg.Now, Log: s.cfg.Log})
-	if s.Directory, err = identity.New(ctx, identity.Config{Store: s.db.Identities, Keyring: s.ring, Account: s.cfg.Account}); err != nil {
+	if s.Directory, err = identity.New(ctx,
+		identity.Config{Store: s.db.Identities, Keyring: s.ring, Account: s.cfg.Account}); err != nil {
 		return err
 	}
 	s.keys = kmskey.New(kmskey.Config{Store: s.db.Keys, Sealer: s.ring, Region: s.cfg.Region, Account: s.cfg.Account})
@@ -246,7 +249,8 @@ func (s *Server) open(ctx context.Context) error {
 	s.Fleet = fleet.New(fleet.Config{Store: s.db.Fleet, Links: s.Channels, Changed: func(id sekisho.NodeID) {
 		s.events.Publish(console.Event{Kind: "node", ID: string(id)})
 		s.bus.NodeChanged(id)
-	}, Alarm: s.nodeAlarm, Seen: s.machineSeen, Log: s.cfg.Log, RoleChanged: func(id sekisho.NodeID) { s.Channels.Reopen(id, mgs.ReasonRoleChanged) }})
+	}, Alarm: s.nodeAlarm, Seen: s.machineSeen, Log: s.cfg.Log,
+		RoleChanged: func(id sekisho.NodeID) { s.Channels.Reopen(id, mgs.ReasonRoleChanged) }})
 	s.participants = participants.New(nil)
 	observer := &lateObserver{}
 	s.relay = relay.New(
@@ -316,7 +320,9 @@ func (s *Server) recoverRecordings(ctx context.Context) error {
 			"damage",
 			sum.Damage,
 		)
-		if err := s.trail.Record(ctx, s.serverEvent("RecordingDamaged", map[string]any{"sessionId": string(sum.SessionID), "damage": sum.Damage})); err != nil {
+		if err := s.trail.Record(ctx,
+			s.serverEvent("RecordingDamaged",
+				map[string]any{"sessionId": string(sum.SessionID), "damage": sum.Damage})); err != nil {
 			return err
 		}
 	}
@@ -339,9 +345,11 @@ func (s *Server) routes() error {
 	s.access = access.New(access.Config{Store: s.db.Access, Now: s.cfg.Now, Changed: s.accessChanged})
 	forSSM := ssm.Config{
 		Access: s.access, Tokens: userTokens{s.Directory.Credentials, s.Directory.Groups},
-		Fleet: s.Fleet, Broker: s.broker, Documents: doclibrary.New(s.db.Documents, yamljson.Texts{}, sessionLogs{s}, nil), Roles: nodeRoles{s.Directory}, Channels: s.Channels,
-		Inventory: inventory.New(s.db.Inventory), Settings: settings.New(s.db.Settings, nil), Commands: s.commands, Outputs: outputs{s},
-		Region: s.cfg.Region, Account: s.cfg.Account, StrictDocuments: s.cfg.StrictDocuments,
+		Fleet: s.Fleet, Broker: s.broker, Documents: doclibrary.New(s.db.Documents, yamljson.Texts{}, sessionLogs{s}, nil),
+		Roles: nodeRoles{s.Directory}, Channels: s.Channels,
+		Inventory: inventory.New(s.db.Inventory), Settings: settings.New(s.db.Settings, nil), Commands: s.commands,
+		Outputs: outputs{s},
+		Region:  s.cfg.Region, Account: s.cfg.Account, StrictDocuments: s.cfg.StrictDocuments,
 		Registrations: s.gate("registrations"), Renewals: s.gate("requests for credentials"),
 	}
 	s.requests = ssm.NewPolicyRequests(forSSM)
@@ -358,15 +366,18 @@ func (s *Server) routes() error {
 			cloudtrail.New(cloudtrail.Config{Trail: s.trail, Account: s.cfg.Account}),
 			cur.New(cur.Config{Reports: s.Usage, AllowPut: s.allowPut, Account: s.cfg.Account, Region: s.cfg.Region}),
 			sekishoapi.New(sekishoapi.Config{
-				Recorder: s.recorder, Integrity: s.lastCheck, AuditTrail: s.db.Audit, Sessions: s.broker, Fleet: s.Fleet, Account: s.cfg.Account, Region: s.cfg.Region,
-				Directory: s.Directory, Authorizer: authorizer, Requests: s.requests, Access: s.access, StartChecks: startChecks{s}, Events: s.bus, Resumer: s.resumer(),
+				Recorder: s.recorder, Integrity: s.lastCheck, AuditTrail: s.db.Audit, Sessions: s.broker, Fleet: s.Fleet,
+				Account: s.cfg.Account, Region: s.cfg.Region,
+				Directory: s.Directory, Authorizer: authorizer, Requests: s.requests, Access: s.access, StartChecks: startChecks{s},
+				Events: s.bus, Resumer: s.resumer(),
 				Installer: installer{installs}, Participants: sessionParticipants{s.participants, s.broker},
 			}),
 		},
 		Credentials: nodeCredentials{
 			s.Directory.Credentials,
 			s.Fleet,
-		}, NodeKeys: s.Fleet, Nodes: s.Fleet, Authorizer: authorizer, Trail: s.trail, Refusals: s.refusals, Observe: s.metrics.call,
+		}, NodeKeys: s.Fleet, Nodes: s.Fleet, Authorizer: authorizer, Trail: s.trail, Refusals: s.refusals,
+		Observe: s.metrics.call,
 		Account: s.cfg.Account, Region: s.cfg.Region, Now: s.cfg.Now, Log: s.cfg.Log,
 		SourceIP: sourceIP(s.cfg.TrustedProxies),
 	})
@@ -375,20 +386,24 @@ func (s *Server) routes() error {
 		federation = webid.NewConsole(web, s.ring, s.cfg.Federation)
 	}
 	s.buckets = s3.New(s3.Config{
-		API: s.api, Log: s.cfg.Log, Objects: s.objects, Policies: s.Directory.Sets, Account: s.cfg.Account, Region: s.cfg.Region,
+		API: s.api, Log: s.cfg.Log, Objects: s.objects, Policies: s.Directory.Sets, Account: s.cfg.Account,
+		Region:      s.cfg.Region,
 		SessionLogs: sessionLogs{s}, RefuseLogRewrites: s.cfg.RefuseLogRewrites,
 	})
 	s.console, err = console.New(console.Config{
 		Federation: federation, Buckets: s.buckets,
-		Account: s.cfg.Account, Region: s.cfg.Region, Directory: s.Directory.SignIns, Credentials: s.Directory.Credentials, Doors: s.api, Authorizer: authorizer, Store: s.db.SignIns,
-		SignedOut: s.signedOut, Events: s.events, Audit: consoleAudit{s.trail, s.refusals, s.cfg.Region}, Log: s.cfg.Log, SourceIP: sourceIP(s.cfg.TrustedProxies),
+		Account: s.cfg.Account, Region: s.cfg.Region, Directory: s.Directory.SignIns, Credentials: s.Directory.Credentials,
+		Doors: s.api, Authorizer: authorizer, Store: s.db.SignIns,
+		SignedOut: s.signedOut, Events: s.events, Audit: consoleAudit{s.trail, s.refusals, s.cfg.Region}, Log: s.cfg.Log,
+		SourceIP: sourceIP(s.cfg.TrustedProxies),
 	})
 	if err != nil {
 		return err
 	}
 	mux := http.NewServeMux()
 	s.channels = ssmmessages.Register(mux, ssmmessages.Config{
-		API: s.api, Admission: s.gate("control channels"), Broker: s.broker, Channels: s.Channels, Relay: s.relay, Fleet: s.Fleet, Commands: s.commands,
+		API: s.api, Admission: s.gate("control channels"), Broker: s.broker, Channels: s.Channels, Relay: s.relay,
+		Fleet: s.Fleet, Commands: s.commands,
 		Region: s.cfg.Region, Account: s.cfg.Account, Log: s.cfg.Log, Done: s.done,
 	})
 	mux.HandleFunc("GET /healthz", s.ready)
@@ -518,7 +533,8 @@ func (s *Server) sweep(ctx context.Context) {
 			s.unsealed.retry()
 			s.broker.RetryEnds(ctx)
 		case <-rare.C:
-			err = errors.Join(s.expireRecordings(ctx), s.expireAudit(ctx), s.logs.Expire(ctx), s.objects.Expire(ctx), s.commands.Sweep(ctx))
+			err = errors.Join(s.expireRecordings(ctx), s.expireAudit(ctx), s.logs.Expire(ctx), s.objects.Expire(ctx),
+				s.commands.Sweep(ctx))
 		}
 		if err != nil && ctx.Err() == nil {
 			s.cfg.Log.Error("housekeeping failed", "error", err)

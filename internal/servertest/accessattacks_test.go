@@ -219,7 +219,8 @@ func TestAutoApprovalPolicy(t *testing.T) {
 		"ssm:UpdateDocumentDefaultVersion"))
 	f.refused("AccessDeniedException", writer, "ssm", "CreateDocument", create)
 	f.ok(f.Admin, "ssm", "CreateDocument", create)
-	change := fields{"Name": "AutoApproval", "Content": "permit(principal, action, resource);", "DocumentVersion": "$LATEST"}
+	change := fields{"Name": "AutoApproval", "Content": "permit(principal, action, resource);",
+		"DocumentVersion": "$LATEST"}
 	f.refused("AccessDeniedException", writer, "ssm", "UpdateDocument", change)
 	for name, bad := range map[string]fields{
 		"InvalidDocumentContent": {"Name": "AutoApproval", "Content": "permit(principal"},
@@ -232,7 +233,8 @@ func TestAutoApprovalPolicy(t *testing.T) {
 		}
 		f.refused(name, f.Admin, "ssm", operation, bad)
 	}
-	f.refused("InvalidDocument", f.Admin, "ssm", "StartSession", fields{"Target": f.node.ID, "DocumentName": "AutoApproval"})
+	f.refused("InvalidDocument", f.Admin, "ssm", "StartSession",
+		fields{"Target": f.node.ID, "DocumentName": "AutoApproval"})
 	var read struct{ DocumentType, DocumentFormat, Content string }
 	f.ok(f.Admin, "ssm", "GetDocument", fields{"Name": "AutoApproval"}).Decode(t, &read)
 	if read.DocumentType != "AutoApprovalPolicy" || read.Content != create["Content"] {

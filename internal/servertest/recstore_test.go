@@ -120,7 +120,8 @@ func TestServerWithStore(t *testing.T) {
 	store.FailAll(recstoretest.Refuse)
 	session.Check(t) // it continues meanwhile
 	failing := func() bool {
-		return strings.Contains(srv.Do(nil, sigv4.Credentials{}, "", http.MethodGet, "/readyz", "").Body, "store of recordings")
+		return strings.Contains(srv.Do(nil, sigv4.Credentials{}, "", http.MethodGet, "/readyz", "").Body,
+			"store of recordings")
 	}
 	srv.Eventually("the health page says that the store fails", failing)
 	if got := srv.Do(nil, sigv4.Credentials{}, "", http.MethodGet, "/readyz", ""); got.Status != http.StatusOK {
@@ -128,7 +129,8 @@ func TestServerWithStore(t *testing.T) {
 	}
 	metrics := httptest.NewRecorder()
 	srv.AdminHandler().ServeHTTP(metrics, httptest.NewRequest(http.MethodGet, "http://localhost/metrics", http.NoBody))
-	for _, want := range []string{"sekisho_recording_store_up 0", "sekisho_recording_store_waiting_bytes ", "sekisho_recording_store_waiting_recordings "} {
+	for _, want := range []string{"sekisho_recording_store_up 0", "sekisho_recording_store_waiting_bytes ",
+		"sekisho_recording_store_waiting_recordings "} {
 		if !strings.Contains(metrics.Body.String(), want) {
 			t.Errorf("metrics lack %q", want)
 		}
@@ -140,7 +142,8 @@ func TestServerWithStore(t *testing.T) {
 		return strings.Contains(body, `"state":"failing"`) && strings.Contains(body, `"state":"working"`)
 	})
 
-	if _, err := srv.SSM(srv.Admin).TerminateSession(t.Context(), &awsssm.TerminateSessionInput{SessionId: &session.ID}); err != nil {
+	if _, err := srv.SSM(srv.Admin).TerminateSession(t.Context(),
+		&awsssm.TerminateSessionInput{SessionId: &session.ID}); err != nil {
 		t.Fatal(err)
 	}
 	srv.Eventually("the seal is in the store", stored(session.ID+"/seal.json"))
@@ -152,7 +155,8 @@ func TestServerWithStore(t *testing.T) {
 		return strings.Contains(got.Body, `"Verified":true`)
 	})
 	store.FailAll(recstoretest.Refuse)
-	if got := srv.JSON(srv.Admin, "sekisho", "GetSessionRecording", map[string]any{"SessionId": session.ID}); got.Status/100 != 4 {
+	if got := srv.JSON(srv.Admin, "sekisho", "GetSessionRecording",
+		map[string]any{"SessionId": session.ID}); got.Status/100 != 4 {
 		t.Errorf("while the store fails: %d %s", got.Status, got.Body)
 	}
 	store.Fail(nil)

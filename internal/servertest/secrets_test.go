@@ -167,13 +167,15 @@ func plantedInPaths(s *servertest.Server, mark string) (answers []servertest.Ans
 		{"Authorization": "Bearer " + token, "Cookie": "__Host-sekisho=" + token, "X-Sekisho-Csrf": token},
 		{"Authorization": "AWS AKIAEXAMPLE:" + token},
 		{
-			"Authorization":        "AWS4-HMAC-SHA256 Credential=AKIAEXAMPLE/20261130/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=" + token,
+			"Authorization": "AWS4-HMAC-SHA256 Credential=AKIAEXAMPLE/20261130/us-east-1/s3/aws4_request, " +
+				"SignedHeaders=host, Signature=" + token,
 			"X-Amz-Security-Token": token,
 		},
 		{"X-Amz-Server-Side-Encryption-Customer-Key": token, "X-Amz-Copy-Source-Server-Side-Encryption-Customer-Key": token},
 	}
 	queries := []string{
-		"X-Amz-Signature=" + token + "&X-Amz-Security-Token=" + token + "&X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Date=20261130T000000Z" +
+		"X-Amz-Signature=" + token + "&X-Amz-Security-Token=" + token +
+			"&X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Date=20261130T000000Z" +
 			"&X-Amz-Expires=60&X-Amz-SignedHeaders=host&X-Amz-Credential=AKIAEXAMPLE%2F20261130%2Fus-east-1%2Fs3%2Faws4_request",
 		"AWSAccessKeyId=AKIAEXAMPLE&Expires=1&Signature=" + token,
 		"code=" + token + "&state=" + token + "&password=" + token,
@@ -189,7 +191,8 @@ func plantedInPaths(s *servertest.Server, mark string) (answers []servertest.Ans
 	nobody := sigv4.Credentials{}
 	send(s.Admin, "s3", http.MethodPut, "/marked", "", nil)
 	for _, sub := range []string{
-		"", "acl", "tagging", "uploads", "versions", "policy", "lifecycle", "versioning", "location", "attributes", "torrent", "delete",
+		"", "acl", "tagging", "uploads", "versions", "policy", "lifecycle", "versioning", "location", "attributes", "torrent",
+		"delete",
 		"uploadId=x&partNumber=1", "list-type=2", "encryption",
 	} {
 		for _, method := range []string{http.MethodGet, http.MethodPut, http.MethodPost, http.MethodDelete, http.MethodHead} {
@@ -209,17 +212,22 @@ func plantedInPaths(s *servertest.Server, mark string) (answers []servertest.Ans
 		}
 	}
 	for _, path := range []string{
-		"/v1/control-channel/mi-0123456789abcdef0", "/v1/data-channel/ann-aaaaaaaaaaaaaaaaaaaaaaaaaa", "/console/", "/console/federation",
-		"/console/api/session", "/console/api/session/factor", "/console/api/passkey", "/console/api/federation", "/console/api/aws",
-		"/console/api/programs", "/console/api/programs/credentials", "/console/api/programs/show", "/console/api/programs/approve",
-		"/console/api/s3", "/console/api/events", "/console/api/providers", "/console/nodes/x", "/healthz", "/readyz", "/livez",
+		"/v1/control-channel/mi-0123456789abcdef0", "/v1/data-channel/ann-aaaaaaaaaaaaaaaaaaaaaaaaaa", "/console/",
+		"/console/federation",
+		"/console/api/session", "/console/api/session/factor", "/console/api/passkey", "/console/api/federation",
+		"/console/api/aws",
+		"/console/api/programs", "/console/api/programs/credentials", "/console/api/programs/show",
+		"/console/api/programs/approve",
+		"/console/api/s3", "/console/api/events", "/console/api/providers", "/console/nodes/x", "/healthz", "/readyz",
+		"/livez",
 		"/install/sekisho-agent", "/nothing",
 	} {
 		for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodDelete} {
 			body := ""
 			if method == http.MethodPost {
 				body = `{"MessageSchemaVersion":"1.0","RequestId":"0b1a2c3d-0000-4000-8000-000000000000","TokenValue":"` + token +
-					`","user":"admin","password":"` + token + `","code":"` + token[:16] + `","state":"` + token + `","provider":"` + token + `"}`
+					`","user":"admin","password":"` + token + `","code":"` + token[:16] + `","state":"` + token + `","provider":"` +
+					token + `"}`
 			}
 			for _, q := range queries {
 				send(nobody, "ssmmessages", method, path+"?"+q, body, nil)

@@ -241,7 +241,8 @@ func TestConsoleFederation(t *testing.T) {
 	}
 	creds, err := signInWithBrowser(t, s, b, true)
 	must(t, err)
-	if a := s.JSON(creds.Credentials, "ssm", "DescribeSessions", map[string]string{"State": "Active"}); a.Status != http.StatusOK {
+	if a := s.JSON(creds.Credentials, "ssm", "DescribeSessions",
+		map[string]string{"State": "Active"}); a.Status != http.StatusOK {
 		t.Errorf("a program of a federated person: %d %s", a.Status, a.Body)
 	}
 

@@ -371,10 +371,14 @@ func clipFields(e *Event) {
 		text *string
 		most int
 	}{
-		{&e.EventSource, 128}, {&e.EventName, 128}, {&e.Region, 64}, {&e.SourceIP, 64}, {&e.UserAgent, 512}, {&e.RequestID, 128},
-		{&e.ErrorCode, 128}, {&e.ErrorMessage, 4096}, {&e.Reason, 16 << 10}, {&e.UserIdentity.Type, 64}, {&e.UserIdentity.PrincipalID, 512},
-		{&e.UserIdentity.ARN, 2048}, {&e.UserIdentity.AccountID, 64}, {&e.UserIdentity.AccessKeyID, 128}, {&e.UserIdentity.UserName, 512},
-		{&e.UserIdentity.RoleARN, 2048}, {&e.UserIdentity.RoleName, 512}, {&e.UserIdentity.SessionName, 512}, {&e.UserIdentity.Provider, 2048},
+		{&e.EventSource, 128}, {&e.EventName, 128}, {&e.Region, 64}, {&e.SourceIP, 64}, {&e.UserAgent, 512},
+		{&e.RequestID, 128},
+		{&e.ErrorCode, 128}, {&e.ErrorMessage, 4096}, {&e.Reason, 16 << 10}, {&e.UserIdentity.Type, 64},
+		{&e.UserIdentity.PrincipalID, 512},
+		{&e.UserIdentity.ARN, 2048}, {&e.UserIdentity.AccountID, 64}, {&e.UserIdentity.AccessKeyID, 128},
+		{&e.UserIdentity.UserName, 512},
+		{&e.UserIdentity.RoleARN, 2048}, {&e.UserIdentity.RoleName, 512}, {&e.UserIdentity.SessionName, 512},
+		{&e.UserIdentity.Provider, 2048},
 	} {
 		*f.text = safetext.Clip(*f.text, f.most)
 	}

@@ -61,7 +61,8 @@ func (r Resource) Name() string {
 
 // Identity is the caller, in the form of CloudTrail.
 type Identity struct {
-	Type        string    `json:"type"` // Root, IAMUser, AssumedRole, FederatedUser, AWSAccount (nobody) or Unknown (a node's own key)
+	// Root, IAMUser, AssumedRole, FederatedUser, AWSAccount (nobody) or Unknown (a node's own key)
+	Type        string    `json:"type"`
 	PrincipalID string    `json:"principalId,omitempty"`
 	ARN         string    `json:"arn,omitempty"`
 	AccountID   string    `json:"accountId,omitempty"`
@@ -240,7 +241,8 @@ func (e *Event) cloudTrail(account string, reason bool) ([]byte, error) {
 	}
 	rec := cloudTrailRecord{
 		EventVersion: "1.08", UserIdentity: e.UserIdentity.cloudTrail(), EventTime: e.Time.UTC().Format(timeFormat),
-		EventSource: e.EventSource, EventName: e.EventName, AWSRegion: e.Region, SourceIPAddress: e.SourceIP, UserAgent: e.UserAgent,
+		EventSource: e.EventSource, EventName: e.EventName, AWSRegion: e.Region, SourceIPAddress: e.SourceIP,
+		UserAgent: e.UserAgent,
 		ErrorCode: e.ErrorCode, ErrorMessage: e.ErrorMessage, RequestParameters: request, ResponseElements: response,
 		Additional: additional, RequestID: e.RequestID, EventID: e.ID, ReadOnly: e.ReadOnly, EventType: "AwsApiCall",
 		ManagementEvent: true, RecipientAccountID: account, EventCategory: "Management",

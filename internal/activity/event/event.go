@@ -190,7 +190,8 @@ func (o Origin) session(t Type, s *sekisho.Session, at time.Time) *Event {
 		SessionID: string(
 			s.ID,
 		), Machine: Machine{InstanceID: string(s.Target)}, Owner: clip(s.Owner), SourceIP: s.SourceIP,
-		DocumentName: s.DocumentName, DocumentVersion: s.DocumentVersion, RunAsUser: clip(s.RunAsUser), Reason: clip(s.Reason),
+		DocumentName: s.DocumentName, DocumentVersion: s.DocumentVersion, RunAsUser: clip(s.RunAsUser),
+		Reason:    clip(s.Reason),
 		Recording: string(s.Recording), StartedAt: stamp(s.StartedAt),
 	}
 	if !s.EndedAt.IsZero() {
@@ -203,7 +204,8 @@ func (o Origin) session(t Type, s *sekisho.Session, at time.Time) *Event {
 // Denied is the event of a session that policy refused.
 func (o Origin) Denied(in Denial) *Event {
 	d := &DenialDetail{
-		Operation: in.Operation, Principal: clip(in.Principal), SessionID: clip(in.SessionID), Machine: Machine{InstanceID: clip(in.Target)},
+		Operation: in.Operation, Principal: clip(in.Principal), SessionID: clip(in.SessionID),
+		Machine:      Machine{InstanceID: clip(in.Target)},
 		DocumentName: clip(in.Document), Reason: clip(in.Reason), SourceIP: in.SourceIP, UserAgent: clip(in.UserAgent),
 		RequestID: in.RequestID, ErrorCode: in.Code, ErrorMessage: clip(in.Message),
 	}
@@ -249,8 +251,9 @@ func nodeDetail(n *sekisho.Node) *NodeDetail {
 // Seen is the event of an observation about a machine.
 func (o Origin) Seen(in Sight) *Event {
 	d := &SightDetail{
-		Kind: in.Kind, Machine: Machine{InstanceID: string(in.Node)}, SourceIP: in.SourceIP, Other: in.Other, Fingerprint: clip(in.Fingerprint),
-		Message: clip(in.Message),
+		Kind: in.Kind, Machine: Machine{InstanceID: string(in.Node)}, SourceIP: in.SourceIP, Other: in.Other,
+		Fingerprint: clip(in.Fingerprint),
+		Message:     clip(in.Message),
 	}
 	return o.event(in.Type, sourceNode, in.At, string(in.Node), d, &d.Machine)
 }
@@ -342,7 +345,8 @@ func (e *Event) MarshalJSON() ([]byte, error) {
 		Region    string   `json:"region"`
 		Resources []string `json:"resources"`
 		Detail    any      `json:"detail"`
-	}{"0", e.ID, e.Type, e.source, e.origin.Account, e.Time.UTC().Format(time.RFC3339), e.origin.Region, resources, e.Detail}
+	}{"0", e.ID, e.Type, e.source, e.origin.Account, e.Time.UTC().Format(time.RFC3339), e.origin.Region, resources,
+		e.Detail}
 	b, err := json.Marshal(form)
 	if err != nil || len(b) <= maxBody || e.machine == nil {
 		return b, err

@@ -181,7 +181,8 @@ func (r *Reporter) Deliver(ctx context.Context) error {
 	}
 	today := dayOf(r.cfg.Now().Add(-closing))
 	for _, d := range all {
-		for day := later(d.Next, today.AddDate(0, 0, -catchUp)); day.Before(today) && ctx.Err() == nil; day = day.AddDate(0, 0, 1) {
+		for day := later(d.Next, today.AddDate(0, 0, -catchUp)); day.Before(today) &&
+			ctx.Err() == nil; day = day.AddDate(0, 0, 1) {
 			if err := r.deliver(ctx, d, day, day.AddDate(0, 0, 1)); err != nil {
 				return err
 			}

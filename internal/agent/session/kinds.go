@@ -175,7 +175,10 @@ func (s *Runner) preparePort(ctx context.Context, j *job) error {
 		if err := s.asUser(ctx, j); err != nil {
 			return err
 		}
-		to.DialSocket = func(ctx context.Context, path string) (net.Conn, error) { return s.Users.DialSocket(ctx, j.user, path) }
+		to.DialSocket = func(ctx context.Context, path string) (net.Conn,
+			error) {
+			return s.Users.DialSocket(ctx, j.user, path)
+		}
 	} else {
 		n, err := strconv.ParseUint(string(p.PortNumber), 10, 16)
 		if err != nil || n == 0 {

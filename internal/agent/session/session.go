@@ -184,7 +184,8 @@ func (s *Runner) openLog(ctx context.Context, j *job) (*sessionlog.Log, error) {
 			Group: in.CloudWatchLogGroupName, GroupEncrypted: bool(in.CloudWatchEncryptionEnabled),
 			Streaming: bool(in.CloudWatchStreamingEnabled) && j.doc.SessionType == ssmdoc.StandardStream,
 		},
-		Services: s.Logs, Dir: s.LogDir, Session: s.id, Node: s.Node, Owner: s.Task.SessionOwner, User: j.user.Name, Log: s.Log,
+		Services: s.Logs, Dir: s.LogDir, Session: s.id, Node: s.Node, Owner: s.Task.SessionOwner, User: j.user.Name,
+		Log: s.Log,
 	})
 }
 

@@ -49,7 +49,9 @@ func (d *services) BucketEncryption(context.Context, string) (string, error) {
 	return d.algorithm, d.next("GetBucketEncryption")
 }
 
-func (d *services) PutObject(_ context.Context, bucket, key string, content io.ReaderAt, size int64, h http.Header) error {
+func (d *services) PutObject(
+	_ context.Context, bucket, key string, content io.ReaderAt, size int64, h http.Header,
+) error {
 	if err := d.next("PutObject"); err != nil {
 		return err
 	}
@@ -79,7 +81,8 @@ func (d *services) Logs(_ context.Context, op string, in, out any) error {
 	case "DescribeLogGroups":
 		return json.Unmarshal(
 			[]byte(
-				`{"logGroups":[{"logGroupName":"/sessions-of-others","kmsKeyId":"x"},{"logGroupName":"/sessions","kmsKeyId":"`+d.key+`"}]}`,
+				`{"logGroups":[{"logGroupName":"/sessions-of-others","kmsKeyId":"x"},{"logGroupName":"/sessions","kmsKeyId":"`+
+					d.key+`"}]}`,
 			),
 			out,
 		)
@@ -106,8 +109,9 @@ func (s *sink) Receive(context.Context) (mgs.PayloadType, []byte, error) { retur
 func config(t *testing.T, d *services, p sessionlog.Places) sessionlog.Config {
 	d.objects = map[string]string{}
 	return sessionlog.Config{
-		Places: p, Services: d, Dir: t.TempDir(), Session: "alice-0123", Node: "mi-1", Owner: "arn:aws:iam::1:user/alice", User: "ssm-user",
-		Log: slog.New(slog.DiscardHandler),
+		Places: p, Services: d, Dir: t.TempDir(), Session: "alice-0123", Node: "mi-1", Owner: "arn:aws:iam::1:user/alice",
+		User: "ssm-user",
+		Log:  slog.New(slog.DiscardHandler),
 	}
 }
 
@@ -229,18 +233,23 @@ func TestEncryptionDemanded(t *testing.T) {
 		places   sessionlog.Places
 		want     string
 	}{
-		"a bucket without":    {&services{}, sessionlog.Places{Bucket: "logs", BucketEncrypted: true}, `bucket "logs" is not encrypted. Encrypt the bucket, or turn off s3EncryptionEnabled`},
-		"a bucket unknown":    {&services{refuse: map[string][]error{"GetBucketEncryption": {refused}}}, sessionlog.Places{Bucket: "logs", BucketEncrypted: true}, "s3:GetEncryptionConfiguration"},
-		"a group without key": {&services{}, sessionlog.Places{Group: "/sessions", GroupEncrypted: true}, `log group "/sessions" is not encrypted. Associate`},
-		"a group not there":   {&services{key: "k"}, sessionlog.Places{Group: "/sess", GroupEncrypted: true}, "/sess"},
-		"a group unknown":     {&services{refuse: map[string][]error{"DescribeLogGroups": {refused}}}, sessionlog.Places{Group: "/sessions", GroupEncrypted: true}, "logs:DescribeLogGroups"},
+		"a bucket without": {&services{}, sessionlog.Places{Bucket: "logs", BucketEncrypted: true},
+			`bucket "logs" is not encrypted. Encrypt the bucket, or turn off s3EncryptionEnabled`},
+		"a bucket unknown": {&services{refuse: map[string][]error{"GetBucketEncryption": {refused}}},
+			sessionlog.Places{Bucket: "logs", BucketEncrypted: true}, "s3:GetEncryptionConfiguration"},
+		"a group without key": {&services{}, sessionlog.Places{Group: "/sessions", GroupEncrypted: true},
+			`log group "/sessions" is not encrypted. Associate`},
+		"a group not there": {&services{key: "k"}, sessionlog.Places{Group: "/sess", GroupEncrypted: true}, "/sess"},
+		"a group unknown": {&services{refuse: map[string][]error{"DescribeLogGroups": {refused}}},
+			sessionlog.Places{Group: "/sessions", GroupEncrypted: true}, "logs:DescribeLogGroups"},
 	} {
 		if _, err := sessionlog.Open(t.Context(), config(t, c.services, c.places)); err == nil ||
 			!strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if got := show(t, config(t, &services{key: "k"}, sessionlog.Places{Group: "/sessions", GroupEncrypted: true}), "x"); got.Problem != "" ||
+	if got := show(t, config(t, &services{key: "k"}, sessionlog.Places{Group: "/sessions", GroupEncrypted: true}),
+		"x"); got.Problem != "" ||
 		got.Group == "" {
 		t.Errorf("with a key: %+v", got)
 	}
@@ -301,7 +310,8 @@ func TestLargeLogs(t *testing.T) {
 	t.Parallel()
 	d := &services{}
 	line := strings.Repeat("x", 999) + "\n"
-	if got := show(t, config(t, d, sessionlog.Places{Group: "/sessions"}), slices.Repeat([]string{line}, 1000)...); got.Problem != "" {
+	if got := show(t, config(t, d, sessionlog.Places{Group: "/sessions"}),
+		slices.Repeat([]string{line}, 1000)...); got.Problem != "" {
 		t.Fatal(got.Problem)
 	}
 	for i, e := range d.events {

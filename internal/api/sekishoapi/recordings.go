@@ -94,7 +94,8 @@ func recordingError(session string, err error) error {
 		return root.Errorf(root.CodeConflict, "The recording of session %s is damaged: %w.", session, flaw)
 	}
 	if _, ok := errors.AsType[*recstore.Error](err); ok {
-		return root.Errorf(root.CodeConflict, "The recording of session %s cannot be read now: the store of recordings fails.", session).
+		return root.Errorf(root.CodeConflict,
+			"The recording of session %s cannot be read now: the store of recordings fails.", session).
 			WithHint("Retry later. The server's log and health page say what is wrong.")
 	}
 	return err

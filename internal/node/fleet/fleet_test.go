@@ -142,7 +142,8 @@ func TestBoundsOfActivations(t *testing.T) {
 		{"longer", fleet.NewActivation{ExpiresAt: time.Date(2026, 12, 23, 12, 0, 1, 0, time.UTC)}, "30 days"},
 		{"now", fleet.NewActivation{ExpiresAt: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)}, "30 days"},
 		{"past", fleet.NewActivation{ExpiresAt: time.Date(2025, 11, 23, 12, 0, 0, 0, time.UTC)}, "30 days"},
-		{"256 characters", fleet.NewActivation{Description: strings.Repeat("ü", 256), DefaultInstanceName: strings.Repeat("ü", 256)}, ""},
+		{"256 characters", fleet.NewActivation{Description: strings.Repeat("ü", 256),
+			DefaultInstanceName: strings.Repeat("ü", 256)}, ""},
 		{"long description", fleet.NewActivation{Description: strings.Repeat("x", 257)}, "Description"},
 		{"long name", fleet.NewActivation{DefaultInstanceName: strings.Repeat("x", 257)}, "DefaultInstanceName"},
 	} {
@@ -409,7 +410,8 @@ func TestWhyNotConnected(t *testing.T) {
 		ping   sekisho.PingStatus
 	}{
 		{"registered, never connected", func(*fixture, sekisho.NodeID) {},
-			[]string{"registered at 2026-11-23T12:00:00Z from 192.0.2.1", "never opened its message channel"}, sekisho.PingOnline},
+			[]string{"registered at 2026-11-23T12:00:00Z from 192.0.2.1", "never opened its message channel"},
+			sekisho.PingOnline},
 		{"reports, never connected", func(f *fixture, n sekisho.NodeID) {
 			f.now = f.now.Add(time.Hour)
 			must(f.t, f.Report(ctx, n, fleet.Facts{SourceIP: "192.0.2.9"}))
@@ -425,7 +427,8 @@ func TestWhyNotConnected(t *testing.T) {
 			f.now = f.now.Add(time.Minute)
 			must(f.t, f.Disconnected(ctx, n, "the connection\x1b[2J broke off"))
 			f.now = f.now.Add(time.Hour)
-		}, []string{"last heard at 2026-11-23T13:00:00Z from 192.0.2.9", "the connection[2J broke off"}, sekisho.PingConnectionLost},
+		}, []string{"last heard at 2026-11-23T13:00:00Z from 192.0.2.9", "the connection[2J broke off"},
+			sekisho.PingConnectionLost},
 		{"gone just now", func(f *fixture, n sekisho.NodeID) {
 			must(f.t, f.Connected(ctx, n, "192.0.2.9"))
 			f.now = f.now.Add(time.Minute)
@@ -438,7 +441,8 @@ func TestWhyNotConnected(t *testing.T) {
 			f.now = f.now.Add(time.Minute)
 			must(f.t, f.Report(ctx, n, fleet.Facts{SourceIP: "192.0.2.9"}))
 			f.now = f.now.Add(11 * time.Minute)
-		}, []string{"agent is up (last heard 2026-11-23T13:01:00Z from 192.0.2.9)", "down since 2026-11-23T13:00:00Z: no pong"}, sekisho.PingOnline},
+		}, []string{"agent is up (last heard 2026-11-23T13:01:00Z from 192.0.2.9)",
+			"down since 2026-11-23T13:00:00Z: no pong"}, sekisho.PingOnline},
 		{"then silent", func(f *fixture, n sekisho.NodeID) {
 			must(f.t, f.Connected(ctx, n, "192.0.2.9"))
 			must(f.t, f.Disconnected(ctx, n, "no pong"))

@@ -266,8 +266,10 @@ func (f *Fleet) ApproveIdentity(ctx context.Context, node sekisho.NodeID, finger
 		return sekisho.Errorf(sekisho.CodeNotFound, "No changed identity of %s is waiting for approval.", node)
 	}
 	if fingerprint == "" || seen[i].Fingerprint != fingerprint {
-		return sekisho.Errorf(sekisho.CodeConflict, "The fingerprint to approve is not the one that %s presented last.", node).
-			WithHint("Check it again. The last one was presented at %s from %s.", seen[i].LastAt.UTC().Format(time.RFC3339), seen[i].SourceIP)
+		return sekisho.Errorf(sekisho.CodeConflict, "The fingerprint to approve is not the one that %s presented last.",
+			node).
+			WithHint("Check it again. The last one was presented at %s from %s.", seen[i].LastAt.UTC().Format(time.RFC3339),
+				seen[i].SourceIP)
 	}
 	err = f.update(ctx, node, func(n *sekisho.Node) error {
 		n.Fingerprint = fingerprint

@@ -231,8 +231,9 @@ func (s *Service) Start(
 		)
 	}
 	r := &Request{
-		ID: id.AccessRequest(), Owner: caller.ARN, UserID: caller.UserID, Reason: reason, BreakGlass: breakGlass, CreatedAt: now,
-		Status: Pending, ExpiresAt: now.Add(pendingFor),
+		ID: id.AccessRequest(), Owner: caller.ARN, UserID: caller.UserID, Reason: reason, BreakGlass: breakGlass,
+		CreatedAt: now,
+		Status:    Pending, ExpiresAt: now.Add(pendingFor),
 	}
 	for _, n := range nodes {
 		r.Nodes = append(r.Nodes, n.ID)

@@ -16,9 +16,12 @@ import (
 func session(sessionID string, minute int) *sekisho.Session {
 	return &sekisho.Session{
 		ID: sekisho.SessionID(sessionID), Target: "mi-0123456789abcdef0", Status: sekisho.SessionConnecting,
-		Owner: "arn:aws:iam::123456789012:user/alice", OwnerUserID: "AIDAEXAMPLE", OwnerUser: "alice", AccessKeyID: "AKIAEXAMPLE", Lease: "user:AIDAEXAMPLE key:AKIAEXAMPLE",
-		DocumentName: "SSM-SessionManagerRunShell", Reason: "größer; ' --", Details: "so", StartedAt: at(minute), EndedAt: at(minute + 1),
-		SourceIP: "192.0.2.7", MaxDuration: 90*time.Minute + time.Nanosecond, IdleTimeout: 20 * time.Minute, Recording: sekisho.RecordingEncrypted,
+		Owner: "arn:aws:iam::123456789012:user/alice", OwnerUserID: "AIDAEXAMPLE", OwnerUser: "alice",
+		AccessKeyID: "AKIAEXAMPLE", Lease: "user:AIDAEXAMPLE key:AKIAEXAMPLE",
+		DocumentName: "SSM-SessionManagerRunShell", Reason: "größer; ' --", Details: "so", StartedAt: at(minute),
+		EndedAt:  at(minute + 1),
+		SourceIP: "192.0.2.7", MaxDuration: 90*time.Minute + time.Nanosecond, IdleTimeout: 20 * time.Minute,
+		Recording:       sekisho.RecordingEncrypted,
 		DocumentVersion: "3", RunAsUser: "ops", OmitInput: true, RecordForwards: true, RecordingDays: 30,
 		Logs: sekisho.SessionLogs{
 			Bucket:   "logs",

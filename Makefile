@@ -168,6 +168,7 @@ bench: build $(PLUGIN) ## Go benchmarks; everything else side by side with ssh, 
 	cd bench && $(GO) run ./session -bin ../bin -plugin ../$(PLUGIN)
 	cd bench && $(GO) run ./compare -bin ../bin -plugin ../$(PLUGIN) -page ../docs/performance.md
 	cd bench && $(GO) run ./admission -bin ../bin -agents 300
+	cd bench && $(GO) run ./lists -bin ../bin -page ../docs/performance.md
 	cd bench && $(GO) run ./idle -bin ../bin -page ../docs/performance.md
 
 # The Go benchmarks whose results are kept in bench/results.

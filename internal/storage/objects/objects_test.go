@@ -785,3 +785,53 @@ func TestChecksums(t *testing.T) {
 		}
 	}
 }
+
+// countingIndex counts the rows that a listing reads.
+type countingIndex struct {
+	objects.Index
+	rows int
+}
+
+func (c *countingIndex) Current(ctx context.Context, r objects.Range) ([]*objects.Version, error) {
+	all, err := c.Index.Current(ctx, r)
+	c.rows += len(all)
+	return all, err
+}
+
+func TestFoldedKeysAreNotRead(t *testing.T) {
+	t.Parallel()
+	r := open(t)
+	const folders, each = 12, 200
+	v := r.put("folder-00/000", "")
+	for i := range folders {
+		for j := range each {
+			one := *v
+			one.Key, one.Pieces = fmt.Sprintf("folder-%02d/%03d", i, j), nil
+			if _, err := r.db.Objects.PutVersion(t.Context(), &one, objects.Condition{}, ""); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	index := &countingIndex{Index: r.db.Objects}
+	store, err := objects.Open(t.Context(), objects.Config{
+		Dir: t.TempDir(), Index: index, Keys: r.ring, Log: slog.New(slog.DiscardHandler), Now: r.now,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, err := store.ListCurrent(t.Context(), objects.Listing{Bucket: "bucket", Delimiter: "/", Limit: 1000})
+	if err != nil || len(page.Prefixes) != folders || page.Truncated {
+		t.Fatalf("%+v, %v", page, err)
+	}
+	if most := folders * 40; index.rows > most {
+		t.Errorf("%d rows were read for %d folders, want at most %d", index.rows, folders, most)
+	}
+	index.rows = 0
+	page, err = store.ListCurrent(t.Context(), objects.Listing{Bucket: "bucket", Prefix: "folder-", Delimiter: "?", Limit: 1000})
+	if err != nil || len(page.Entries) != 1000 || !page.Truncated || page.NextKey != "folder-04/199" {
+		t.Fatalf("%d entries up to %s, %v", len(page.Entries), page.NextKey, err)
+	}
+	if index.rows > 1001 {
+		t.Errorf("%d rows were read for a page of 1000", index.rows)
+	}
+}

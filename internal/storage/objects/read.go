@@ -205,7 +205,8 @@ type Page[T any] struct {
 // ListCurrent lists the objects of a bucket.
 func (s *Store) ListCurrent(ctx context.Context, l Listing) (*Page[*Version], error) {
 	l.Place = ""
-	return list(ctx, l, s.index.Current, Range{}, func(v *Version) (string, string) { return v.Key, "" })
+	return list(ctx, l, s.index.Current, Range{}, func(v *Version) (string, string) { return v.Key, "" },
+		func(r *Range, v *Version) { r.From = v.Key + "\x00" })
 }
 
 // ListVersions lists all versions and delete markers.
@@ -221,7 +222,8 @@ func (s *Store) ListVersions(ctx context.Context, l Listing) (*Page[*Version], e
 			return nil, err
 		}
 	}
-	return list(ctx, l, s.index.Versions, first, func(v *Version) (string, string) { return v.Key, v.ID })
+	return list(ctx, l, s.index.Versions, first, func(v *Version) (string, string) { return v.Key, v.ID },
+		func(r *Range, v *Version) { r.From, r.Before = v.Key, v.Seq })
 }
 
 // ListUploads lists unfinished uploads.
@@ -230,13 +232,18 @@ func (s *Store) ListUploads(ctx context.Context, l Listing) (*Page[*Upload], err
 	if l.Place != "" {
 		first = Range{From: l.After, After: l.Place}
 	}
-	return list(ctx, l, s.index.Uploads, first, func(u *Upload) (string, string) { return u.Key, u.ID })
+	return list(ctx, l, s.index.Uploads, first, func(u *Upload) (string, string) { return u.Key, u.ID },
+		func(r *Range, u *Upload) { r.From, r.After = u.Key, u.ID })
 }
 
+// foldedRead is how many entries of the index are read at first where keys may be
+// folded: most of them are skipped.
+const foldedRead = 32
+
 // list reads pages of the index until one page for the caller is full. Keys that
-// the delimiter folds are skipped, not read.
+// the delimiter folds are skipped, not read. past moves a range to behind an entry.
 func list[T any](ctx context.Context, l Listing, read func(context.Context, Range) ([]T, error), first Range,
-	place func(T) (key, id string)) (*Page[T], error) {
+	place func(T) (key, id string), past func(r *Range, entry T)) (*Page[T], error) {
 	page := &Page[T]{}
 	if l.Limit <= 0 {
 		return page, nil
@@ -256,36 +263,49 @@ func list[T any](ctx context.Context, l Listing, read func(context.Context, Rang
 	}
 	r.Bucket = l.Bucket
 	r.To, _ = successor(l.Prefix)
+	most := l.Limit + 1
+	if l.Delimiter != "" {
+		most = foldedRead
+	}
 	for {
 		// Read one more than fits, to find out whether there is more.
-		r.Limit = l.Limit - len(page.Entries) - len(page.Prefixes) + 1
+		r.Limit = min(most, l.Limit-len(page.Entries)-len(page.Prefixes)+1)
 		entries, err := read(ctx, r)
 		if err != nil {
 			return nil, err
 		}
-		skipped := false
+		folded := "" // the common prefix of the entry before
 		for _, e := range entries {
 			key, id := place(e)
+			if folded != "" && strings.HasPrefix(key, folded) {
+				continue
+			}
 			if len(page.Entries)+len(page.Prefixes) == l.Limit {
 				page.Truncated = true
 				return page, nil
 			}
 			if common, ok := fold(key, l.Prefix, l.Delimiter); ok {
 				page.Prefixes = append(page.Prefixes, common)
-				page.NextKey, page.NextPlace = common, ""
-				next, more := successor(common)
-				if !more {
-					return page, nil
-				}
-				r.From, r.Before, r.After, skipped = next, 0, "", true
-				break
+				page.NextKey, page.NextPlace, folded = common, "", common
+				continue
 			}
+			folded = ""
 			page.Entries = append(page.Entries, e)
 			page.NextKey, page.NextPlace = key, id
 		}
-		if !skipped {
+		if len(entries) < r.Limit {
 			return page, nil
 		}
+		if folded == "" {
+			past(&r, entries[len(entries)-1])
+			most *= 4 // few keys are folded here
+			continue
+		}
+		next, more := successor(folded)
+		if !more {
+			return page, nil
+		}
+		r.From, r.Before, r.After = next, 0, ""
 	}
 }
 

@@ -81,7 +81,19 @@ func TestRecordingStore(t *testing.T) {
 		term.Expect(awhile, harness.Prompt)
 		term.Send(countdown)
 		term.Expect(awhile, "line-500\n")
-		part := await(`^e2e/.*/session\.rec\.part-.*`)
+		// What has been shown is in the store after two more uploads.
+		last := await(`^e2e/.*/session\.rec\.part-.*`)
+		for range 2 {
+			harness.Eventually(t, awhile, func() error {
+				now := strings.Join(keys(), "\n")
+				if now == last {
+					return errors.New("nothing more is uploaded")
+				}
+				last = now
+				return nil
+			})
+		}
+		id := regexp.MustCompile(`/([^/]+)/session\.rec\.part`).FindStringSubmatch(last)[1]
 		restart(lose)
 		term.Expect(2*awhile, `(?m)^all-done$`)
 		wantLines(t, term.Text())
@@ -97,7 +109,7 @@ func TestRecordingStore(t *testing.T) {
 			}
 			return nil
 		})
-		return regexp.MustCompile(`/([^/]+)/session\.rec`).FindStringSubmatch(part)[1]
+		return id
 	}
 	check := func(id string, whole bool) {
 		t.Helper()
@@ -105,12 +117,12 @@ func TestRecordingStore(t *testing.T) {
 			t.Errorf("verify: exit %d: %s%s", r.Code, r.Stdout, r.Stderr)
 		}
 		r := harness.Do(t, s.Shell(t.Context(), nil, `sekisho replay --speed 100000 "$1"`, id))
-		if r.Code != 0 || !strings.Contains(r.Stdout, "all-done") || !strings.Contains(r.Stdout, "line-400\r\n") {
+		if r.Code != 0 || !strings.Contains(r.Stdout, "all-done") || !strings.Contains(r.Stdout, "line-400") {
 			t.Errorf("replay: exit %d, %d bytes: %s", r.Code, len(r.Stdout), r.Stderr)
 		}
 		if whole {
 			for i := 1; i <= lines; i++ {
-				if !strings.Contains(r.Stdout, fmt.Sprintf("line-%d\r\n", i)) {
+				if !strings.Contains(r.Stdout, fmt.Sprintf("line-%d", i)) {
 					t.Fatalf("line %d is not in the recording", i)
 				}
 			}

@@ -66,9 +66,6 @@ func ReadRecordingStore(file string) (*RecordingStore, error) {
 	return &s, nil
 }
 
-// Enabled reports whether there is a store.
-func (s *RecordingStore) Enabled() bool { return s.Folder != "" || s.S3 != nil }
-
 // Bounds of the settings of a store.
 const (
 	minUploadEvery  = time.Second
@@ -129,8 +126,8 @@ func (s *S3Store) form(bad func(format string, args ...any)) {
 	if !bucketName.MatchString(s.Bucket) {
 		bad("s3: bucket: %q is not the name of a bucket: 3 to 63 lower-case letters, digits, dots and hyphens", s.Bucket)
 	}
-	if p := strings.Trim(s.Prefix, "/"); len(p) > maxPrefix || strings.Contains("/"+p+"/", "/../") ||
-		strings.Contains(p, "//") {
+	p := strings.Trim(s.Prefix, "/")
+	if len(p) > maxPrefix || strings.Contains("/"+p+"/", "/../") || strings.Contains(p, "//") {
 		bad("s3: prefix: %q is not a prefix such as sekisho/recordings", s.Prefix)
 	}
 	if s.Timeout != 0 && (s.Timeout < minStoreTimeout || s.Timeout > maxStoreTimeout) {

@@ -50,7 +50,8 @@ func OpenRecordingStore(c *config.RecordingStore) (RecordingStore, error) {
 			return s, err
 		}
 		x := s3store.Open(s3store.Config{
-			Endpoint: c.S3.Endpoint, Region: c.S3.Region, Bucket: c.S3.Bucket, Prefix: c.S3.Prefix, PathStyle: c.S3.PathStyle,
+			Endpoint: c.S3.Endpoint, Region: c.S3.Region, Bucket: c.S3.Bucket, Prefix: c.S3.Prefix,
+			PathStyle:   c.S3.PathStyle,
 			Credentials: s3store.Credentials(c.S3.CredentialsFile), Roots: roots, Timeout: c.S3.Timeout,
 		})
 		s.Store, s.close = x, x.Close
@@ -64,9 +65,9 @@ func (s *Server) remote() *record.Remote {
 		return nil
 	}
 	return &record.Remote{
-		Context: s.done, Store: s.cfg.Recordings.Store, CacheBytes: s.cfg.Recordings.CacheBytes,
-		SpoolBytes: s.cfg.Recordings.SpoolBytes,
-		Every:      s.cfg.Recordings.UploadEvery, Changed: s.storeChanged,
+		Context: s.done, Store: s.cfg.Recordings.Store,
+		CacheBytes: s.cfg.Recordings.CacheBytes, SpoolBytes: s.cfg.Recordings.SpoolBytes,
+		Every: s.cfg.Recordings.UploadEvery, Changed: s.storeChanged,
 		Restored: func(ctx context.Context) {
 			if err := s.recoverRecordings(ctx); err != nil && ctx.Err() == nil {
 				s.cfg.Log.Error("could not report all damaged recordings", "error", err)
@@ -80,12 +81,14 @@ func (s *Server) storeChanged(x record.StoreState) {
 	at := x.Since
 	if x.Problem == "" {
 		at = time.Now()
-		s.cfg.Log.Info("the store of recordings works again", "store", x.Store, "failing_for",
-			time.Since(x.Since).Round(time.Second).String())
+		s.cfg.Log.Info(
+			"the store of recordings works again",
+			"store", x.Store, "failing_for", time.Since(x.Since).Round(time.Second).String(),
+		)
 	} else {
 		s.cfg.Log.Error(
-			"the store of recordings fails: recordings wait on this machine", "store", x.Store, "problem", x.Problem,
-			"waiting_bytes", x.Waiting,
+			"the store of recordings fails: recordings wait on this machine",
+			"store", x.Store, "problem", x.Problem, "waiting_bytes", x.Waiting,
 		)
 	}
 	s.bus.Publish(s.bus.Origin().RecordingStore(event.RecordingStore{
@@ -107,8 +110,12 @@ func (s *Server) storeProblem() string {
 // MoveRecordings moves all sealed recordings of a stopped server from the data directory to the
 // store or, with toFolder, back. Each is verified before it is removed where it was. progress is
 // called after each.
-func MoveRecordings(ctx context.Context, c *config.Server, toFolder bool,
-	progress func(sekisho.SessionID)) (err error) {
+func MoveRecordings(
+	ctx context.Context,
+	c *config.Server,
+	toFolder bool,
+	progress func(sekisho.SessionID),
+) (err error) {
 	store, err := OpenRecordingStore(&c.Recordings.Store)
 	if err != nil {
 		return err

@@ -746,7 +746,9 @@ func RestoreLedger(ctx context.Context, dir string, s recstore.Store, keys Keys)
 		if statErr == nil && st.Size() > 0 {
 			return nil //nolint:nilerr // the upload compares them later
 		}
-		return fmt.Errorf("the ledger of recordings is missing or empty here, and the store does not say whether it has one: %w", err)
+		return fmt.Errorf(
+			"the ledger of recordings is missing or empty here, and the store does not say whether it has one: %w", err,
+		)
 	}
 	if parts.Len() == 0 {
 		return nil
@@ -785,8 +787,10 @@ func continueLedger(ctx context.Context, f *os.File, parts *recstore.FoundParts,
 		strange = err != nil && !errors.Is(err, io.EOF)
 	}
 	if strange {
-		return sekisho.Errorf(sekisho.CodeConflict,
-			"The store has the ledger of other recordings than those of this server.").
+		return sekisho.Errorf(
+			sekisho.CodeConflict,
+			"The store has the ledger of other recordings than those of this server.",
+		).
 			WithHint("Give each server a bucket or prefix of its own (recordings.store).")
 	}
 	if theirs.Len() == len(ours) {
@@ -820,8 +824,8 @@ func (r *Recorder) Bring(ctx context.Context, id sekisho.SessionID) error {
 		if err != nil {
 			return err
 		}
-		if err := errors.Join(r.replaceFile(path.Join(dir, name), io.NewSectionReader(src, 0, src.Size())),
-			src.Close()); err != nil {
+		err = r.replaceFile(path.Join(dir, name), io.NewSectionReader(src, 0, src.Size()))
+		if err := errors.Join(err, src.Close()); err != nil {
 			return err
 		}
 	}

@@ -116,8 +116,7 @@ func TestPlaceReadsBack(t *testing.T) {
 	}
 }
 
-// TestReaderReadsAhead: who reads in order makes few requests, and who looks at
-// one place reads few bytes.
+// TestReaderReadsAhead: reading in order makes few requests.
 func TestReaderReadsAhead(t *testing.T) {
 	t.Parallel()
 	s := recstoretest.NewFaulty(openFolder(t))

@@ -44,9 +44,6 @@ func Open(ctx context.Context, s Store, name string) (*Reader, error) {
 // Size returns the size of the object.
 func (r *Reader) Size() int64 { return r.info.Size }
 
-// Info describes the object.
-func (r *Reader) Info() Info { return r.info }
-
 // Close implements io.Closer. There is nothing to close.
 func (r *Reader) Close() error { return nil }
 

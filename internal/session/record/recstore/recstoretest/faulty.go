@@ -26,7 +26,7 @@ const (
 // ErrFault is what failing calls of a [Faulty] store return.
 var ErrFault = errors.New("the store fails on purpose")
 
-// Faulty is a store whose calls go wrong as it is told.
+// Faulty is a store whose calls fail on request.
 type Faulty struct {
 	recstore.Store
 

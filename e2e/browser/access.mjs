@@ -256,7 +256,7 @@ test('the second factor is asked for on the spot, and the session starts', async
   await dialog.getByLabel('Code of your authenticator app').fill('000000')
   await dialog.getByRole('button', { name: 'Continue' }).click()
   await dialog
-    .getByText(/AccessDenied/)
+    .getByText(/The code is incorrect/)
     .first()
     .waitFor()
   await picture('step-up')

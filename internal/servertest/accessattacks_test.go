@@ -2,6 +2,8 @@ package servertest_test
 
 import (
 	"net/http"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -186,6 +188,26 @@ func TestAccessIsTheRequestersOwn(t *testing.T) {
 	ready(f.ann, "Failing")
 	f.ok(f.bob, "sekisho", "ApproveAccessRequest", fields{"AccessRequestId": id, "Reason": "fine"})
 	ready(f.ann, "Ready")
+	var reach struct {
+		Access []struct {
+			PrincipalArn, NodeID string
+			Spans                []struct{ DependsOn []string }
+		}
+	}
+	for operation, in := range map[string]fields{
+		"ListNodeAccess": {"Target": f.node.ID}, "ListPrincipalAccess": {"UserName": "ann"},
+	} {
+		listed := false
+		reach.Access = nil
+		f.ok(f.Admin, "sekisho", operation, in).Decode(t, &reach)
+		for _, e := range reach.Access {
+			listed = listed || (strings.HasSuffix(e.PrincipalArn, "user/ann") || e.NodeID == f.node.ID) &&
+				len(e.Spans) == 1 && slices.Equal(e.Spans[0].DependsOn, []string{"access request " + id})
+		}
+		if !listed {
+			t.Errorf("%s does not list the approved request: %+v", operation, reach.Access)
+		}
+	}
 	ready(eve, "Failing")
 	f.refused("ResourceNotFoundException", eve, "ssm", "GetAccessToken", fields{"AccessRequestId": id})
 	f.refused("AccessDeniedException", eve, "ssm", "StartSession", fields{"Target": f.node.ID})

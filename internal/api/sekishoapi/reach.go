@@ -12,6 +12,7 @@ import (
 	"sekisho/internal/api"
 	"sekisho/internal/iam/authz"
 	"sekisho/internal/iam/policy"
+	"sekisho/internal/session/access"
 	"sekisho/internal/wire/awsproto"
 )
 
@@ -116,8 +117,8 @@ func (d *door) reacher(
 	return rs.Reacher(ctx, f)
 }
 
-// add adds the spans of one answer; ok is false if there is no access.
-func (e *reachEntry) add(spans []authz.ReachSpan) (ok bool) {
+// add adds the spans of one answer that have access.
+func (e *reachEntry) add(spans []authz.ReachSpan) {
 	for _, s := range spans {
 		if s.Reach != policy.ReachNever {
 			e.Spans = append(
@@ -126,7 +127,6 @@ func (e *reachEntry) add(spans []authz.ReachSpan) (ok bool) {
 			)
 		}
 	}
-	return len(e.Spans) > 0
 }
 
 // pages processes items in order, starting after NextToken, until an answer is full.
@@ -163,6 +163,48 @@ func pages[T any](
 	return nil
 }
 
+// approvedAccess are the approved access requests, by the user ID of their
+// requester.
+type approvedAccess map[string][]*access.Request
+
+func (d *door) approvedAccess(ctx context.Context) (approvedAccess, error) {
+	found := approvedAccess{}
+	if d.Access == nil {
+		return found, nil
+	}
+	q := access.Query{Open: true, Limit: maxAccessPage}
+	for {
+		page, err := d.Access.Requests(ctx, q)
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range page {
+			if r.At(d.Access.Now()) == access.Approved {
+				found[r.UserID] = append(found[r.UserID], r)
+			}
+		}
+		if len(page) < q.Limit {
+			return found, nil
+		}
+		q.After = page[len(page)-1].ID
+	}
+}
+
+// addRequests adds the spans of approved access requests of p for a node. A
+// policy that denies overrides them.
+func (e *reachEntry) addRequests(in *reachRequest, found approvedAccess, p *root.Principal, node root.NodeID) {
+	for _, r := range found[p.UserID] {
+		if !r.ExpiresAt.After(in.From.Time) || !slices.Contains(r.Nodes, node) {
+			continue
+		}
+		to := in.To
+		if r.ExpiresAt.Before(to.Time) {
+			to = awsproto.NewEpoch(r.ExpiresAt)
+		}
+		e.Spans = append(e.Spans, reachSpan{in.From, to, policy.ReachDepends, []string{"access request " + r.ID}})
+	}
+}
+
 type nodeAccessRequest struct {
 	Target string // a node
 	reachRequest
@@ -193,6 +235,10 @@ func (d *door) listNodeAccess(ctx context.Context, c *api.Call, in *nodeAccessRe
 	if err != nil {
 		return nil, err
 	}
+	approved, err := d.approvedAccess(ctx)
+	if err != nil {
+		return nil, err
+	}
 	out, reachers := &reachAnswer{}, d.reachers(&in.reachRequest)
 	return out, pages(
 		&in.reachRequest,
@@ -206,7 +252,9 @@ func (d *door) listNodeAccess(ctx context.Context, c *api.Call, in *nodeAccessRe
 			}
 			spans, err := r.StartSession(ctx, call)
 			e := reachEntry{PrincipalArn: p.PolicyARN, Sampled: !r.Exact()}
-			return e, e.add(spans), err
+			e.add(spans)
+			e.addRequests(&in.reachRequest, approved, p, n.ID)
+			return e, len(e.Spans) > 0, err
 		},
 	)
 }
@@ -250,6 +298,10 @@ func (d *door) listPrincipalAccess(ctx context.Context, c *api.Call, in *princip
 		return nil, err
 	}
 	slices.SortFunc(nodes, func(a, b *root.Node) int { return strings.Compare(string(a.ID), string(b.ID)) })
+	approved, err := d.approvedAccess(ctx)
+	if err != nil {
+		return nil, err
+	}
 	out := &reachAnswer{}
 	return out, pages(
 		&in.reachRequest,
@@ -261,7 +313,9 @@ func (d *door) listPrincipalAccess(ctx context.Context, c *api.Call, in *princip
 			one.Node, one.NodeKeys = d.nodeARN(string(n.ID)), authz.ResourceTags("ssm", n.Tags)
 			spans, err := r.StartSession(ctx, one)
 			e := reachEntry{NodeID: string(n.ID), NodeName: n.Name, Sampled: !r.Exact()}
-			return e, e.add(spans), err
+			e.add(spans)
+			e.addRequests(&in.reachRequest, approved, p, n.ID)
+			return e, len(e.Spans) > 0, err
 		},
 	)
 }

@@ -42,11 +42,17 @@ export function ReachOf({ of }: { of: { node: string } | { user: string } }) {
           loadingText={t('common.loading')}
           empty={t('reach.nobody')}
           columnDefinitions={[
-            { id: 'name', header: t('common.name'), cell: (r) => <code className="wrap">{r.name}</code> },
-            { id: 'from', header: t('simulator.from'), cell: (r) => <When at={r.From * 1000} /> },
-            { id: 'to', header: t('simulator.to'), cell: (r) => <When at={r.To * 1000} /> },
+            {
+              id: 'name',
+              minWidth: 200,
+              header: t('common.name'),
+              cell: (r) => <code className="wrap">{r.name}</code>,
+            },
+            { id: 'from', minWidth: 130, header: t('simulator.from'), cell: (r) => <When at={r.From * 1000} /> },
+            { id: 'to', minWidth: 130, header: t('simulator.to'), cell: (r) => <When at={r.To * 1000} /> },
             {
               id: 'depends',
+              minWidth: 180,
               header: t('reach.depends'),
               cell: (r) => (r.Access === 'Always' ? t('reach.nothing') : (r.DependsOn ?? []).join('; ')),
             },

@@ -47,7 +47,7 @@ test('a wrong password is refused in words', async () => {
   await page.getByLabel('Password').fill('not the password')
   await picture('sign-in')
   await page.getByRole('button', { name: 'Sign in' }).click()
-  await page.getByText('is not right').waitFor()
+  await page.getByText('is incorrect').waitFor()
 })
 
 test('signing in shows the nodes, connected', async () => {
@@ -99,6 +99,25 @@ test('a session: typing, colours, resizing, Ctrl-C, exit', async () => {
   })
   await page.keyboard.press('Enter')
   await sees(/^pasted-6/)
+
+  // What a node prints does nothing beyond the screen: no clipboard, markup, scripts in links, or answers that are typed.
+  await page.evaluate(() => {
+    window.written = []
+    Object.defineProperty(navigator, 'clipboard', { value: { writeText: async (text) => window.written.push(text) } })
+  })
+  await type(
+    'printf "\\033]52;c;b3duZWQ=\\007\\033]0;<img src=x onerror=window.owned=1>\\rowned\\007\\033[21t<script>window.owned=1</script>' +
+      '\\033]8;;javascript:window.owned=1\\007link\\033]8;;\\007\\n"; echo sho""wn',
+  )
+  await sees(/^shown/)
+  await page
+    .getByText('link', { exact: true })
+    .first()
+    .click({ force: true, timeout: 2000 })
+    .catch(() => {})
+  await type('echo still-$((1+1))')
+  await sees(/^still-2/)
+  assert.deepEqual(await page.evaluate(() => [window.written, window.owned ?? 0]), [[], 0], 'what a node prints acts')
   for (const fact of ['Owner', 'Started', 'Recording'])
     await page.locator('.terminal-bar').getByText(fact, { exact: true }).waitFor()
   await picture('terminal')

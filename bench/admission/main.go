@@ -237,7 +237,6 @@ func (nobody) Start(mgs.AgentTaskPayload) {}
 func (nobody) Cancel(string)              {}
 func (nobody) Notify(string, string)      {}
 func (nobody) Type(string, []byte)        {}
-func (nobody) Type(string, []byte)        {}
 
 // result describes one mass reconnection.
 type result struct {

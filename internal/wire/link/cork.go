@@ -88,7 +88,12 @@ func (c *corked) uncork() error {
 }
 
 // NetConn returns the connection beneath, as that of TLS does.
-func (c *corked) NetConn() net.Conn { return c.Conn }
+func (c *corked) NetConn() net.Conn {
+	if d, ok := c.Conn.(interface{ NetConn() net.Conn }); ok {
+		return d.NetConn()
+	}
+	return c.Conn
+}
 
 // Listen returns l with connections of which [Accept] makes faster ones. The
 // server's ConnContext must be [ConnContext].
@@ -102,7 +107,7 @@ func (l listener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &corked{Conn: conn}, nil
+	return &corked{Conn: newDirect(conn)}, nil
 }
 
 type corkKey struct{}

@@ -223,7 +223,7 @@ func Dial(ctx context.Context, target string, opt DialOptions) (*Conn, error) {
 			if err != nil {
 				return nil, err
 			}
-			c := &corked{Conn: conn}
+			c := &corked{Conn: newDirect(conn)}
 			cork.Store(c)
 			return c, nil
 		},

@@ -193,7 +193,7 @@ func Sessions(t *testing.T, open func(t *testing.T) broker.Store) {
 			{"wildcards are text", broker.Query{Active: true, Target: "mi-%"}, nil},
 		} {
 			tc.q.Limit = 10
-			wantSessions(t, s, tc.name, tc.q, tc.want)
+			t.Run(tc.name, func(t *testing.T) { wantSessions(t, s, tc.name, tc.q, tc.want) })
 		}
 	})
 

@@ -106,7 +106,8 @@ func (c *Client) program(ctx context.Context, path string, in, out any) (status 
 	if err != nil {
 		return 0, nil, fmt.Errorf("sign in: %w", err)
 	}
-	resp, answer, err := (&consoleSession{client: c}).do(ctx, http.MethodPost, path, "application/json", "", body)
+	session := &consoleSession{client: c}
+	resp, answer, err := session.do(ctx, http.MethodPost, path, "application/json", "", body) //nolint:bodyclose // do closes it
 	if err != nil {
 		return 0, nil, err
 	}

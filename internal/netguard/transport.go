@@ -37,7 +37,7 @@ func CheckProxied(proxy func(*http.Request) (*url.URL, error)) func(*http.Reques
 			if numeric(host) {
 				return nil, fmt.Errorf("%.100q is not a host name: it ends in a number", host)
 			}
-			return through, nil //nolint:nilerr // the proxy may know names that this machine does not
+			return through, nil // the proxy may know names that this machine does not
 		}
 		for _, a := range addresses {
 			if Never(a) {

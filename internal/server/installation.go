@@ -115,7 +115,7 @@ func ledgerKey(path string) (key string, err error) {
 	defer f.Close()
 	line, err := bufio.NewReaderSize(f, record.MaxLedgerLine).ReadSlice('\n')
 	if err != nil {
-		return "", nil //nolint:nilerr // empty, or not a ledger: the recorder says so
+		return "", nil // empty, or not a ledger: the recorder says so
 	}
 	var first struct{ Key string }
 	if json.Unmarshal(line, &first) != nil {

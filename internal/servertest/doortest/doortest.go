@@ -106,7 +106,7 @@ func (b *Base) Config(doors ...*api.Door) api.Config {
 // operation, as in "TrentService.CreateKey".
 func CallJSON(t *testing.T, h http.Handler, c sigv4.Credentials, service, target, body string, out any) (code string) {
 	t.Helper()
-	req := httptest.NewRequest(http.MethodPost, "https://h.example/", strings.NewReader(body))
+	req := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "https://h.example/", strings.NewReader(body))
 	req.Header.Set("Content-Type", "application/x-amz-json-1.1")
 	req.Header.Set("X-Amz-Target", target)
 	sigv4.Sign(req, c, Region, service, time.Now(), sigv4.HashBody([]byte(body)))

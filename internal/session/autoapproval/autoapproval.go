@@ -5,6 +5,7 @@ package autoapproval
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 
 	"github.com/cedar-policy/cedar-go"
@@ -53,7 +54,7 @@ func Parse(text string) (*Policy, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the policy is not valid Cedar: %s", safetext.Line(err.Error(), 300))
 	}
-	if len(set.Map()) == 0 {
+	if len(maps.Collect(set.All())) == 0 {
 		return nil, errors.New("the policy has no statement: write permit(principal, action, resource) when { … }")
 	}
 	return &Policy{set}, nil

@@ -55,7 +55,7 @@ func TestMalformedFrames(t *testing.T) {
 	} {
 		w := &wire{Reader: bytes.NewReader([]byte(tc.bytes))}
 		_, err := readAll(newSocket(w, w, tc.client, 1024), t)
-		if _, closed := tc.want.(*closeError); closed {
+		if _, closed := errors.AsType[*closeError](tc.want); closed {
 			if _, ok := errors.AsType[*closeError](err); !ok {
 				t.Errorf("%s: %v", name, err)
 			}

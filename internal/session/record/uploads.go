@@ -813,24 +813,19 @@ func (r *Recorder) Bring(ctx context.Context, id sekisho.SessionID) error {
 	if m.Objects == nil || r.remote == nil {
 		return nil
 	}
-	for name := range m.Objects {
-		if name == SealFile || r.inFolder(dir, name) {
-			continue
-		}
-		src, err := r.openContent(dir, name)
-		if errors.Is(err, fs.ErrNotExist) && name == transcriptFile {
-			continue // it can be made again
-		}
-		if err != nil {
-			return err
-		}
-		err = r.replaceFile(path.Join(dir, name), io.NewSectionReader(src, 0, src.Size()))
-		if err := errors.Join(err, src.Close()); err != nil {
-			return err
+	fetched, err := r.fetchContent(ctx, dir, m)
+	if err == nil {
+		// A recording that was damaged when it was sealed must be as it was then.
+		_, err = Verify(os.DirFS(path.Join(r.root.Name(), dir)), r.keys, id)
+		if err != nil && r.sealedAsDamaged(dir, err) {
+			err = nil
 		}
 	}
-	// A recording that was damaged when it was sealed must be as it was then.
-	if _, err := Verify(os.DirFS(path.Join(r.root.Name(), dir)), r.keys, id); err != nil && !r.sealedAsDamaged(dir, err) {
+	if err != nil {
+		// What is not whole must not be taken for the recording.
+		for _, name := range fetched {
+			err = errors.Join(err, r.root.Remove(path.Join(dir, name)))
+		}
 		return err
 	}
 	if err := r.removeStored(dir); err != nil {
@@ -842,6 +837,29 @@ func (r *Recorder) Bring(ctx context.Context, id sekisho.SessionID) error {
 		}
 	}
 	return nil
+}
+
+// fetchContent fetches what only the store has of a recording. It returns the
+// names of the files that it made.
+func (r *Recorder) fetchContent(ctx context.Context, dir string, m marker) (fetched []string, err error) {
+	for name := range m.Objects {
+		if name == SealFile || r.inFolder(dir, name) {
+			continue
+		}
+		src, err := recstore.Open(ctx, r.remote.store, path.Join(dir, name))
+		if errors.Is(err, fs.ErrNotExist) && name == transcriptFile {
+			continue // it can be made again
+		}
+		if err != nil {
+			return fetched, err
+		}
+		err = r.replaceFile(path.Join(dir, name), io.NewSectionReader(src, 0, src.Size()))
+		if err := errors.Join(err, src.Close()); err != nil {
+			return fetched, err
+		}
+		fetched = append(fetched, name)
+	}
+	return fetched, nil
 }
 
 // sealedAsDamaged reports whether err says no more than the seal does.
@@ -868,6 +886,11 @@ func (r *Recorder) Move(ctx context.Context, toFolder bool, progress func(sekish
 	if !toFolder {
 		if err := u.uploadLedger(ctx); err != nil {
 			return err
+		}
+		// What has no transcript yet stays in the cache for a while.
+		transcripts := r.MakeTranscripts(ctx)
+		if ctx.Err() != nil {
+			return transcripts
 		}
 		for id, dir := range u.snapshot(&u.pending) {
 			if err := u.store(ctx, id, dir); err != nil {

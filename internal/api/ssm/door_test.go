@@ -115,7 +115,7 @@ func TestRequestsAreRefusedByCode(t *testing.T) {
 		{"an unknown session to end", "TerminateSession", fields{"SessionId": ""}, "ValidationException"},
 		{"an unknown session to resume", "ResumeSession", fields{"SessionId": "admin-0123456789abcdef0"},
 			"DoesNotExistException"},
-		{"a state that is none", "DescribeSessions", fields{"State": "Soon"}, "ValidationException"},
+		{"an unknown state", "DescribeSessions", fields{"State": "Soon"}, "ValidationException"},
 		{"a document that exists", "CreateDocument",
 			fields{"Name": "Mine", "DocumentType": "Session", "Content": preferences}, "DocumentAlreadyExists"},
 		{"a document that is not JSON", "CreateDocument", fields{"Name": "New", "DocumentType": "Session", "Content": "{"},

@@ -167,6 +167,8 @@ bench: build $(PLUGIN) ## Go benchmarks; everything else side by side with ssh, 
 	cd bench && $(GO) test -run '^$$' -bench . -benchmem ./...
 	cd bench && $(GO) run ./session -bin ../bin -plugin ../$(PLUGIN)
 	cd bench && $(GO) run ./compare -bin ../bin -plugin ../$(PLUGIN) -page ../docs/performance.md
+	$(GO) build -tags norecording -o bin/norecording/ ./cmd/sekishod ./cmd/sekisho-agent ./cmd/sekisho
+	cd bench && $(GO) run ./recording -bin ../bin -without ../bin/norecording -page ../docs/performance.md
 	cd bench && $(GO) run ./admission -bin ../bin -agents 300
 	cd bench && $(GO) run ./lists -bin ../bin -page ../docs/performance.md
 	cd bench && $(GO) run ./idle -bin ../bin -page ../docs/performance.md

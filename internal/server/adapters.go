@@ -47,7 +47,7 @@ func (r recordings) Start(ctx context.Context, s *sekisho.Session) (relay.Record
 	if err != nil {
 		return nil, err
 	}
-	return recording{rec, s.ID, r.unsealed}, nil
+	return measured(recording{rec, s.ID, r.unsealed}), nil
 }
 
 type recording struct {

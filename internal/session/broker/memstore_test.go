@@ -96,6 +96,8 @@ func (m *memStore) Sessions(ctx context.Context, q broker.Query) ([]*sekisho.Ses
 			q.Target != "" && string(s.Target) != q.Target,
 			q.Owner != "" && s.Owner != q.Owner,
 			q.Lapsing && s.Permission == nil,
+			q.AccessType == "JustInTime" && (s.Permission == nil || s.Permission.AccessRequest == ""),
+			q.AccessType == "Standard" && s.Permission != nil && s.Permission.AccessRequest != "",
 			q.Status != "" && s.Status != q.Status,
 			q.ID != "" && string(s.ID) != q.ID,
 			!q.StartedAfter.IsZero() && !s.StartedAt.After(q.StartedAfter),

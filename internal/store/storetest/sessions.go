@@ -170,6 +170,12 @@ func Sessions(t *testing.T, open func(t *testing.T) broker.Store) {
 		} {
 			one := session(x.id, 10*i)
 			one.Status, one.Target, one.Owner = x.status, x.target, x.owner
+			switch x.id {
+			case "s1":
+				one.Permission = nil
+			case "s5":
+				one.Permission.AccessRequest = "oi-1"
+			}
 			must(t, s.CreateSession(ctx, one, firstToken()))
 		}
 		for _, tc := range []struct {
@@ -189,6 +195,10 @@ func Sessions(t *testing.T, open func(t *testing.T) broker.Store) {
 			{"after", broker.Query{Active: true, StartedAfter: at(10)}, []string{"s2"}},
 			{"before", broker.Query{Active: true, StartedBefore: at(10)}, []string{"s0"}},
 			{"between", broker.Query{StartedAfter: at(30), StartedBefore: at(50)}, []string{"s4"}},
+			{"just in time", broker.Query{AccessType: "JustInTime"}, []string{"s5"}},
+			{"standard", broker.Query{AccessType: "Standard"}, []string{"s4", "s3"}},
+			{"standard and owner", broker.Query{AccessType: "Standard", Owner: "bob"}, nil},
+			{"lapsing", broker.Query{Active: true, Lapsing: true}, []string{"s2", "s0"}},
 			{"quotes are text", broker.Query{Active: true, Owner: "' OR 1=1 --"}, nil},
 			{"wildcards are text", broker.Query{Active: true, Target: "mi-%"}, nil},
 		} {

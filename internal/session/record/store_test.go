@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"os"
 	"path/filepath"
 	"slices"
@@ -636,6 +637,42 @@ func TestStoreUnreachableAtStart(t *testing.T) {
 	ok(t, r.Upload(t.Context()))
 	if all := objects(t, s, "2"); len(all) != 4 {
 		t.Errorf("objects %q", all)
+	}
+}
+
+// TestSilentStoreAtStart: a store that does not answer delays the start and the
+// continuation of sessions once, and by seconds.
+func TestSilentStoreAtStart(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := storeOf(t)
+		dir := t.TempDir()
+		r := openWith(t, dir, s)
+		ids := []sekisho.SessionID{alice, "bob-1", "carol-1"}
+		for _, id := range ids {
+			ok(t, start(t, r, id).Output([]byte("text")))
+		}
+		ok(t, r.Upload(t.Context()))
+		ok(t, r.Close())
+		began := time.Now()
+		r = openWith(t, dir, silentStore{s})
+		for _, id := range ids {
+			start(t, r, id)
+		}
+		if waited := time.Since(began); waited == 0 || waited > time.Minute {
+			t.Errorf("waited %s", waited)
+		}
+	})
+}
+
+// silentStore does not answer when it is asked for a list.
+type silentStore struct{ recstore.Store }
+
+// List implements recstore.Store.
+func (s silentStore) List(ctx context.Context, prefix string) iter.Seq2[recstore.Info, error] {
+	return func(yield func(recstore.Info, error) bool) {
+		<-ctx.Done()
+		yield(recstore.Info{}, &recstore.Error{Store: s.String(), Op: "list", Name: prefix, Err: ctx.Err()})
 	}
 }
 

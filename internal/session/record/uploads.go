@@ -58,6 +58,8 @@ const (
 	maxUploadWait = 2 * time.Minute
 	// lastUpload bounds the upload when the server stops.
 	lastUpload = 15 * time.Second
+	// startTimeout bounds how long a start waits for a store that does not answer.
+	startTimeout = 15 * time.Second
 	// concurrentUploads is how many recordings are uploaded at once.
 	concurrentUploads = 4
 	// ledgerObject is what the store has the ledger as, in parts.
@@ -66,10 +68,13 @@ const (
 
 // uploads moves recordings to the store.
 type uploads struct {
-	r      *Recorder
-	cfg    Remote
-	spool  atomic.Int64 // bytes that wait, about
-	wake   chan struct{}
+	r     *Recorder
+	cfg   Remote
+	spool atomic.Int64 // bytes that wait, about
+	wake  chan struct{}
+	// silent says that the store did not answer when a recording was to be
+	// continued: the next one does not wait for it.
+	silent atomic.Bool
 	ledger *recstore.Parts
 
 	mu      sync.Mutex
@@ -228,6 +233,9 @@ func (r *Recorder) Upload(ctx context.Context) error {
 	err := u.upload(ctx)
 	if ctx.Err() == nil || err == nil {
 		u.note(err)
+	}
+	if err == nil {
+		u.silent.Store(false)
 	}
 	return err
 }
@@ -714,13 +722,20 @@ func (r *Recorder) fetchLonger(dir string) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("record: %w", err)
 	}
-	parts, findErr := recstore.FindParts(r.remote.ctx, r.remote.store, path.Join(dir, MainFile))
+	here := err == nil
+	if here && r.uploads.silent.Load() {
+		return nil
+	}
+	limit, cancel := context.WithTimeout(r.remote.ctx, startTimeout)
+	defer cancel()
+	parts, findErr := recstore.FindParts(limit, r.remote.store, path.Join(dir, MainFile))
 	switch {
-	case findErr != nil && err == nil:
+	case findErr != nil && here:
+		r.uploads.silent.Store(true)
 		return nil //nolint:nilerr // a killed process has lost nothing, and the state of the store says so
 	case findErr != nil:
 		return findErr
-	case parts.Len() == 0 || err == nil && st.Size() >= parts.Len():
+	case parts.Len() == 0 || here && st.Size() >= parts.Len():
 		return nil
 	}
 	return r.fetchParts(r.remote.ctx, dir, parts)
@@ -740,7 +755,9 @@ func RestoreLedger(ctx context.Context, dir string, s recstore.Store, keys Keys)
 		return fmt.Errorf("record: %w", err)
 	}
 	defer root.Close()
-	parts, err := recstore.FindParts(ctx, s, ledgerObject)
+	limit, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	parts, err := recstore.FindParts(limit, s, ledgerObject)
 	if err != nil {
 		st, statErr := root.Lstat(LedgerFile)
 		if statErr == nil && st.Size() > 0 {

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"sekisho"
+	"sekisho/internal/session/recfile"
 	"sekisho/internal/session/record"
 )
 
@@ -40,6 +41,11 @@ func TestFormat1IsReadable(t *testing.T) {
 	if !bytes.Equal(got.Bytes(), want) {
 		t.Error("the export differs from the cast")
 	}
+	found := 0
+	ok(t, r.Search(alice, "LINE 1", func(l recfile.Line) bool { found++; return true }))
+	if found == 0 {
+		t.Error("a recording of format 1 is not searched")
+	}
 	var bundle bytes.Buffer
 	ok(t, r.Export(&bundle, alice))
 	if _, err := r.Start(header(alice)); sekisho.CodeOf(err) != sekisho.CodeConflict {
@@ -55,15 +61,16 @@ func TestFormat1LeftOpen(t *testing.T) {
 	if _, err := r.Start(header(id)); sekisho.CodeOf(err) != sekisho.CodeConflict {
 		t.Errorf("continued: %v", err)
 	}
-	sums, err := r.Recover(t.Context(), func(sekisho.SessionID) bool { return true })
-	ok(t, err)
-	if len(sums) != 1 || sums[0].Damage != "" || sums[0].SessionID != id {
-		t.Fatalf("recovered %+v", sums)
+	if s, err := r.Stat(id); err != nil || !s.Sealed || s.Damage != "" {
+		t.Fatalf("it was not sealed: %+v, %v", s, err)
+	}
+	if sums, err := r.Recover(t.Context(), func(sekisho.SessionID) bool { return true }); err != nil || len(sums) != 0 {
+		t.Errorf("sealed again: %+v, %v", sums, err)
 	}
 	_, evs := events(t, r, id)
 	if d := cmp.Diff([]string{
 		"o covered by a checkpoint\r\n", "o plain\r\n", "i typed", "o not \xff text", "o the last words",
-		"m ended: server stopped", "x -1",
+		"m ended: the server was upgraded to a version that cannot continue the recording", "x -1",
 	}, evs); d != "" {
 		t.Error(d)
 	}

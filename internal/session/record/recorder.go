@@ -198,6 +198,9 @@ func (r *Recorder) start(h Header) (*Recording, error) {
 	return r.create(h)
 }
 
+// reasonUpgraded is how a session ends whose recording has format 1.
+const reasonUpgraded = "the server was upgraded to a version that cannot continue the recording"
+
 func (r *Recorder) resume(h Header, dir string) (*Recording, error) {
 	if done, err := r.isSealed(h.SessionID, dir); err != nil {
 		return nil, err
@@ -210,9 +213,12 @@ func (r *Recorder) resume(h Header, dir string) (*Recording, error) {
 		return r.create(h)
 	}
 	if r.isFormat1(dir) {
+		if err := r.finishFormat1(h.SessionID, dir, Exit{Status: -1, Reason: reasonUpgraded}); err != nil {
+			return nil, err
+		}
 		return nil, sekisho.Errorf(
 			sekisho.CodeConflict,
-			"The recording of session %s was begun by an earlier version of the server and cannot be continued.",
+			"The recording of session %s was begun by an earlier version of the server and cannot be continued: it was sealed.",
 			h.SessionID,
 		)
 	}

@@ -9,9 +9,12 @@ import (
 	"os"
 	"path"
 	"strings"
+	"time"
 
 	"sekisho"
+	"sekisho/internal/session/cast"
 	"sekisho/internal/session/recfile"
+	"sekisho/internal/session/screen"
 )
 
 const (
@@ -76,7 +79,7 @@ func (a *Archive) Search(id sekisho.SessionID, query string, visit func(recfile.
 	}
 	defer s.Close()
 	if s.Reader == nil {
-		return nil // format 1 is not searched
+		return s.searchCast(query, visit)
 	}
 	found, err := a.searchTranscript(s, query)
 	if err != nil {
@@ -94,6 +97,43 @@ func (a *Archive) Search(id sekisho.SessionID, query string, visit func(recfile.
 	return flawOf(s.Lines(func(l recfile.Line) bool {
 		return !strings.Contains(strings.ToLower(l.Text), want) || visit(l)
 	}))
+}
+
+// searchCast renders a recording of format 1.
+func (s *Stored) searchCast(query string, visit func(recfile.Line) bool) error {
+	in, err := cast.NewReader(s.CastReader())
+	if err != nil {
+		return &Flaw{File: CastFile, Line: 1, Problem: err.Error()}
+	}
+	want := strings.ToLower(query)
+	var now time.Duration
+	more := true
+	shown := screen.New(in.Header().Cols, in.Header().Rows)
+	shown.Gone = func(text string) {
+		if more && strings.Contains(strings.ToLower(text), want) {
+			more = visit(recfile.Line{Time: now, Text: text})
+		}
+	}
+	for more {
+		ev, err := in.Next()
+		if errors.Is(err, io.EOF) {
+			shown.Flush()
+			return nil
+		}
+		if err != nil {
+			return &Flaw{File: CastFile, Problem: err.Error()}
+		}
+		now = ev.Time
+		switch ev.Code {
+		case cast.Output:
+			_, _ = shown.Write(ev.Bytes()) // never fails
+		case cast.Resize:
+			if cols, rows, err := ev.Size(); err == nil {
+				shown.Resize(cols, rows)
+			}
+		}
+	}
+	return nil
 }
 
 // maxMatches bounds the matches that are taken from one recording.

@@ -21,10 +21,10 @@ import (
 
 // Keep-alive and reconnection.
 const (
-	pingInterval = 5 * time.Second
-	pongTimeout  = 10 * time.Second
-	maxBackoff   = 15 * time.Second
-	minPause     = 50 * time.Millisecond
+	maxSilence  = 5 * time.Second // of a server, which pings every 4 s
+	pongTimeout = 10 * time.Second
+	maxBackoff  = 15 * time.Second
+	minPause    = 50 * time.Millisecond
 	// Agents that lose a server at the same moment reconnect spread over this time.
 	lossSpread = time.Second
 	// A connection that lasted this long resets the backoff.
@@ -241,7 +241,7 @@ func (c *Channel) serve(ctx context.Context, conn *link.Conn) error {
 	}
 	c.mu.Unlock()
 	var wg sync.WaitGroup
-	wg.Go(func() { cancel(conn.KeepAlive(ctx, pingInterval, pongTimeout)) })
+	wg.Go(func() { cancel(conn.Watch(ctx, maxSilence, pongTimeout)) })
 	wg.Go(func() { cancel(c.sendReports(ctx, conn)) })
 	cancel(c.read(ctx, conn))
 	wg.Wait()

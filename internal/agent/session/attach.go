@@ -15,9 +15,9 @@ import (
 
 // Keep-alive and reconnection of the data channel.
 const (
-	pingInterval = 5 * time.Second
-	pongTimeout  = 10 * time.Second
-	maxBackoff   = 5 * time.Second
+	maxSilence  = 5 * time.Second // of a server, which pings every 4 s
+	pongTimeout = 10 * time.Second
+	maxBackoff  = 5 * time.Second
 	// A connection that lasted this long resets the backoff.
 	goodLife = 10 * time.Second
 )
@@ -92,7 +92,7 @@ func (a *attachment) serve(ctx context.Context, conn *link.Conn) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel(nil)
-	wg.Go(func() { cancel(conn.KeepAlive(ctx, pingInterval, pongTimeout)) })
+	wg.Go(func() { cancel(conn.Watch(ctx, maxSilence, pongTimeout)) })
 	err := a.ch.Serve(ctx, link.NewFrames(conn))
 	if cause := context.Cause(ctx); cause != nil && errors.Is(err, context.Canceled) {
 		return cause

@@ -388,23 +388,52 @@ func (c *Conn) KeepAlive(ctx context.Context, interval, timeout time.Duration) e
 			return ctx.Err()
 		case <-t.C:
 		}
-		asked := int64(c.ws.age())
-		pingCtx, cancel := context.WithTimeout(ctx, timeout)
-		err := c.Ping(pingCtx)
-		late := pingCtx.Err() != nil
-		cancel()
-		switch {
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case err != nil && c.ws.heard.Load() > asked && (late || errors.Is(err, context.DeadlineExceeded)):
-			// Not silent, only slow.
-		case err != nil && late:
-			_ = c.CloseNow() // it is broken already
-			return fmt.Errorf("%w within %v", ErrNoPong, timeout)
-		case err != nil:
+		if err := c.probe(ctx, timeout); err != nil {
 			return err
 		}
 	}
+}
+
+// Watch is KeepAlive for a connection whose peer pings, too: it pings only when
+// nothing has come for as long as silence.
+func (c *Conn) Watch(ctx context.Context, silence, timeout time.Duration) error {
+	t := time.NewTimer(silence)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-t.C:
+		}
+		quiet := c.ws.age() - time.Duration(c.ws.heard.Load())
+		if quiet >= silence {
+			if err := c.probe(ctx, timeout); err != nil {
+				return err
+			}
+			quiet = 0
+		}
+		t.Reset(silence - quiet)
+	}
+}
+
+// probe pings once. It closes the connection if neither a pong nor anything else
+// comes within timeout.
+func (c *Conn) probe(ctx context.Context, timeout time.Duration) error {
+	asked := int64(c.ws.age())
+	pingCtx, cancel := context.WithTimeout(ctx, timeout)
+	err := c.Ping(pingCtx)
+	late := pingCtx.Err() != nil
+	cancel()
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case err != nil && c.ws.heard.Load() > asked && (late || errors.Is(err, context.DeadlineExceeded)):
+		return nil // not silent, only slow
+	case err != nil && late:
+		_ = c.CloseNow() // it is broken already
+		return fmt.Errorf("%w within %v", ErrNoPong, timeout)
+	}
+	return err
 }
 
 // Close says goodbye with a code and a reason, of which 123 bytes are sent.

@@ -610,9 +610,11 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, c *Call) {
 		s.writeError(w, r, c, err)
 		return
 	}
-	if err := s.audit(r, c, op.ReadOnly, nil); err != nil {
-		s.writeUnaudited(w, r, c, err)
-		return
+	if !op.ReadOnly || op.Polled == "" {
+		if err := s.audit(r, c, op.ReadOnly, nil); err != nil {
+			s.writeUnaudited(w, r, c, err)
+			return
+		}
 	}
 	if err := write(w, c, out); err != nil {
 		s.cfg.Log.WarnContext(r.Context(), "could not deliver the response", "request_id", c.RequestID, "error", err)

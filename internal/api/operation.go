@@ -28,6 +28,9 @@ type Operation struct {
 	// AnswerOnly means that a call changes no stored state: its only effect is its answer, which is
 	// withheld until its event is stored.
 	AnswerOnly bool
+	// Polled is the reason why a successful call leaves no audit event: pages make it by themselves.
+	// Empty for all but a few operations that only read.
+	Polled string
 	// BusyCode is the error code of a throttled call; empty means ThrottlingException.
 	BusyCode string
 	// MaxBody bounds the request in bytes; 0 means 1 MiB.
@@ -45,6 +48,9 @@ func By(a Auth) Option { return func(op *Operation) { op.Auth = a } }
 
 // NoPolicy sets the reason why an operation needs no policy decision.
 func NoPolicy(reason string) Option { return func(op *Operation) { op.NoPolicy = reason } }
+
+// Polled sets the reason why a successful call leaves no audit event.
+func Polled(reason string) Option { return func(op *Operation) { op.Polled = reason } }
 
 // Hide keeps a member of the request out of the audit trail.
 func Hide(member string) Option {

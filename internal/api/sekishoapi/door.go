@@ -65,7 +65,7 @@ func New(cfg Config) *api.Door {
 			"GetSessionRecording":     api.Read(d.getSessionRecording),
 			"VerifySessionRecording":  api.Read(d.verifySessionRecording),
 			"SearchSessionRecordings": api.Read(d.searchSessionRecordings, api.Hide("Text")),
-			"GetIntegrity":            api.Read(d.getIntegrity),
+			"GetIntegrity":            api.Read(d.getIntegrity, api.Polled("every page of the console shows whether there are findings")),
 			"GetSessionEvidence":      api.Read(d.getSessionEvidence),
 			"HoldSessionRecording":    api.Write(d.holdSessionRecording),
 			"ReleaseSessionRecording": api.Write(d.releaseSessionRecording),

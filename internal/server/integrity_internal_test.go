@@ -13,6 +13,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -301,7 +302,7 @@ func TestRandomManipulations(t *testing.T) {
 			filepath.Join(d.dir, "recordings", record.LedgerFile),
 		}[r.IntN(3)]
 		seq := 1 + r.IntN(8)
-		switch r.IntN(12) {
+		switch r.IntN(16) {
 		case 0, 1, 2:
 			b, err := os.ReadFile(file)
 			must(t, err)
@@ -354,6 +355,26 @@ func TestRandomManipulations(t *testing.T) {
 			column := []string{"owner", "target", "started_at"}[r.IntN(3)]
 			d.sql(t, "UPDATE sessions SET "+column+" = '1' || "+column+" WHERE id = ?", string(id))
 			what = column + " of a session altered"
+		case 12:
+			d.sql(t, "DELETE FROM sessions WHERE id = ?", string(id))
+			what = "session deleted"
+		case 13:
+			d.sql(t, `INSERT INTO audit_records (seq, event_id, time, event_name, event_source, username, access_key_id, read_only, hash, body)
+				SELECT seq + 1, event_id || 'x', time, event_name, event_source, username, access_key_id, read_only, hash, body
+				FROM audit_records ORDER BY seq DESC LIMIT 1`)
+			what = "audit record inserted"
+		case 14:
+			other := filepath.Join(filepath.Dir(dir), "mallory-aaaaaaaaaaaaaaaaaaaaaaaaaa")
+			must(t, os.CopyFS(other, os.DirFS(dir)))
+			what = "recording inserted"
+		case 15:
+			name := filepath.Join(d.dir, "recordings", record.LedgerFile)
+			b, err := os.ReadFile(name)
+			must(t, err)
+			lines := bytes.SplitAfter(bytes.TrimSuffix(b, []byte("\n")), []byte("\n"))
+			i := r.IntN(len(lines))
+			must(t, os.WriteFile(name, bytes.Join(slices.Delete(lines, i, i+1), nil), 0o600))
+			what = fmt.Sprintf("line %d of the ledger removed", i+1)
 		}
 		found, err := d.check(t, false)
 		if err != nil { // what cannot be read is not called whole either

@@ -174,7 +174,7 @@ bench: build $(PLUGIN) ## Go benchmarks; everything else side by side with ssh, 
 	cd bench && $(GO) run ./idle -bin ../bin -page ../docs/performance.md
 
 # The Go benchmarks whose results are kept in bench/results.
-BENCH_PACKAGES := ./internal/wire/mgs ./internal/wire/mux ./internal/wire/datachannel ./internal/wire/sigv4 ./internal/session/relay \
+BENCH_PACKAGES := ./internal/wire/link ./internal/wire/mgs ./internal/wire/mux ./internal/wire/datachannel ./internal/wire/sigv4 ./internal/session/relay \
 	./internal/session/recfile ./internal/iam/policy ./internal/storage/objects ./internal/server
 BENCH_COUNT ?= 6
 

@@ -35,3 +35,20 @@ func TestFramesCostNoMemory(t *testing.T) {
 		}
 	}
 }
+
+func BenchmarkChecksums(b *testing.B) {
+	m := mgstest.StreamData(mgs.TypeOutputStreamData, 7, mgs.PayloadOutput, make([]byte, mgs.JumboPayload))
+	for name, encode := range map[string]func([]byte) []byte{"digest": m.AppendTo, "checksum": m.AppendChecksummed} {
+		frame := encode(nil)
+		b.Run(name, func(b *testing.B) {
+			b.SetBytes(int64(len(m.Payload)))
+			b.ReportAllocs()
+			for b.Loop() {
+				frame = encode(frame[:0])
+				if _, err := mgs.Parse(frame); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

@@ -14,7 +14,7 @@ const (
 	firstRelease = 3 * time.Second
 	releaseEvery = time.Minute
 	// spareMemory is how much unused memory the server keeps.
-	spareMemory = 16 << 20
+	spareMemory = 4 << 20
 	// calmCycles is how many garbage collections there are between two looks at most
 	// while the server is idle.
 	calmCycles = 2

@@ -1,6 +1,6 @@
-// Package access manages just-in-time access: people request access to nodes for
-// a reason, others approve or reject it by rules that administrators write, and
-// an approval lasts for a limited time or until it is revoked.
+// Package access manages just-in-time access: people request access to nodes and state a reason,
+// others approve or reject the request under rules that administrators write, and an approval lasts
+// for a limited time or until it is revoked.
 //
 // An approval allows what policies do not allow; it never overrides a Deny.
 package access
@@ -85,9 +85,9 @@ func (r *Rule) covers(n *sekisho.Node, requester string) bool {
 	return anyPattern(r.Requesters, requester)
 }
 
-// Caller is who makes a call. UserID is the unique ID of the long-term identity
-// or of the identity provider's subject that the credentials began with, so that
-// nobody approves an own request by way of a role or another role session name.
+// Caller identifies who makes a call. UserID is the unique ID of the long-term identity, or of the
+// identity provider's subject, from which the credentials originate. Comparing it prevents people
+// from approving their own requests through a role or under another role session name.
 type Caller struct {
 	ARN, UserID string
 }
@@ -101,9 +101,9 @@ func CallerOf(p *sekisho.Principal) Caller {
 	return c
 }
 
-// Usable reports whether access requests can give p access. Whoever limits
-// credentials by session policies, and so those of every federated user, does
-// not hand out access that is approved for themselves.
+// Usable reports whether access requests can give p access. It cannot if the credentials are
+// limited by session policies, as those of every federated user are: whoever issued them did not
+// intend to pass on access that was approved for themselves.
 func Usable(p *sekisho.Principal) bool {
 	limited := p.Session != nil && len(p.Session.Policies)+len(p.Session.PolicyARNs) > 0
 	return !limited && p.Type != sekisho.PrincipalFederatedUser
@@ -132,12 +132,12 @@ type Store interface {
 	DeleteAccessRule(ctx context.Context, name string) error
 }
 
-// Config is what a Service needs.
+// Config configures a Service.
 type Config struct {
 	Store Store
 	Now   func() time.Time // nil = time.Now
-	// Changed is called after a request was created or decided; may be nil. It
-	// must not block.
+	// Changed is called after a request has been created or decided. It must not block, and can be
+	// nil.
 	Changed func(r Request)
 }
 
@@ -155,7 +155,7 @@ func New(cfg Config) *Service {
 	return &Service{cfg}
 }
 
-// The bounds of requests and rules.
+// Limits of requests and rules.
 const (
 	maxNodes      = 50
 	maxReason     = 256
@@ -169,8 +169,7 @@ const (
 	maxDuration   = 24 * time.Hour
 	pendingFor    = 7 * 24 * time.Hour
 	breakGlassFor = time.Hour
-	// autoApprovedFor is how long access lasts that an auto-approval policy
-	// approves, as in AWS.
+	// autoApprovedFor is how long access approved by an auto-approval policy lasts, as in AWS.
 	autoApprovedFor = time.Hour
 )
 
@@ -192,16 +191,15 @@ func checkReason(reason string) error {
 // NewRequest describes a request to be made.
 type NewRequest struct {
 	Reason string
-	// BreakGlass asks for access at once, without a rule.
+	// BreakGlass requests access immediately, without a rule.
 	BreakGlass bool
 	// ApprovedBy names the auto-approval policy that approves the request; empty
 	// if none does.
 	ApprovedBy string
 }
 
-// Start creates a request of caller for access to nodes. The rule that covers
-// all of them decides; with break-glass or an auto-approval policy none is
-// needed and the access begins at once.
+// Start creates caller's request for access to nodes. The rule that covers all of them applies.
+// With break-glass or an auto-approval policy no rule is needed, and access begins immediately.
 func (s *Service) Start(
 	ctx context.Context, caller Caller, nodes []*sekisho.Node, in NewRequest,
 ) (*Request, error) {
@@ -226,7 +224,7 @@ func (s *Service) Start(
 	if len(open) >= maxOpen {
 		return nil, sekisho.Errorf(
 			sekisho.CodeLimit,
-			"You have %d open access requests, as many as one person may have.",
+			"You already have the maximum of %d open access requests.",
 			len(open),
 		)
 	}
@@ -255,8 +253,8 @@ func (s *Service) Start(
 	return r, nil
 }
 
-// applyRule finds the rule that covers all nodes. A rule that approves at once
-// comes before others; of these only one may apply.
+// applyRule finds the rule that covers all nodes. Rules that approve immediately take precedence.
+// Among the others, it is an error if more than one applies.
 func (s *Service) applyRule(ctx context.Context, r *Request, nodes []*sekisho.Node) error {
 	rules, err := s.cfg.Store.AccessRules(ctx)
 	if err != nil {
@@ -279,8 +277,8 @@ func (s *Service) applyRule(ctx context.Context, r *Request, nodes []*sekisho.No
 	return nil
 }
 
-// Decide records the decision of caller about a request. Nobody approves an own
-// request, or approves twice. Whoever made a request may revoke it.
+// Decide records caller's decision about a request. Nobody can approve their own request, or
+// approve twice. The person who made a request can revoke it.
 func (s *Service) Decide(
 	ctx context.Context,
 	caller Caller,
@@ -381,10 +379,10 @@ func (s *Service) Requests(ctx context.Context, q Query) ([]*Request, error) {
 	return s.cfg.Store.AccessRequests(ctx, q)
 }
 
-// Now returns the time that requests expire by.
+// Now returns the current time of the clock by which requests expire.
 func (s *Service) Now() time.Time { return s.cfg.Now() }
 
-// PutRule creates or replaces a rule. Requests that exist keep their terms.
+// PutRule creates or replaces a rule. Existing requests keep their terms.
 func (s *Service) PutRule(ctx context.Context, r *Rule) error {
 	switch {
 	case !ruleName.MatchString(r.Name):
@@ -403,7 +401,7 @@ func (s *Service) PutRule(ctx context.Context, r *Rule) error {
 	case len(r.Tags) > maxPatterns || len(r.Requesters) > maxPatterns || len(r.Approvers) > maxPatterns:
 		return sekisho.Errorf(
 			sekisho.CodeInvalid,
-			"A rule has at most %d tags, requesters and approvers each.",
+			"A rule can have at most %d tags, %[1]d requesters and %[1]d approvers.",
 			maxPatterns,
 		)
 	}
@@ -411,7 +409,7 @@ func (s *Service) PutRule(ctx context.Context, r *Rule) error {
 		if !strings.HasPrefix(p, "arn:") || len(p) > maxPattern {
 			return sekisho.Errorf(
 				sekisho.CodeInvalid,
-				"%q is not the ARN of a principal; * stands for any text.",
+				"%q is not the ARN of a principal; * matches any text.",
 				safetext.Line(p, 100),
 			)
 		}
@@ -421,7 +419,7 @@ func (s *Service) PutRule(ctx context.Context, r *Rule) error {
 		return err
 	}
 	if len(rules) >= maxRules && !slices.ContainsFunc(rules, func(x *Rule) bool { return x.Name == r.Name }) {
-		return sekisho.Errorf(sekisho.CodeLimit, "There are %d access rules, as many as there may be.", len(rules))
+		return sekisho.Errorf(sekisho.CodeLimit, "The account already has the maximum of %d access rules.", len(rules))
 	}
 	return s.cfg.Store.PutAccessRule(ctx, r)
 }
@@ -429,13 +427,13 @@ func (s *Service) PutRule(ctx context.Context, r *Rule) error {
 // Rules returns all rules, by name.
 func (s *Service) Rules(ctx context.Context) ([]*Rule, error) { return s.cfg.Store.AccessRules(ctx) }
 
-// DeleteRule deletes a rule. Requests that exist keep their terms.
+// DeleteRule deletes a rule. Existing requests keep their terms.
 func (s *Service) DeleteRule(ctx context.Context, name string) error {
 	return s.cfg.Store.DeleteAccessRule(ctx, name)
 }
 
-// anyPattern reports whether arn matches one of the patterns, in which * stands
-// for any text. No patterns match everything.
+// anyPattern reports whether arn matches one of the patterns, in which * matches any text. An empty
+// list matches everything.
 func anyPattern(patterns []string, arn string) bool {
 	return len(patterns) == 0 || slices.ContainsFunc(patterns, func(p string) bool {
 		first, rest, wild := strings.Cut(p, "*")

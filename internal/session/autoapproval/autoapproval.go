@@ -15,8 +15,7 @@ import (
 	"sekisho/internal/safetext"
 )
 
-// maxSize and maxDepth bound a policy. The parser calls itself for each nested
-// expression.
+// maxSize and maxDepth limit a policy. The parser recurses into each nested expression.
 const (
 	maxSize  = 64 << 10
 	maxDepth = 200
@@ -32,7 +31,7 @@ const (
 	action       = "getTokenForInstanceAccess"
 )
 
-// Requester is who requests access.
+// Requester is the person who requests access.
 type Requester struct {
 	ID     string            // unique ID of the user or role session
 	Tags   map[string]string // become attributes, such as costCenter
@@ -60,7 +59,7 @@ func Parse(text string) (*Policy, error) {
 	return &Policy{set}, nil
 }
 
-// depth is an upper bound of how deep expressions are nested.
+// depth returns an upper bound on the nesting depth of expressions.
 func depth(text string) int {
 	deepest, now, prefixes := 0, 0, 0
 	for _, r := range text {
@@ -79,9 +78,8 @@ func depth(text string) int {
 	return max(deepest, strings.Count(text, "if ")) // the branches of a conditional nest
 }
 
-// Approves reports whether access of a requester to nodes is approved without
-// people. A statement that cannot be evaluated, perhaps a forbid, approves
-// nothing.
+// Approves reports whether a requester's access to nodes is approved without a human decision. If
+// any statement cannot be evaluated, the answer is false, because the statement could be a forbid.
 func (p *Policy) Approves(who Requester, nodes []*sekisho.Node) bool {
 	principal := types.NewEntityUID(typeUser, types.String(who.ID))
 	attributes := types.RecordMap{}

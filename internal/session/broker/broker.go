@@ -19,7 +19,7 @@ import (
 	"sekisho/internal/wire/mgs"
 )
 
-// Leg says which connection a token opens.
+// Leg is the kind of connection that a token opens.
 type Leg string
 
 // Values of Leg.
@@ -29,7 +29,7 @@ const (
 	ControlLeg Leg = "control" // a control channel; the subject is the node
 )
 
-// Token is the stored side of a channel token. The token itself is not kept.
+// Token is the stored form of a channel token: its hash, not the token itself.
 type Token struct {
 	Hash      []byte // SHA-256
 	Subject   string
@@ -97,25 +97,25 @@ type Nodes interface {
 	WhyNotConnected(ctx context.Context, target string) (string, error)
 }
 
-// Config is what a Broker needs.
+// Config configures a Broker.
 type Config struct {
 	Store    Store
 	Relay    Relay
 	Links    Links
 	Nodes    Nodes
 	Log      *slog.Logger
-	Logs     Logs                            // nil = reports of nodes are trusted
+	Logs     Logs                            // nil = nodes' reports are trusted
 	TokenTTL time.Duration                   // 0 = 3 minutes
 	Changed  func(session sekisho.SessionID) // after a session's state changed; may be nil
-	// Started and Ended are called once for every session, after its start or its end
-	// was stored. They must not block; may be nil.
+	// Started and Ended are called once for every session, after its start or end has been stored.
+	// They must not block, and can be nil.
 	Started, Ended func(s sekisho.Session)
 }
 
 // Logs is where nodes write the logs of sessions.
 type Logs interface {
-	// Absent describes the log of a session that is missing; "" if none is, or if that
-	// cannot be determined.
+	// Absent describes which of a session's logs is missing; "" if none is, or if that cannot be
+	// determined.
 	Absent(ctx context.Context, s *sekisho.Session) string
 }
 
@@ -123,7 +123,7 @@ type Logs interface {
 type Broker struct {
 	cfg    Config
 	ends   unstoredEnds
-	limits sync.Mutex // held from counting sessions to making one more
+	limits sync.Mutex // held while sessions are counted and a new one is created
 }
 
 // New returns a Broker.
@@ -148,11 +148,11 @@ type Request struct {
 	Target   sekisho.NodeID
 	Plan     *ssmdoc.Plan
 	Document string // name
-	Version  string // of the document; empty for one that comes with the server
+	Version  string // of the document; empty for a built-in document
 	Reason   string
 	Owner    *sekisho.Principal
 	SourceIP string
-	// Permission is kept if the plan ends the session when it lapses.
+	// Permission is stored if the plan ends the session when the permission lapses.
 	Permission sekisho.SessionPermission
 }
 
@@ -220,7 +220,7 @@ func (b *Broker) Start(ctx context.Context, in Request) (*Started, error) {
 	}
 	b.cfg.Started(*s)
 	if err := b.cfg.Relay.Open(ctx, s); err != nil {
-		// The session must not stay active, even if the caller has gone.
+		// The session must not stay active, even if the caller is gone.
 		b.finish(context.WithoutCancel(ctx), s.ID, sekisho.SessionFailed, "The session could not be recorded.")
 		return nil, err
 	}
@@ -228,7 +228,7 @@ func (b *Broker) Start(ctx context.Context, in Request) (*Started, error) {
 		b.cfg.Relay.End(
 			ctx,
 			s.ID,
-			sekisho.Ending{Status: sekisho.SessionFailed, Details: "The node's agent could not be reached."},
+			sekisho.Ending{Status: sekisho.SessionFailed, Details: "The node's agent is unreachable."},
 		)
 		if sekisho.CodeOf(err) == sekisho.CodeInternal {
 			err = sekisho.Errorf(sekisho.CodeUnreachable, "%s is not connected.", s.Target).
@@ -240,8 +240,8 @@ func (b *Broker) Start(ctx context.Context, in Request) (*Started, error) {
 	return &Started{ID: s.ID, Token: token}, nil
 }
 
-// create stores a new session unless its owner or its node has as many as the
-// plan allows.
+// create stores a new session unless its owner or its node already has the maximum that the plan
+// allows.
 func (b *Broker) create(ctx context.Context, s *sekisho.Session, t Token, p *ssmdoc.Plan) error {
 	if p.MaxPerOwner > 0 || p.MaxPerNode > 0 {
 		// Concurrent requests must see each other's sessions.
@@ -265,7 +265,8 @@ func (b *Broker) create(ctx context.Context, s *sekisho.Session, t Token, p *ssm
 			return err
 		}
 		if len(active) >= l.most {
-			return sekisho.Errorf(sekisho.CodeLimit, "%s has %d active sessions, as many as the session preferences allow.",
+			return sekisho.Errorf(sekisho.CodeLimit,
+				"%s already has %d active sessions, the maximum in the session preferences.",
 				l.what, len(active)).
 				WithHint("End one of them (aws ssm terminate-session) and try again.")
 		}
@@ -309,8 +310,8 @@ func (b *Broker) Sessions(ctx context.Context, q Query) ([]*sekisho.Session, err
 	return b.cfg.Store.Sessions(ctx, q)
 }
 
-// TerminatedBy is how the stored end of a session begins that another principal than
-// its owner has terminated by TerminateSession.
+// TerminatedBy is the beginning of the stored reason for the end of a session that a principal
+// other than its owner terminated with TerminateSession.
 const TerminatedBy = "The session was terminated by "
 
 // Terminate ends a session permanently. why is stored and shown to the user.
@@ -390,10 +391,10 @@ func (b *Broker) nodeSession(
 	return s, nil
 }
 
-// maxAgentText bounds texts from an agent that are shown to users, in bytes.
+// maxAgentText limits texts from an agent that are shown to users, in bytes.
 const maxAgentText = 1000
 
-// maxToken bounds the length of a token that a peer presents.
+// maxToken limits the length of a token that a peer presents, in bytes.
 const maxToken = 300
 
 // RedeemToken admits one connection: the token must be for this subject and leg,
@@ -421,9 +422,9 @@ func (b *Broker) RedeemToken(ctx context.Context, token, subject string, leg Leg
 	return nil
 }
 
-// Attachable makes sure that the relay has a session, so that its legs can attach,
-// and opens it again after a restart. A session that has ended is returned together
-// with the error.
+// Attachable makes sure that the relay has a session so that its legs can attach. After a restart
+// of the server it reopens the session. A session that has ended is returned together with the
+// error.
 func (b *Broker) Attachable(ctx context.Context, session sekisho.SessionID) (*sekisho.Session, error) {
 	s, err := b.cfg.Store.Session(ctx, session)
 	if err != nil {
@@ -435,9 +436,9 @@ func (b *Broker) Attachable(ctx context.Context, session sekisho.SessionID) (*se
 	return s, b.cfg.Relay.Open(ctx, s)
 }
 
-// Recover marks the sessions that an earlier server process left connected as
-// disconnected. They can be used from then on: a leg that connects opens its
-// session, see [Broker.Attachable]. [Broker.ResumeAll] must follow.
+// Recover marks the sessions that an earlier server process left connected as disconnected. The sessions are usable
+// again as soon as Recover returns, because a leg that connects opens its session: see [Broker.Attachable].
+// [Broker.ResumeAll] must follow.
 func (b *Broker) Recover(ctx context.Context) error {
 	if err := b.cfg.Store.DropTokens(ctx, time.Now()); err != nil {
 		return err
@@ -450,10 +451,9 @@ func (b *Broker) Recover(ctx context.Context) error {
 	})
 }
 
-// ResumeAll opens the sessions that an earlier server process left active and that
-// no leg has opened yet. It reads their recordings, which takes a second or two for
-// each gigabyte, so the server serves meanwhile. The relay's deadlines end the
-// sessions whose agent does not reconnect.
+// ResumeAll opens the sessions that an earlier server process left active and that no leg has opened yet. It reads
+// their recordings, which takes one or two seconds per gigabyte, so the server accepts requests meanwhile. The relay's
+// deadlines end the sessions whose agent does not reconnect.
 func (b *Broker) ResumeAll(ctx context.Context) error {
 	return b.eachActive(ctx, Query{}, func(s *sekisho.Session) error {
 		if err := ctx.Err(); err != nil {
@@ -465,23 +465,23 @@ func (b *Broker) ResumeAll(ctx context.Context) error {
 			return readErr
 		}
 		switch {
-		case !now.Status.Active(): // it ended meanwhile, perhaps before it was open
+		case !now.Status.Active(): // it has ended meanwhile, perhaps before it was opened
 			b.cfg.Relay.End(ctx, s.ID, sekisho.Ending{Status: now.Status, Details: now.Details})
 		case err != nil && !b.ends.pending(s.ID) && ctx.Err() == nil:
-			b.cfg.Log.Error("session not resumed after restart", "session", s.ID, "error", err)
+			b.cfg.Log.Error("could not resume session after restart", "session", s.ID, "error", err)
 			b.finish(
 				ctx,
 				s.ID,
 				sekisho.SessionFailed,
-				"The session could not be recorded after the server was restarted.",
+				"The session could not be recorded after the server restarted.",
 			)
 		}
 		return nil
 	})
 }
 
-// live reports whether the relay has an active session. One that an earlier server
-// process left is opened.
+// live reports whether the relay has an active session. It opens a session that an earlier server
+// process left active.
 func (b *Broker) live(ctx context.Context, s *sekisho.Session) bool {
 	if b.cfg.Relay.Live(s.ID) {
 		return true
@@ -490,7 +490,7 @@ func (b *Broker) live(ctx context.Context, s *sekisho.Session) bool {
 		return false
 	}
 	if err := b.cfg.Relay.Open(ctx, s); err != nil {
-		b.cfg.Log.Warn("session not opened", "session", s.ID, "error", err)
+		b.cfg.Log.Warn("could not open session", "session", s.ID, "error", err)
 		return false
 	}
 	return b.cfg.Relay.Live(s.ID)
@@ -524,7 +524,7 @@ func (b *Broker) AgentConnected(ctx context.Context, node sekisho.NodeID, proces
 		return nil
 	})
 	if err != nil {
-		b.cfg.Log.Error("sessions of a restarted agent not ended", "node", node, "error", err)
+		b.cfg.Log.Error("could not end the sessions of a restarted agent", "node", node, "error", err)
 	}
 }
 
@@ -578,7 +578,7 @@ func (b *Broker) logOutcome(ctx context.Context, s *sekisho.Session, done mgs.Ta
 		if s.Logs.Reported {
 			return errEnded
 		}
-		if never { // it failed before it began, so there is no log
+		if never { // the session failed before it began, so there is no log
 			s.Logs = sekisho.SessionLogs{}
 		}
 		s.Logs.Reported, s.Logs.Problem = true, problem
@@ -588,13 +588,14 @@ func (b *Broker) logOutcome(ctx context.Context, s *sekisho.Session, done mgs.Ta
 	case err == nil:
 		b.cfg.Changed(s.ID)
 	case !errors.Is(err, errEnded):
-		b.cfg.Log.Error("outcome of a session's log not stored", "session", s.ID, "error", err)
+		b.cfg.Log.Error("could not store the outcome of a session's log", "session", s.ID, "error", err)
 	}
 }
 
 // SessionStatus implements the relay's Observer.
 func (b *Broker) SessionStatus(ctx context.Context, session sekisho.SessionID, status sekisho.SessionStatus) {
-	_ = b.update(context.WithoutCancel(ctx), session, func(s *sekisho.Session) { s.Status = status }) // logged there
+	// update logs the error
+	_ = b.update(context.WithoutCancel(ctx), session, func(s *sekisho.Session) { s.Status = status })
 }
 
 // SessionEnded implements the relay's Observer. It stores the end, and sends it to the
@@ -625,13 +626,13 @@ func (b *Broker) finish(ctx context.Context, session sekisho.SessionID, status s
 	closed := mgs.NewChannelClosed(string(node), string(session), details)
 	if node != "" && b.cfg.Links.Connected(node) {
 		if err := b.cfg.Links.Deliver(ctx, node, closed.AppendTo(nil)); err != nil {
-			b.cfg.Log.Warn("end of a session not sent to its agent", "session", session, "node", node, "error", err)
+			b.cfg.Log.Warn("could not send the end of a session to its agent", "session", session, "node", node, "error", err)
 		}
 	}
 }
 
-// update changes an active session. The error is errEnded if the session is not
-// active. There is no caller to report to, so update logs failures.
+// update changes an active session. The error is errEnded if the session is not active. Callers
+// have nobody to report failures to, so update logs them.
 func (b *Broker) update(ctx context.Context, session sekisho.SessionID, change func(s *sekisho.Session)) error {
 	err := b.cfg.Store.UpdateSession(ctx, session, func(s *sekisho.Session) error {
 		if !s.Status.Active() {
@@ -644,7 +645,7 @@ func (b *Broker) update(ctx context.Context, session sekisho.SessionID, change f
 	case err == nil:
 		b.cfg.Changed(session)
 	case !errors.Is(err, errEnded):
-		b.cfg.Log.Error("session state not stored", "session", session, "error", err)
+		b.cfg.Log.Error("could not store session state", "session", session, "error", err)
 	}
 	return err
 }

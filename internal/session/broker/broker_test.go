@@ -221,7 +221,7 @@ func TestStartRefused(t *testing.T) {
 	f.linkErr = errors.New("broken pipe")
 	_, err = f.Start(ctx, f.request(nodeA))
 	wantError(t, err, sekisho.CodeUnreachable, "")
-	only("could not be reached")
+	only("unreachable")
 	f.linkErr = nil
 
 	f.store.broken = errors.New("disk")
@@ -588,9 +588,9 @@ func TestLimits(t *testing.T) {
 	}
 	first := f.begin(nodeA)
 	_, err := f.Start(ctx, limited(nodeB, 1, 0))
-	wantError(t, err, sekisho.CodeLimit, "user/alice has 1 active sessions")
+	wantError(t, err, sekisho.CodeLimit, "user/alice already has 1 active sessions")
 	_, err = f.Start(ctx, limited(nodeA, 0, 1))
-	wantError(t, err, sekisho.CodeLimit, string(nodeA)+" has 1 active sessions")
+	wantError(t, err, sekisho.CodeLimit, string(nodeA)+" already has 1 active sessions")
 	bob := limited(nodeB, 1, 1)
 	owner := *bob.Owner
 	owner.ARN, owner.UserName = "arn:aws:iam::123456789012:user/bob", "bob"

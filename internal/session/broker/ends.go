@@ -16,16 +16,16 @@ type ending struct {
 	at      time.Time
 }
 
-// unstoredEnds are the sessions that have ended and whose end is not stored
-// yet: the disk may be full. Their number is bounded by that of the sessions
-// that were active when storing began to fail.
+// unstoredEnds holds the sessions that have ended but whose end could not be stored yet, for
+// example because the disk is full. It never holds more sessions than were active when storing
+// began to fail.
 type unstoredEnds struct {
 	mu   sync.Mutex
 	ends map[sekisho.SessionID]ending
 }
 
-// begin notes a session's end and returns it; that of an earlier attempt, if
-// there was one.
+// begin notes a session's end and returns it. If an earlier attempt has noted an end, begin returns
+// that one.
 func (u *unstoredEnds) begin(session sekisho.SessionID, status sekisho.SessionStatus, details string) ending {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -59,8 +59,7 @@ func (u *unstoredEnds) all() map[sekisho.SessionID]ending {
 	return maps.Clone(u.ends)
 }
 
-// RetryEnds stores the ends of sessions that could not be stored when they
-// happened.
+// RetryEnds stores the ends of sessions that could not be stored at the time.
 func (b *Broker) RetryEnds(ctx context.Context) {
 	for session, e := range b.ends.all() {
 		b.finish(ctx, session, e.status, e.details)

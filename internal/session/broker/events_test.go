@@ -57,7 +57,7 @@ func TestBeginningsAndEndsAreTold(t *testing.T) {
 	if _, err := f.Start(ctx, f.request(nodeA)); err == nil {
 		t.Error("a session was started that the agent does not know of")
 	}
-	want(started, "ended Failed The node's agent could not be reached.")
+	want(started, "ended Failed The node's agent is unreachable.")
 	f.linkErr = nil
 
 	delete(f.links, nodeB)

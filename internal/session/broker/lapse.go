@@ -7,8 +7,8 @@ import (
 	"sekisho/internal/wire/mgs"
 )
 
-// ClientAt records where the client of a session is connected from, for
-// sessions whose permission may depend on it.
+// ClientAt records the address from which the client of a session is connected, for sessions whose
+// permission can depend on it.
 func (b *Broker) ClientAt(ctx context.Context, s *sekisho.Session, ip string) error {
 	if s.Permission == nil || s.Permission.ClientIP == ip {
 		return nil
@@ -21,8 +21,8 @@ func (b *Broker) ClientAt(ctx context.Context, s *sekisho.Session, ip string) er
 	})
 }
 
-// EachLapsing calls check for every active session that ends when its
-// permission lapses. If check returns why it has lapsed, the session ends.
+// EachLapsing calls check for every active session that ends when its permission lapses. If
+// check returns a reason, the permission has lapsed and the session ends.
 func (b *Broker) EachLapsing(ctx context.Context, check func(s *sekisho.Session) (why string, err error)) error {
 	return b.eachActive(ctx, Query{Lapsing: true}, func(s *sekisho.Session) error {
 		why, err := check(s)
@@ -33,7 +33,7 @@ func (b *Broker) EachLapsing(ctx context.Context, check func(s *sekisho.Session)
 	})
 }
 
-// Type types into the terminal of a session for somebody who joined it.
+// Type sends input to the terminal of a session on behalf of a person who joined it.
 func (b *Broker) Type(ctx context.Context, s *sekisho.Session, data []byte) error {
 	if !b.cfg.Links.Connected(s.Target) {
 		return sekisho.Errorf(sekisho.CodeUnreachable, "%s is not connected.", s.Target)
@@ -42,8 +42,8 @@ func (b *Broker) Type(ctx context.Context, s *sekisho.Session, data []byte) erro
 	return b.cfg.Links.Deliver(ctx, s.Target, input.AppendTo(nil))
 }
 
-// Notify shows a text in the terminal of a session. Sessions of AWS's agent,
-// which cannot show it, are left alone.
+// Notify shows a text in the terminal of a session. It does nothing for sessions of AWS's agent,
+// which cannot show it.
 func (b *Broker) Notify(ctx context.Context, s *sekisho.Session, text string) error {
 	if s.AgentProcess == "" || !b.cfg.Links.Connected(s.Target) {
 		return nil

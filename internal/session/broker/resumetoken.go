@@ -9,15 +9,15 @@ import (
 	"sekisho/internal/wire/id"
 )
 
-// resumeLeg is that of tokens which resume a session in place of the owner's
-// credentials. They open nothing themselves.
+// resumeLeg is the leg of tokens that resume a session in place of the owner's credentials. Such a
+// token opens no connection itself.
 const resumeLeg Leg = "resume"
 
-// resumeTTL is how long after it was given such a token is good.
+// resumeTTL is how long such a token is valid after it is issued.
 const resumeTTL = 24 * time.Hour
 
-// ResumeToken makes a token with which the client of this session, and no
-// other, can have it resumed when the owner's credentials have lapsed.
+// ResumeToken makes a token with which the client can resume this session, and no other, after the
+// owner's credentials have expired.
 func (b *Broker) ResumeToken(ctx context.Context, session sekisho.SessionID) (string, error) {
 	s, err := b.cfg.Store.Session(ctx, session)
 	if err != nil {
@@ -35,15 +35,15 @@ func (b *Broker) ResumeToken(ctx context.Context, session sekisho.SessionID) (st
 	})
 }
 
-// resumeHash binds a token to its purpose and its session: whoever is found
-// under it can only be a token of both.
+// resumeHash returns a hash that binds a token to its purpose and its session. A token found by
+// this hash cannot have been issued for another purpose or session.
 func resumeHash(session sekisho.SessionID, secret string) []byte {
 	h := sha256.Sum256([]byte("resume\x00" + string(session) + "\x00" + secret))
 	return h[:]
 }
 
-// ResumeByToken is Resume for a client that has a token of ResumeToken. The
-// token may be used again, as the answer may be lost on its way.
+// ResumeByToken is Resume for a client that has a token from ResumeToken. The token can be used
+// again, because the response can get lost.
 func (b *Broker) ResumeByToken(ctx context.Context, session sekisho.SessionID, token string) (string, error) {
 	refused := sekisho.Errorf(sekisho.CodeDenied, "The token does not resume this session.")
 	if token == "" || len(token) > maxToken {

@@ -6,14 +6,13 @@ import (
 	"sekisho"
 )
 
-// Revoked is what a person reads whose session ended because access was taken
-// away.
+// Revoked is the reason shown to a person whose session ended because access was revoked.
 const Revoked = "access was revoked"
 
-// EndRevoked ends every active session whose owner's lease no longer stands.
+// EndRevoked ends every active session whose owner's lease is no longer valid.
 func (b *Broker) EndRevoked(ctx context.Context, stands func(ctx context.Context, lease string) (bool, error)) error {
 	return b.eachActive(ctx, Query{}, func(s *sekisho.Session) error {
-		if s.Lease == "" { // begun before leases were kept
+		if s.Lease == "" { // started before leases were recorded
 			return nil
 		}
 		ok, err := stands(ctx, s.Lease)

@@ -148,7 +148,7 @@ func TestReaderRefuses(t *testing.T) {
 		{"no code", header3 + `[1,"",""]` + "\n", 2, "no event code", false},
 		{"data is a number", header3 + `[1,"o",1]` + "\n", 2, "expected '\"'", false},
 		{"fourth element", header3 + `[1,"o","",""]` + "\n", 2, "expected ']'", false},
-		{"two events in a line", header3 + `[1,"o",""][1,"o",""]` + "\n", 2, "something follows", false},
+		{"two events in a line", header3 + `[1,"o",""][1,"o",""]` + "\n", 2, "after the event", false},
 		{"raw control character", header3 + "[1,\"o\",\"\x1b\"]\n", 2, "control character", false},
 		{"invalid UTF-8", header3 + "[1,\"o\",\"\xff\"]\n", 2, "not UTF-8", false},
 		{"bad escape", header3 + `[1,"o","\x41"]` + "\n", 2, "bad escape", false},
@@ -160,7 +160,7 @@ func TestReaderRefuses(t *testing.T) {
 		{"companion of other bytes", header3 + `[1,"B","/w=="]` + "\n" + `[0,"o","a"]` + "\n", 3, "companion", false},
 		{"companion not base64", header3 + `[1,"B","?"]` + "\n", 2, "companion", false},
 		{"two companions", header3 + strings.Repeat(`[1,"B","/w=="]`+"\n", 2), 3, "companions", false},
-		{"cut in an event", header3 + `[1,"o","a"]` + "\n" + `[1,"o","a`, 3, "without end", true},
+		{"cut in an event", header3 + `[1,"o","a"]` + "\n" + `[1,"o","a`, 3, "unterminated", true},
 		{"cut after a companion", header3 + `[1,"B","/w=="]` + "\n", 2, "companion", true},
 	}
 	for _, tt := range tests {

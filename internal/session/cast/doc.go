@@ -14,17 +14,17 @@
 //
 // JSON carries text, terminals carry bytes. Two rules make this lossless:
 //
-//   - A rune cut in two by the framing below is held back (at most 3 bytes)
-//     until the rest of it comes, so that every event is whole text.
-//   - Bytes that are no UTF-8 at all are written as U+FFFD, one each, in the
-//     "o" or "i" event, for players; and the event is preceded by a companion
+//   - A rune that the framing below splits is held back (at most 3 bytes)
+//     until the rest of it arrives, so every event is complete text.
+//   - Bytes that are not UTF-8 at all are written as U+FFFD, one each, in the
+//     "o" or "i" event, for players. Such an event follows a companion event
 //     of code "B" (which players skip) whose data is the Base64 of the exact
 //     bytes of that event. The companion carries the interval, the event after
 //     it has interval 0. [Reader] puts the two together again: see
 //     [Event.Bytes].
 //
-// The companion comes first so that a file cut between the two has lost an
-// event that was never complete, and no event whose true bytes are unknown.
+// The companion comes first so that a file that is cut off between the two contains no event whose
+// exact bytes are unknown.
 package cast
 
 import (
@@ -36,15 +36,15 @@ import (
 // Codes of events in an asciicast file.
 const (
 	Output = "o" // bytes the terminal showed
-	Input  = "i" // bytes that were typed
+	Input  = "i" // typed bytes
 	Resize = "r" // "COLSxROWS"
 	Marker = "m" // a label in the timeline
 	Exit   = "x" // exit status, a decimal integer
-	Bytes  = "B" // the exact bytes of the event that follows; ours
+	Bytes  = "B" // the exact bytes of the event that follows; an extension of Sekisho
 )
 
-// EncryptedMarker is the label of the marker that stands where content would
-// begin that agent and client encrypted end to end.
+// EncryptedMarker is the label of the marker in place of content that agent and client encrypted
+// end to end.
 const EncryptedMarker = "encrypted end to end: the server cannot see or record content from here on"
 
 // Header is the first line of a cast.
@@ -57,17 +57,16 @@ type Header struct {
 	Command       string
 	IdleTimeLimit float64 // seconds; 0 = none
 	Env           map[string]string
-	// Tags is our own namespace in the header, the object "sekisho". Players
-	// pass over it.
+	// Tags is our own namespace in the header, the object "sekisho". Players ignore it.
 	Tags map[string]string
 }
 
-// Event is one thing that happened.
+// Event is one event of a cast.
 type Event struct {
 	Time time.Duration // since the beginning of the cast
 	Code string
-	Data []byte // text, valid UTF-8; good until the next call of Next
-	Raw  []byte // the exact bytes if Data is not them; good as long as Data
+	Data []byte // text, valid UTF-8; valid until the next call of Next
+	Raw  []byte // the exact bytes if they differ from Data; valid as long as Data
 	Line int    // of the cast, counted from 1
 }
 
@@ -87,7 +86,7 @@ func (e *Event) Size() (cols, rows int, err error) {
 	return parseSize(e.Data)
 }
 
-// SyntaxError says which line of a cast is not understood, and why.
+// SyntaxError reports which line of a cast cannot be parsed, and why.
 type SyntaxError struct {
 	Line int
 	Err  error

@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	// maxChunk bounds the bytes of one event: escaping makes at most six
-	// bytes of one, so no line we write comes near DefaultMaxLine.
+	// maxChunk limits the bytes of one event. Escaping turns one byte into at most six, so no line
+	// that the Encoder writes comes near DefaultMaxLine.
 	maxChunk = 32 << 10
 	maxSide  = 65535
 	maxLabel = 4 << 10
@@ -52,11 +52,9 @@ func AppendHeader(dst []byte, h *Header) ([]byte, error) {
 	return append(append(dst, line...), '\n'), nil
 }
 
-// Encoder turns what passes through a terminal into event lines of an
-// asciicast v3. It appends to a buffer of the caller and does no I/O. Times
-// are since the beginning of the cast; one that lies before its predecessor
-// counts as the same moment. The zero Encoder is ready for use. An Encoder is
-// not safe for concurrent use.
+// Encoder turns what passes through a terminal into event lines of an asciicast v3. It appends to a buffer of the
+// caller and does no I/O. Times are relative to the beginning of the cast. A time before that of the previous event is
+// replaced by the latter. The zero Encoder is ready for use. An Encoder is not safe for concurrent use.
 type Encoder struct {
 	micros  int64 // of the last event
 	events  int64
@@ -64,7 +62,7 @@ type Encoder struct {
 	joined  []byte
 }
 
-// tail is the beginning of a rune whose rest has not come yet.
+// tail is the beginning of a rune whose rest has not arrived yet.
 type tail struct {
 	b [utf8.UTFMax - 1]byte
 	n int
@@ -82,18 +80,18 @@ func (e *Encoder) Events() int64 { return e.events }
 // Last returns the time of the last event.
 func (e *Encoder) Last() time.Duration { return time.Duration(e.micros) * time.Microsecond }
 
-// AppendOutput appends the events of output p. Up to 3 bytes that may be the
-// beginning of a rune stay in e until more output or AppendTails comes.
+// AppendOutput appends the events of output p. Up to 3 bytes that could be the beginning of a rune
+// stay in e until the next call of AppendOutput or AppendTails.
 func (e *Encoder) AppendOutput(dst []byte, at time.Duration, p []byte) []byte {
 	return e.appendBytes(dst, at, 'o', &e.out, p)
 }
 
-// AppendInput is AppendOutput for what was typed.
+// AppendInput is AppendOutput for typed input.
 func (e *Encoder) AppendInput(dst []byte, at time.Duration, p []byte) []byte {
 	return e.appendBytes(dst, at, 'i', &e.in, p)
 }
 
-// AppendTails appends what AppendOutput and AppendInput still hold back.
+// AppendTails appends the bytes that AppendOutput and AppendInput have held back.
 func (e *Encoder) AppendTails(dst []byte, at time.Duration) []byte {
 	if n := e.out.n; n > 0 {
 		e.out.n = 0
@@ -106,7 +104,7 @@ func (e *Encoder) AppendTails(dst []byte, at time.Duration) []byte {
 	return dst
 }
 
-// AppendResize appends a resize event. Sides are forced into 1..65535.
+// AppendResize appends a resize event. Columns and rows are clamped to 1..65535.
 func (e *Encoder) AppendResize(dst []byte, at time.Duration, cols, rows int) []byte {
 	dst = e.begin(dst, at, 'r')
 	dst = strconv.AppendInt(dst, int64(min(max(cols, 1), maxSide)), 10)
@@ -179,8 +177,8 @@ func (e *Encoder) begin(dst []byte, at time.Duration, code byte) []byte {
 	return append(dst, ',', '"', code, '"', ',', '"')
 }
 
-// incomplete returns how many bytes at the end of p begin a rune that more
-// bytes may complete.
+// incomplete returns how many bytes at the end of p are the beginning of a rune that more bytes
+// could complete.
 func incomplete(p []byte) int {
 	for n := 1; n < utf8.UTFMax && n <= len(p); n++ {
 		if tail := p[len(p)-n:]; utf8.RuneStart(tail[0]) {

@@ -15,10 +15,10 @@ import (
 	"unicode/utf8"
 )
 
-// DefaultMaxLine bounds a line of a cast, header and events alike.
+// DefaultMaxLine limits a line of a cast, in bytes.
 const DefaultMaxLine = 1 << 20
 
-// maxTime bounds the length of a cast: beyond it time.Duration would overflow.
+// maxTime limits the length of a cast: beyond it, time.Duration would overflow.
 const maxTime = 100 * 365 * 24 * time.Hour
 
 // Reader reads a cast event by event in constant memory.
@@ -62,11 +62,9 @@ func (d *Reader) Header() Header { return d.header }
 // whole events with their companions.
 func (d *Reader) Offset() int64 { return d.offset }
 
-// Next returns the next event, io.EOF at the end, or a *SyntaxError. In an
-// error that comes from a last line without line feed, that is a cast cut
-// short, errors.Is finds io.ErrUnexpectedEOF. An error is final. Comments,
-// and events of unknown code, are for the caller to pass over: comments are
-// not returned, unknown codes are.
+// Next returns the next event, io.EOF at the end, or a *SyntaxError. If the last line has no line
+// feed because the cast was cut short, the error wraps io.ErrUnexpectedEOF. An error is final. Next
+// skips comments, but returns events with unknown codes, which the caller must ignore.
 func (d *Reader) Next() (Event, error) {
 	if d.err != nil {
 		return Event{}, d.err
@@ -186,7 +184,7 @@ func (d *Reader) parseEvent(line []byte) (Event, error) {
 	p.expect(']')
 	p.space()
 	if p.err == nil && len(p.rest) > 0 {
-		p.err = errors.New("something follows the event")
+		p.err = errors.New("unexpected data after the event")
 	}
 	if p.err != nil {
 		return Event{}, p.err
@@ -195,7 +193,7 @@ func (d *Reader) parseEvent(line []byte) (Event, error) {
 		return Event{}, errors.New("no event code")
 	}
 	if d.header.Version == 2 {
-		// Some writers of version 2 let time step back a little.
+		// Some writers of version 2 let time go back a little.
 		d.now = max(d.now, at)
 	} else {
 		d.now += at
@@ -276,7 +274,7 @@ func parseSize(b []byte) (cols, rows int, err error) {
 	return cols, rows, checkSize(cols, rows)
 }
 
-// parser takes JSON values off the front of a line; the first error stays.
+// parser consumes JSON values from the front of a line. It keeps the first error.
 type parser struct {
 	rest []byte
 	err  error
@@ -300,7 +298,7 @@ func (p *parser) expect(c byte) {
 	p.rest = p.rest[1:]
 }
 
-// seconds takes a JSON number that is not negative.
+// seconds consumes a JSON number that is not negative.
 func (p *parser) seconds() time.Duration {
 	p.space()
 	if p.err != nil {
@@ -355,7 +353,7 @@ func plainSeconds(word []byte) (time.Duration, bool) {
 	return time.Duration(s)*time.Second + time.Duration(ns), true
 }
 
-// str takes a JSON string and appends its text to dst.
+// str consumes a JSON string and appends its text to dst.
 func (p *parser) str(dst []byte) []byte {
 	p.expect('"')
 	if p.err != nil {
@@ -421,7 +419,7 @@ func (p *parser) str(dst []byte) []byte {
 		}
 		start = i
 	}
-	p.err = errors.New("string without end")
+	p.err = errors.New("unterminated string")
 	return dst
 }
 

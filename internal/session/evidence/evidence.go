@@ -28,7 +28,7 @@ import (
 // Format names the format in a manifest.
 const Format = "sekisho-evidence-1"
 
-// The files of a bundle, besides those of the recording.
+// Names of the files of a bundle other than those of the recording.
 const (
 	ManifestFile   = "manifest.json"
 	KeyFile        = "content.key"
@@ -40,11 +40,11 @@ const (
 )
 
 const (
-	// before and after bound what a bundle has of the audit trail around the
-	// recording. Witnesses get heads every ten seconds.
+	// before and after define how much of the audit trail around the recording a bundle contains.
+	// Witnesses receive heads every ten seconds.
 	before = 10 * time.Second
 	after  = 20 * time.Second
-	// maxRecords bounds the audit records of a bundle.
+	// maxRecords limits the audit records of a bundle.
 	maxRecords = 500_000
 	auditPage  = 500
 )
@@ -64,7 +64,7 @@ type auditLine struct {
 
 // headsFile is the content of heads.json.
 type headsFile struct {
-	Anchor audit.Head   `json:"anchor"` // of the record before the first; zero at the beginning of the trail
+	Anchor audit.Head   `json:"anchor"` // of the record before the first one; zero at the beginning of the trail
 	Heads  []audit.Head `json:"heads"`
 }
 
@@ -81,8 +81,8 @@ type Decision struct {
 // starts are the calls that start a session.
 var starts = []string{"StartSession"}
 
-// about reports whether an audit event is about a session. A session is known
-// by two names, which share their random end.
+// about reports whether an audit event is about a session. A session has two names, which end in
+// the same random characters.
 func about(body []byte, id sekisho.SessionID) bool {
 	const unique = 16 // characters that no other session shares
 	if i := strings.LastIndexByte(string(id), '-'); i >= 0 && len(id)-i > unique {
@@ -110,7 +110,7 @@ type writer struct {
 	files []record.ManifestFile
 }
 
-// counted passes what is written, and counts it.
+// counted forwards and counts the bytes that are written.
 type counted struct {
 	w   io.Writer
 	sum hash.Hash
@@ -238,7 +238,7 @@ func writeAudit(ctx context.Context, w *writer, trail Trail, id sekisho.SessionI
 	if end-heads.Anchor.Seq > maxRecords {
 		return sekisho.Errorf(
 			sekisho.CodeInvalid,
-			"During session %s the audit trail grew by %d records; a bundle holds %d.",
+			"During session %s the audit trail grew by %d records; a bundle can hold at most %d.",
 			id,
 			end-heads.Anchor.Seq,
 			maxRecords,

@@ -21,7 +21,7 @@ import (
 const (
 	maxManifest = 16 << 10
 	maxFiles    = 32
-	// maxPart bounds the parts that are read whole.
+	// maxPart limits the parts that are read into memory as a whole, in bytes.
 	maxPart = 1 << 30
 )
 
@@ -33,8 +33,8 @@ type Report struct {
 	Events   []audit.Event // about the session, in order
 	// Encrypted says that the content was encrypted end to end.
 	Encrypted bool
-	// Witnessed says that a witness knew of the seal and of the session's last
-	// event: the server cannot have written them later.
+	// Witnessed reports that a witness knew of the seal and of the session's last event, so the
+	// server cannot have written them later.
 	Witnessed bool
 	Problems  []string
 }
@@ -48,8 +48,8 @@ func IsBundle(z *zip.Reader) bool {
 	return slices.ContainsFunc(z.File, func(f *zip.File) bool { return f.Name == ManifestFile })
 }
 
-// Verify checks a bundle with nothing but public keys, and against what
-// witnesses have kept. It names every part that is wrong.
+// Verify checks a bundle with only the public keys, and compares it with the statements of
+// witnesses. The report names every part that is wrong.
 func Verify(z *zip.Reader, keys record.Keys, witnesses []record.Witness) *Report {
 	rep := &Report{}
 	text, err := readPart(z, ManifestFile, maxManifest)
@@ -96,8 +96,8 @@ func readPart(z *zip.Reader, name string, limit int64) ([]byte, error) {
 	return b, err
 }
 
-// checkFiles compares the archive with its manifest. Nothing else is worth
-// checking unless all of it is as it was made.
+// checkFiles compares the archive with its manifest. Unless all files are unchanged, nothing else
+// is worth checking.
 func (r *Report) checkFiles(z *zip.Reader, m *record.Manifest) bool {
 	if len(z.File) > maxFiles {
 		r.problem("bundle", "it has %d files", len(z.File))
@@ -113,7 +113,7 @@ func (r *Report) checkFiles(z *zip.Reader, m *record.Manifest) bool {
 			r.problem(f.Name, "it does not belong to the bundle")
 		}
 		if seen[f.Name] {
-			r.problem(f.Name, "it is there twice")
+			r.problem(f.Name, "it occurs twice")
 		}
 		seen[f.Name] = true
 	}
@@ -136,7 +136,7 @@ func (r *Report) checkFiles(z *zip.Reader, m *record.Manifest) bool {
 	return len(r.Problems) == 0
 }
 
-// checkTranscript makes the transcript again from the recording.
+// checkTranscript compares the transcript with one made from the recording.
 func (r *Report) checkTranscript(z *zip.Reader) {
 	key, err := readPart(z, KeyFile, 1<<10)
 	if err != nil {
@@ -165,7 +165,7 @@ func (r *Report) checkTranscript(z *zip.Reader) {
 	if err := errors.Join(err, f.Close()); err != nil {
 		r.problem(TranscriptFile, "it cannot be read: %v", err)
 	} else if !bytes.Equal(made.Sum(nil), kept.Sum(nil)) {
-		r.problem(TranscriptFile, "it is not what the recording shows")
+		r.problem(TranscriptFile, "it does not match the recording")
 	}
 }
 
@@ -264,7 +264,7 @@ func (r *Report) checkDecision(z *zip.Reader, found *Decision) {
 		r.problem(DecisionFile, "the audit trail of the bundle has no event that started the session")
 	case kept == nil || !kept.Time.Equal(found.Time) || kept.EventID != found.EventID || kept.Reason != found.Reason ||
 		kept.Principal != found.Principal || kept.EventName != found.EventName || kept.Session != found.Session:
-		r.problem(DecisionFile, "it is not what the audit trail says")
+		r.problem(DecisionFile, "it does not match the audit trail")
 	default:
 		r.Decision = kept
 	}
@@ -292,7 +292,7 @@ func (r *Report) checkWitnesses(
 			if digest != w.LedgerDigest {
 				r.problem(
 					LedgerFile,
-					"line %d is not the one that a witness knows since %s",
+					"line %d differs from the one that a witness has known since %s",
 					w.LedgerLines,
 					w.Time.UTC().Format("2006-01-02 15:04:05Z"),
 				)
@@ -312,7 +312,7 @@ func (r *Report) checkWitnesses(
 		if !good {
 			r.problem(
 				AuditFile,
-				"record %d is not the one that a witness knows since %s",
+				"record %d differs from the one that a witness has known since %s",
 				w.AuditSeq,
 				w.Time.UTC().Format("2006-01-02 15:04:05Z"),
 			)

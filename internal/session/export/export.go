@@ -1,8 +1,6 @@
-// Package export converts the recording of a session, an asciicast, to files
-// for people: an asciicast that is safe to play, plain text, and an HTML page
-// that plays it offline. What was recorded never acts on the viewer's terminal
-// or page: everything passes [termsafe.Writer], and pages get text, never
-// markup.
+// Package export converts the recording of a session, an asciicast, to files for people: an asciicast that is safe to
+// play, plain text, and an HTML page that plays it offline. Recorded content can never act on the viewer's terminal or
+// page: everything passes through [termsafe.Writer], and pages receive text, never markup.
 package export
 
 import (
@@ -33,7 +31,7 @@ const (
 // Formats lists all formats.
 var Formats = []Format{Cast, Text, HTML}
 
-// maxLabel bounds a text from the recording that is not terminal output.
+// maxLabel limits a text from the recording that is not terminal output, in bytes.
 const maxLabel = 4 << 10
 
 // Write converts the recording that r reads.
@@ -86,7 +84,7 @@ type filter struct {
 	buf  buffer
 }
 
-// clean returns what is safe of p. It is valid until the next call.
+// clean returns the safe part of p. The result is valid until the next call.
 func (f *filter) clean(p []byte) []byte {
 	f.safe.W = &f.buf
 	f.buf.b = f.buf.b[:0]
@@ -138,10 +136,10 @@ func writeCast(w io.Writer, in *cast.Reader) error {
 	return err
 }
 
-// fact is something to say about a session.
+// fact is a property of a session, with its label.
 type fact struct{ Name, Value string }
 
-// factsOf lists what the header says.
+// factsOf lists the properties in the header.
 func factsOf(h cast.Header) []fact {
 	names := map[string]string{
 		"session_id": "Session", "node_id": "Node", "node_name": "Node name", "owner": "User", "document": "Document",

@@ -22,23 +22,22 @@ var playerJS string
 var playerCSS string
 
 const (
-	// frameEvery bounds how many frames a page has for a second of recording.
+	// frameEvery is the minimum time between two frames.
 	frameEvery = 50 * time.Millisecond
-	// wholeEvery is after how many frames one has the whole screen, so that
-	// the player can seek.
+	// wholeEvery is how often a frame holds the whole screen, which allows the player to seek.
 	wholeEvery = 100
-	// maxPage bounds the frames of one page.
+	// maxPage limits the frames of one page, in bytes.
 	maxPage = 64 << 20
 )
 
-// frame is the screen at a time, or what changed of it.
+// frame is the screen at one point in time, or the changes since the previous frame.
 type frame struct {
 	Time  int64         `json:"t"` // ms
 	Whole bool          `json:"k,omitempty"`
 	Cols  int           `json:"c,omitempty"` // in a whole frame
 	Rows  int           `json:"r,omitempty"`
 	Lines map[int][]any `json:"l,omitempty"` // rows that changed: runs of [text, foreground, background, attributes]
-	// Cursor is where the cursor is; nil where it does not show.
+	// Cursor is the position of the cursor; nil if it is hidden.
 	Cursor *[2]int `json:"u,omitempty"`
 	Label  string  `json:"m,omitempty"` // a marker
 }
@@ -47,7 +46,7 @@ type frame struct {
 type page struct {
 	w      io.Writer
 	screen *screen.Screen
-	rows   []string // as they were written last
+	rows   []string // as last written
 	frames int
 	size   int
 	whole  bool // the next frame has the whole screen
@@ -152,7 +151,7 @@ func rgb(c screen.Color) int {
 	return gray<<16 | gray<<8 | gray
 }
 
-// digest returns the source expression of CSP that allows one inline text.
+// digest returns the CSP source expression that allows one inline script or style.
 func digest(s string) string {
 	sum := sha256.Sum256([]byte(s))
 	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"

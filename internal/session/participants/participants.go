@@ -1,6 +1,5 @@
-// Package participants knows who watches a running session or types into it,
-// beside its owner. Whoever watches or types is known for as long as requests
-// come from it.
+// Package participants keeps track of the people other than the owner who watch a running session
+// or type into it. A participant is listed until no request has arrived from it for some time.
 package participants
 
 import (
@@ -13,7 +12,7 @@ import (
 )
 
 const (
-	// away is how long after its last request a participant is gone.
+	// away is how long after its last request a participant is considered gone.
 	away = 30 * time.Second
 	// maxPerSession bounds the participants of one session.
 	maxPerSession = 64
@@ -44,13 +43,13 @@ func New(now func() time.Time) *Registry {
 	return &Registry{now: now, sessions: make(map[sekisho.SessionID]map[string]*Participant)}
 }
 
-// Change is what a request of a participant changed.
+// Change is the effect of a participant's request.
 type Change int
 
-// The changes.
+// Values of Change.
 const (
 	Nothing Change = iota
-	Watches        // it was not there before
+	Watches        // it is new
 	Joined         // it has a keyboard now
 )
 
@@ -89,7 +88,7 @@ func (r *Registry) seen(
 	if fresh {
 		if len(all) >= maxPerSession {
 			return Nothing, sekisho.Errorf(
-				sekisho.CodeLimit, "%d people watch the session %s, as many as possible.", len(all), session)
+				sekisho.CodeLimit, "%d people, the maximum, are already watching session %s.", len(all), session)
 		}
 		p = &Participant{Principal: principal, Since: r.now()}
 		if all == nil {
@@ -102,7 +101,7 @@ func (r *Registry) seen(
 	return note(p, fresh), nil
 }
 
-// List returns the participants of a session, in the order in which they came.
+// List returns the participants of a session, in the order in which they arrived.
 func (r *Registry) List(session sekisho.SessionID) []Participant {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -140,8 +139,7 @@ func (r *Registry) remove(session sekisho.SessionID, principal string) {
 	}
 }
 
-// Expire removes and returns the participants from whom no request came
-// lately.
+// Expire removes and returns the participants that have sent no request recently.
 func (r *Registry) Expire() []Left {
 	r.mu.Lock()
 	defer r.mu.Unlock()

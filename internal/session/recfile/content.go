@@ -12,7 +12,7 @@ import (
 // Forwarded is the data of a record of kind [Connection]: a connection that was
 // forwarded.
 type Forwarded struct {
-	// Number is the one that records of payload have, where there are any.
+	// Number is the connection number in Payload records, if there are any.
 	Number      int64     `json:"number,omitempty"`
 	Peer        string    `json:"peer,omitempty"` // address of the client
 	Destination string    `json:"destination"`
@@ -32,17 +32,16 @@ type Copied struct {
 	Dir  bool   `json:"dir,omitempty"`
 	Mode string `json:"mode"` // permission bits in octal, such as 0644
 	Size int64  `json:"size"`
-	// Offset is the size of the part that the receiver had already, and Passed
-	// the number of bytes that passed.
+	// Offset is the size of the part that the receiver already had, and Passed the number of bytes
+	// that were transferred.
 	Offset int64  `json:"offset,omitempty"`
 	Passed int64  `json:"passed,omitempty"`
 	SHA256 string `json:"sha256,omitempty"` // of the whole file
-	// Complete says that the receiver has the file, and that its digest is
-	// SHA256.
+	// Complete reports that the receiver has the file, and that its digest is SHA256.
 	Complete bool `json:"complete"`
 }
 
-// The values of Copied.Direction.
+// Values of Copied.Direction.
 const (
 	Upload   = "upload"
 	Download = "download"
@@ -82,8 +81,8 @@ func Plural(n int64, unit string) string {
 	return strconv.FormatInt(n, 10) + " " + unit + "s"
 }
 
-// Describe returns what a record of a connection or a file says, for people. It
-// reports false for other kinds, and for data that is not understood.
+// Describe describes a record of a connection or a file for people. It reports false for other
+// kinds, and for data that cannot be parsed.
 func Describe(r Record) (string, bool) {
 	switch r.Kind {
 	case Connection:
@@ -104,5 +103,5 @@ func describe(data []byte, v fmt.Stringer) (string, bool) {
 	return safetext.Line(v.String(), maxDescription), true
 }
 
-// maxDescription bounds what [Describe] returns, in bytes.
+// maxDescription limits the result of [Describe], in bytes.
 const maxDescription = 5 << 10

@@ -2,10 +2,9 @@
 // records with timestamps, in blocks that are compressed, encrypted, chained
 // by their digests and signed. docs/formats/recording.md describes every byte.
 //
-// A [Writer] appends records. What Append returned for is in the kernel's
-// hands: it lies, encrypted, in one of two small tail files until the block
-// that it belongs to is in the main file. A [Reader] opens a file at any time
-// offset. [Verify] checks a file with nothing but public keys.
+// A [Writer] appends records. Once Append has returned, the kernel has the data: it is in one of
+// two small, encrypted tail files until the block to which it belongs is in the main file. A
+// [Reader] opens a file at any time offset. [Verify] checks a file with only the public keys.
 package recfile
 
 import (
@@ -22,26 +21,26 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// Kind says what a record holds.
+// Kind is the kind of a record's content.
 type Kind byte
 
-// The kinds of records. A reader passes over kinds that it does not know.
+// Kinds of records. A reader skips kinds that it does not know.
 const (
 	Output      Kind = 'o' // bytes that the terminal or the command showed
 	Input       Kind = 'i' // bytes that were typed
-	HiddenInput Kind = 'h' // uvarint: number of bytes typed and not kept
+	HiddenInput Kind = 'h' // uvarint: number of typed bytes that were not kept
 	Resize      Kind = 'r' // uvarint columns, uvarint rows
 	Marker      Kind = 'm' // UTF-8 text
 	Exit        Kind = 'x' // varint status, UTF-8 reason
 	Keyframe    Kind = 'k' // uvarint columns, uvarint rows, the screen as a terminal sequence
 	Connection  Kind = 'c' // JSON: a forwarded connection
 	File        Kind = 'f' // JSON: a copied file
-	Type        Kind = 't' // JSON: what the session is
-	JoinedInput Kind = 'j' // what somebody typed who joined: see AppendJoined
+	Type        Kind = 't' // JSON: the type of the session
+	JoinedInput Kind = 'j' // input of a person who joined: see AppendJoined
 	Payload     Kind = 'p' // direction, uvarint number of the connection, bytes that it carried
 )
 
-// Record is one thing that happened.
+// Record is one record of a recording.
 type Record struct {
 	Kind Kind
 	Time time.Duration // since the start of the recording
@@ -50,22 +49,22 @@ type Record struct {
 
 const (
 	headerSize = 128
-	// Overhead is what a block takes besides its payload.
+	// Overhead is the size of a block without its payload, in bytes.
 	Overhead = headerSize + ed25519.SignatureSize
 
 	frameHeader = 28
 
-	// BlockSize is how many bytes of records a block holds, about.
+	// BlockSize is approximately how many bytes of records a block holds.
 	BlockSize = 256 << 10
-	// MaxRecord bounds the data of one record.
+	// MaxRecord limits the data of one record, in bytes.
 	MaxRecord = 64 << 10
-	// maxKeyframe bounds a keyframe. A larger one is left out.
+	// maxKeyframe limits a keyframe, in bytes. A larger one is omitted.
 	maxKeyframe = 1 << 20
-	// maxPlain bounds a block when it is unpacked.
+	// maxPlain limits a decompressed block, in bytes.
 	maxPlain = 4 << 20
-	// maxHeader bounds the payload of block 0.
+	// maxHeader limits the payload of block 0, in bytes.
 	maxHeader = 64 << 10
-	// maxIndex bounds the index.
+	// maxIndex limits the index, in bytes.
 	maxIndex = maxPlain
 
 	maxMicros = int64(100 * 365 * 24 * time.Hour / time.Microsecond)
@@ -98,7 +97,7 @@ func (d Digest) String() string { return hex.EncodeToString(d[:]) }
 // SubjectPublicKeyInfo.
 type KeyID [8]byte
 
-// Totals are the sums up to the end of a block.
+// Totals are the sums from the start of the recording to the end of a block.
 type Totals struct {
 	Records int64
 	Out     int64 // bytes shown
@@ -106,12 +105,12 @@ type Totals struct {
 	Last    time.Duration
 }
 
-// blockHeader is what stands before the payload of a block.
+// blockHeader precedes the payload of a block.
 type blockHeader struct {
 	kind    blockKind
 	flags   byte
 	stored  uint32 // bytes of payload in the file
-	plain   uint32 // bytes of payload unpacked
+	plain   uint32 // bytes of payload after decompression
 	records uint32 // in this block
 	number  uint64
 	first   int64 // µs of the first record
@@ -170,7 +169,7 @@ func decodeHeader(b []byte) (h blockHeader, err error) {
 	}
 	switch {
 	case h.flags&^knownFlags != 0 || b[6]|b[7]|b[20]|b[21]|b[22]|b[23]|b[84]|b[85]|b[86]|b[87] != 0:
-		return h, errors.New("the block header has bits that mean nothing")
+		return h, errors.New("the block header has unknown bits set")
 	case h.plain > limit || h.stored > limit+limit/64+1024:
 		return h, fmt.Errorf("a block of %d bytes, %d unpacked, is too large", h.stored, h.plain)
 	case h.first < 0 || last < h.first || last > maxMicros || h.totals.Records < 0 || h.totals.Out < 0 || h.totals.In < 0:
@@ -180,7 +179,7 @@ func decodeHeader(b []byte) (h blockHeader, err error) {
 	return h, nil
 }
 
-// size is what the block takes in the file.
+// size returns the size of the block in the file, in bytes.
 func (h *blockHeader) size() int64 { return Overhead + int64(h.stored) }
 
 const signPurpose = "sekisho recording block 2\n"
@@ -201,15 +200,14 @@ func newAEAD(key []byte) (cipher.AEAD, error) {
 	return cipher.NewGCM(block)
 }
 
-// Appended data of GCM: a letter that keeps blocks and frames apart, and the
-// header.
+// Additional data of GCM: a letter that distinguishes blocks from frames, and the header.
 const (
 	blockAAD = 'B'
 	frameAAD = 'T'
 )
 
-// The coders are made with the package, and used once: they hold channels,
-// which must not belong to the first test in virtual time that compresses.
+// The coders are created and used once when the package is initialized. They hold channels, which
+// must not belong to the synctest bubble of whichever test compresses first.
 var (
 	encoder = newEncoder()
 	decoder = newDecoder()
@@ -274,8 +272,8 @@ func unpack(p []byte, size uint32) ([]byte, error) {
 	return out, nil
 }
 
-// appendRecord appends a record. prev is the time of the record before it in
-// the block, 0 for the first.
+// appendRecord appends a record. prev is the time of the previous record in the block, in µs; 0 for
+// the first.
 func appendRecord(dst []byte, kind Kind, prev, at int64, data ...[]byte) []byte {
 	n := 0
 	for _, d := range data {
@@ -292,7 +290,7 @@ func appendRecord(dst []byte, kind Kind, prev, at int64, data ...[]byte) []byte 
 
 var errRecord = errors.New("a record is cut short or out of range")
 
-// parseRecord takes the first record off p. at is the time of the one before.
+// parseRecord parses the first record of p. at is the time of the previous record, in µs.
 func parseRecord(p []byte, at int64) (r Record, rest []byte, now int64, err error) {
 	if len(p) == 0 {
 		return r, nil, 0, errRecord
@@ -345,8 +343,8 @@ func HiddenBytes(data []byte) (int64, bool) {
 	return int64(n), used == len(data) && n < 1<<40
 }
 
-// Size returns columns and rows from the data of a Resize or Keyframe record,
-// and what follows them.
+// Size returns the columns and rows in the data of a Resize or Keyframe record, and the data after
+// them.
 func Size(data []byte) (cols, rows int, rest []byte, ok bool) {
 	c, n := binary.Uvarint(data)
 	if n <= 0 || c > 1<<16 {
@@ -365,8 +363,8 @@ func AppendSize(dst []byte, cols, rows int) []byte {
 	return binary.AppendUvarint(dst, uint64(max(rows, 0)))
 }
 
-// AppendJoined appends the data of a JoinedInput record: who typed, and what,
-// or, if it is hidden, only how many bytes.
+// AppendJoined appends the data of a JoinedInput record: who typed, and the input. If the input is
+// hidden, the record holds only its length.
 func AppendJoined(dst []byte, by string, p []byte, hidden bool) []byte {
 	if hidden {
 		dst = append(dst, 1)
@@ -399,7 +397,7 @@ func ParseJoined(data []byte) (by string, p []byte, hidden int64, ok bool) {
 	return by, nil, hidden, ok
 }
 
-// AppendPayload appends what stands before the bytes in a Payload record.
+// AppendPayload appends the prefix of the bytes in a Payload record.
 func AppendPayload(dst []byte, connection int64, fromClient bool) []byte {
 	direction := byte(0)
 	if fromClient {
@@ -434,11 +432,11 @@ func AppendExit(dst []byte, status int, reason string) []byte {
 	return append(binary.AppendVarint(dst, int64(status)), reason...)
 }
 
-// Flaw is a place where a file is not what was written.
+// Flaw is a place where a file differs from what was written.
 type Flaw struct {
 	Block    int64
 	From, To int64         // bytes of the file
-	Start    time.Duration // of what is affected, where it is known
+	Start    time.Duration // of the affected part, if known
 	Problem  string
 }
 

@@ -54,7 +54,7 @@ func appendIndex(dst []byte, blocks []BlockInfo) []byte {
 	return dst
 }
 
-var errIndex = errors.New("the index is not understood")
+var errIndex = errors.New("the index cannot be parsed")
 
 func parseIndex(p []byte, end int64) ([]BlockInfo, error) {
 	next := func() int64 {
@@ -110,7 +110,7 @@ type Reader struct {
 	header []byte
 	aead   cipher.AEAD
 	blocks []BlockInfo
-	tail   [][]byte // records that are not in blocks yet
+	tail   [][]byte // records that are not in a block yet
 }
 
 // Open reads the header of a file of size bytes.
@@ -163,8 +163,8 @@ func (f *Reader) headerAt(at int64) (blockHeader, error) {
 	return h, nil
 }
 
-// UseIndex takes the list of blocks from the index block at offset at, which
-// the seal names. When that cannot be read, [Reader.Blocks] looks for itself.
+// UseIndex reads the list of blocks from the index block at offset at, which the seal names. If the
+// index cannot be read, [Reader.Blocks] scans the file.
 func (f *Reader) UseIndex(at int64) error {
 	h, err := f.headerAt(at)
 	if err != nil {
@@ -190,11 +190,11 @@ func (f *Reader) UseIndex(at int64) error {
 	return nil
 }
 
-// UseTail adds what a Writer has not put into the file yet: see [Writer.Tail].
+// UseTail adds the records that a Writer has not written to the file yet: see [Writer.Tail].
 func (f *Reader) UseTail(blocks []BlockInfo, records [][]byte) { f.blocks, f.tail = blocks, records }
 
-// Blocks returns the blocks of the file. The first is the header. Where the
-// file ends within a block it returns those before it.
+// Blocks returns the blocks of the file. The first is the header. If the file ends within a block,
+// Blocks returns those before it.
 func (f *Reader) Blocks() ([]BlockInfo, error) {
 	if f.blocks != nil {
 		return f.blocks, nil
@@ -210,7 +210,7 @@ func (f *Reader) Blocks() ([]BlockInfo, error) {
 		}
 		if int(h.number) != len(blocks) {
 			return blocks, &Flaw{Block: int64(len(blocks)), From: at, To: at + h.size(),
-				Problem: fmt.Sprintf("block %d stands where block %d belongs", h.number, len(blocks))}
+				Problem: fmt.Sprintf("found block %d instead of block %d", h.number, len(blocks))}
 		}
 		if h.kind != indexBlock {
 			blocks = append(blocks, infoOf(&h, at))
@@ -259,7 +259,7 @@ func (f *Reader) block(i int) ([]byte, error) {
 		}
 	}
 	if len(plain) != int(h.plain) {
-		return nil, info.flaw("it has another size than it says")
+		return nil, info.flaw("its size differs from the one in its header")
 	}
 	return plain, nil
 }

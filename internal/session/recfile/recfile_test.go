@@ -522,7 +522,7 @@ func TestCutBack(t *testing.T) {
 	ok(t, err)
 	f.main.b = f.main.b[:blocks[len(blocks)-4].Offset]
 	_, err = recfile.Resume(config(f), keys)
-	if _, is := errors.AsType[*recfile.Flaw](err); !is || !strings.Contains(err.Error(), "cut back") {
+	if _, is := errors.AsType[*recfile.Flaw](err); !is || !strings.Contains(err.Error(), "truncated") {
 		t.Errorf("got %v", err)
 	}
 }

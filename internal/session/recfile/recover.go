@@ -7,10 +7,9 @@ import (
 	"io"
 )
 
-// Resume continues a file that a stopped process left. It verifies the blocks,
-// cuts off one that was not written to its end, and moves what the tails hold
-// into the main file. A *Flaw says that the file is not as it was written.
-// cfg.Cols and Rows must be as they were; cfg.Header is ignored.
+// Resume continues a file left by a stopped process. It verifies the blocks, truncates one that was not written
+// completely, and moves the content of the tails into the main file. A *Flaw means that the file differs from what was
+// written. cfg.Cols and Rows must be the same as before; cfg.Header is ignored.
 func Resume(cfg Config, keys KeyFunc) (*Writer, error) {
 	w, err := newWriter(cfg)
 	if err != nil {
@@ -34,7 +33,7 @@ func Resume(cfg Config, keys KeyFunc) (*Writer, error) {
 	if err := v.signatures(cfg.Main); err != nil {
 		return nil, err
 	}
-	if v.last.kind == indexBlock { // the crash came between index and seal
+	if v.last.kind == indexBlock { // the process crashed between writing index and seal
 		v.dropIndex()
 		torn = true
 	}
@@ -56,7 +55,7 @@ func Resume(cfg Config, keys KeyFunc) (*Writer, error) {
 	return w, nil
 }
 
-// restoreScreen shows what came since the last keyframe.
+// restoreScreen renders the output since the last keyframe.
 func (w *Writer) restoreScreen() error {
 	m := &w.main
 	r := &Reader{r: w.cfg.Main, blocks: m.blocks, aead: w.aead}
@@ -78,9 +77,8 @@ func (w *Writer) restoreScreen() error {
 	return nil
 }
 
-// takeTails moves what the tails hold into the main file. Each holds one
-// block: the one that comes next, and the one after it if the first was on its
-// way when the process stopped.
+// takeTails moves the content of the tails into the main file. Each tail holds one block: the next
+// one, and the one after it if the first was being written when the process stopped.
 func (w *Writer) takeTails() error {
 	for range 2 {
 		plain, err := w.readTail(w.cfg.Tails[w.main.next%2], w.main.next)
@@ -119,7 +117,7 @@ func (w *Writer) takeTails() error {
 		w.totals = totals
 		w.cur = &block{number: w.main.next}
 	}
-	// A tail of a later block says that the main file was cut back.
+	// A tail of a later block means that the main file was truncated.
 	for _, t := range w.cfg.Tails {
 		n, ok, err := w.tailNumber(t)
 		if err != nil {
@@ -127,13 +125,13 @@ func (w *Writer) takeTails() error {
 		}
 		if ok && n > w.main.next {
 			return &Flaw{Block: int64(w.main.next), From: w.main.size, To: w.main.size, Problem: fmt.Sprintf(
-				"the file ends before this block, though block %d had been begun: the file was cut back", n)}
+				"the file ends before this block, although block %d was begun: the file was truncated", n)}
 		}
 	}
 	return nil
 }
 
-// readTail returns the records that the tail holds of the block.
+// readTail returns the block's records in the tail.
 func (w *Writer) readTail(t Storage, number uint64) ([]byte, error) {
 	var plain []byte
 	var at int64
@@ -155,8 +153,7 @@ func (w *Writer) tailNumber(t Storage) (number uint64, ok bool, err error) {
 	return n, records != nil, err
 }
 
-// readFrame reads a frame of a tail; records is nil if there is none that is
-// whole.
+// readFrame reads a frame of a tail; records is nil if there is no complete one.
 func (w *Writer) readFrame(t Storage, at int64) (number uint64, frame uint32, records []byte, err error) {
 	var head [1 + frameHeader]byte
 	head[0] = frameAAD

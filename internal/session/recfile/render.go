@@ -2,8 +2,8 @@ package recfile
 
 import "sekisho/internal/session/screen"
 
-// Render shows a record on a screen, and returns the screen that follows: a
-// keyframe begins a new one.
+// Render applies a record to a screen and returns the resulting screen, which is a new one after a
+// keyframe.
 func Render(s *screen.Screen, r Record) *screen.Screen {
 	switch r.Kind {
 	case Output:

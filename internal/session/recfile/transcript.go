@@ -15,10 +15,9 @@ import (
 	"sekisho/internal/session/screen"
 )
 
-// A transcript is the text that a person saw, line by line, made from a
-// recording for searching in it. It is no part of the recording: it can be
-// made again at any time. It is a sequence of chunks, compressed and encrypted
-// with a key derived from the recording's, and ends with an empty one:
+// A transcript is the text that a person saw, line by line. It is made from a recording for
+// searching, is not part of it, and can be recreated at any time. It is a sequence of chunks,
+// compressed and encrypted with a key derived from the recording's, and ends with an empty chunk:
 //
 //	0   4  bytes stored
 //	4   4  bytes unpacked
@@ -31,10 +30,10 @@ import (
 const (
 	chunkHeader = 20
 	chunkSize   = 1 << 20
-	// maxTranscript bounds the text that is kept of one recording.
+	// maxTranscript limits the text of one recording, in bytes.
 	maxTranscript = 256 << 20
-	// maxLine bounds a line: a screen has at most so many columns of four bytes,
-	// and the name of a file fits.
+	// maxLine limits a line, in bytes: it allows four bytes for each column of the widest screen.
+	// The name of a file fits, too.
 	maxLine = screen.MaxCols * utf8.UTFMax
 )
 
@@ -44,12 +43,12 @@ func transcriptKey(key []byte) ([]byte, error) {
 
 // Line is a line of text that a person saw.
 type Line struct {
-	Time time.Duration // when it left the screen, or was erased from it
+	Time time.Duration // when the line left the screen or was erased
 	Text string
 }
 
-// Lines renders the recording and passes each line to visit, and what is known
-// of each connection and file, until that returns false.
+// Lines renders the recording and calls visit with each line, and with a description of each
+// connection and file, until visit returns false.
 func (f *Reader) Lines(visit func(Line) bool) error {
 	c, err := f.Records()
 	if err != nil {
@@ -141,8 +140,8 @@ func WriteTranscript(w io.Writer, f *Reader, key []byte) error {
 
 var errTranscript = errors.New("recfile: the transcript was altered or cut")
 
-// SearchTranscript passes the lines of a transcript that contain the query,
-// whatever the case of ASCII letters in them, until visit returns false.
+// SearchTranscript calls visit with each line of a transcript that contains the query, ignoring the
+// case of ASCII letters, until visit returns false.
 func SearchTranscript(r io.Reader, key []byte, query string, visit func(Line) bool) error {
 	k, err := transcriptKey(key)
 	if err != nil {
@@ -191,7 +190,7 @@ func SearchTranscript(r io.Reader, key []byte, query string, visit func(Line) bo
 	}
 }
 
-// searchChunk looks for want in folded first: most chunks do not have it.
+// searchChunk first looks for want in folded, because most chunks do not contain it.
 func searchChunk(plain, folded, want []byte, visit func(Line) bool) (more bool, err error) {
 	if !bytes.Contains(folded, want) {
 		return true, nil

@@ -12,11 +12,11 @@ import (
 // KeyFunc returns the public key with an ID.
 type KeyFunc func(KeyID) (ed25519.PublicKey, bool)
 
-// errTorn says that the file ends within a block.
+// errTorn reports that the file ends within a block.
 var errTorn = errors.New("recfile: the file ends within a block")
 
-// verifier follows the chain of a file. Signatures are checked at the end: the
-// last one covers, by the digests, all that stands before it.
+// verifier follows the chain of a file. Signatures are checked at the end, because the last one
+// covers everything before it through the digests.
 type verifier struct {
 	r    io.Reader
 	size int64
@@ -26,10 +26,10 @@ type verifier struct {
 	offset int64
 	digest Digest
 	last   blockHeader
-	sum    Digest // what the last block's signature signs
+	sum    Digest // signed by the last block's signature
 	sig    [ed25519.SignatureSize]byte
 	blocks []BlockInfo
-	ended  bool // the index was passed
+	ended  bool // the index has been read
 	hash   hash.Hash
 	buf    []byte
 
@@ -52,8 +52,8 @@ func (v *verifier) flaw(size int64, format string, args ...any) *Flaw {
 	}
 }
 
-// next passes one block. It returns io.EOF at the end, errTorn for a file that
-// ends within a block.
+// next verifies one block. It returns io.EOF at the end, and errTorn if the file ends within a
+// block.
 func (v *verifier) next() error {
 	if v.offset == v.size {
 		return io.EOF
@@ -75,14 +75,14 @@ func (v *verifier) next() error {
 	case v.size-v.offset < h.size():
 		return errTorn
 	case int64(h.number) != v.count:
-		return v.flaw(h.size(), "block %d stands where block %d belongs", h.number, v.count)
+		return v.flaw(h.size(), "found block %d instead of block %d", h.number, v.count)
 	case h.prev != v.digest:
 		return v.flaw(
 			h.size(),
 			"it does not follow the block before it: one of the two was altered or comes from another recording",
 		)
 	case (h.kind == headerBlock) != (v.count == 0):
-		return v.flaw(h.size(), "it is of a kind that does not belong here")
+		return v.flaw(h.size(), "its kind does not belong here")
 	case v.count > 0 && (h.totals.Records < v.last.totals.Records || h.totals.Out < v.last.totals.Out ||
 		h.totals.In < v.last.totals.In ||
 		h.first < v.last.totals.Last.Microseconds()):
@@ -133,8 +133,7 @@ func (v *verifier) signed(h *blockHeader, sum, sig []byte) error {
 	return nil
 }
 
-// signatures checks the last signature, and when that is wrong looks for the
-// first one that is.
+// signatures checks the last signature and, if that is wrong, finds the first wrong one.
 func (v *verifier) signatures(r io.ReaderAt) error {
 	if v.count == 0 {
 		return nil
@@ -173,15 +172,14 @@ func (v *verifier) check(r io.ReaderAt, b BlockInfo) (problem string, err error)
 	return "", nil
 }
 
-// Report is what Verify found.
+// Report is the result of Verify.
 type Report struct {
 	Result
 	Torn bool // the file ends within a block
 }
 
-// Verify checks the blocks of a file of size bytes: their order, digests and
-// signatures. It needs no key to the content. A *Flaw names the first place
-// that is wrong. A torn file is one that is not sealed, or was cut: the caller
+// Verify checks the blocks of a file of size bytes: their order, digests and signatures. It needs no key to the
+// content. A *Flaw names the first place that is wrong. A torn file is either not sealed or was truncated; the caller
 // knows which.
 func Verify(r io.ReaderAt, size int64, keys KeyFunc) (Report, error) {
 	v := newVerifier(io.NewSectionReader(r, 0, size), size, keys)
@@ -197,8 +195,8 @@ func Verify(r io.ReaderAt, size int64, keys KeyFunc) (Report, error) {
 		rep.Index = v.blocks[len(v.blocks)-1].Offset
 	}
 	if flaw, ok := errors.AsType[*Flaw](err); ok && len(v.blocks) > 0 {
-		// The chain breaks here: either this block was altered or the one
-		// before it, and signatures tell which.
+		// The chain breaks here: either this block or the one before it was altered, and the
+		// signatures tell which.
 		before := v.blocks[len(v.blocks)-1]
 		if problem, err := v.check(r, before); err != nil {
 			return rep, err

@@ -15,7 +15,7 @@ import (
 	"sekisho/internal/session/screen"
 )
 
-// Storage is what a Writer needs of an *os.File.
+// Storage is the subset of *os.File that a Writer uses.
 type Storage interface {
 	io.ReaderAt
 	io.WriterAt
@@ -25,10 +25,10 @@ type Storage interface {
 	Close() error
 }
 
-// Config is what a Writer needs.
+// Config configures a Writer.
 type Config struct {
-	// Main becomes the recording. Tails hold what is not in Main yet; they are
-	// useless once the recording is sealed.
+	// Main becomes the recording. Tails hold records that are not in Main yet; they are no longer
+	// needed once the recording is sealed.
 	Main  Storage
 	Tails [2]Storage
 	// Header is the content of block 0, which is not encrypted.
@@ -38,17 +38,16 @@ type Config struct {
 	// Sign signs blocks with the key named KeyID.
 	Sign  func(message []byte) []byte
 	KeyID KeyID
-	// Cols and Rows are the size that the screen begins with. Keyframes are
-	// made once there is a Resize record: a command without a terminal has no
-	// screen.
+	// Cols and Rows are the initial size of the screen. Keyframes are written only after the first
+	// Resize record, because a command without a terminal has no screen.
 	Cols, Rows int
-	// KeyframeBytes and KeyframeTime are the most output and time between two
-	// keyframes; 0 = 1 MiB and 1 minute.
+	// KeyframeBytes and KeyframeTime are the maximum output and time between two keyframes; 0 = 1
+	// MiB and 1 minute.
 	KeyframeBytes int64
 	KeyframeTime  time.Duration
-	// BlockSize is when a block is full; 0 = 256 KiB.
+	// BlockSize is the size at which a block is full; 0 = 256 KiB.
 	BlockSize int
-	// BlockTime is when the next record begins a new block; 0 = 5 s.
+	// BlockTime is the age of a block at which the next record begins a new one; 0 = 5 s.
 	BlockTime time.Duration
 }
 
@@ -67,8 +66,8 @@ type Writer struct {
 	frames uint32
 	frame  []byte
 
-	flight chan error // result of the block that is being written; nil when none is
-	flying *block     // that block, or one that could not be written
+	flight chan error // receives the result of the block that is being written; nil if there is none
+	flying *block     // the block being written, or one that could not be written
 	main   mainFile
 	err    error // set once the recording cannot be continued
 
@@ -86,14 +85,14 @@ type block struct {
 	packed  []byte
 }
 
-// mainFile is what only the one that writes the next block touches.
+// mainFile is used only by the goroutine that writes the next block.
 type mainFile struct {
 	size      int64
 	next      uint64 // number of the next block
 	digest    Digest
 	blocks    []BlockInfo
 	screen    *screen.Screen // nil once it is clear that there is no terminal
-	terminal  bool           // there was a Resize
+	terminal  bool           // there has been a Resize
 	shown     int64          // output since the last keyframe
 	framed    int64          // µs of the last keyframe
 	keyframes bool
@@ -145,17 +144,17 @@ func Create(cfg Config) (*Writer, error) {
 // Totals returns the sums of everything appended.
 func (w *Writer) Totals() Totals { return w.totals }
 
-// Pending reports whether something is not in the main file yet.
+// Pending reports whether any record is not in the main file yet.
 func (w *Writer) Pending() bool { return w.flying != nil || w.cur.records > 0 }
 
-// Append records data, in several records if it is long. A time before that of
-// the last record counts as the same moment. When Append fails, nothing of
-// data is in the recording, and it may be called again.
+// Append records data, in several records if it is long. A time before that of the last record is
+// replaced by the latter. If Append fails, no part of data is in the recording, and Append can be
+// called again.
 func (w *Writer) Append(kind Kind, at time.Duration, data []byte) error {
 	return w.AppendAll(kind, at, [][]byte{data})
 }
 
-// MaxAppend bounds what one call appends.
+// MaxAppend limits the data of one call, in bytes.
 const MaxAppend = 1 << 20
 
 // AppendAll is Append for several pieces that arrived together.
@@ -171,7 +170,7 @@ func (w *Writer) AppendAll(kind Kind, at time.Duration, pieces [][]byte) error {
 		total += len(p)
 	}
 	if total > MaxAppend {
-		return fmt.Errorf("recfile: %d bytes at once, at most %d are possible", total, MaxAppend)
+		return fmt.Errorf("recfile: cannot append %d bytes at once; the maximum is %d", total, MaxAppend)
 	}
 	now := max(at.Microseconds(), w.totals.Last.Microseconds())
 	if w.cur.full(&w.cfg, now) {
@@ -224,7 +223,7 @@ func (w *Writer) nonce(dst []byte) {
 // writeFrame puts records into the tail.
 func (w *Writer) writeFrame(records []byte) error {
 	f := slices.Grow(w.frame[:0], 1+frameHeader+len(records)+w.aead.Overhead())[:1+frameHeader]
-	// The letter before the header is for the additional data alone.
+	// The letter before the header is only part of the additional data.
 	f[0] = frameAAD
 	binary.BigEndian.PutUint64(f[1:], w.cur.number)
 	binary.BigEndian.PutUint32(f[9:], w.frames)
@@ -243,7 +242,7 @@ func (w *Writer) writeFrame(records []byte) error {
 	return nil
 }
 
-// idle reports whether no block is on its way, without waiting.
+// idle reports whether no block is being written. It does not wait.
 func (w *Writer) idle() bool {
 	if w.flight == nil {
 		return w.flying == nil
@@ -264,8 +263,7 @@ func (w *Writer) landed(err error) {
 	}
 }
 
-// settle waits for the block that is on its way, and tries again to write one
-// that could not be written.
+// settle waits for the block that is being written, and retries one that could not be written.
 func (w *Writer) settle() error {
 	if w.flight != nil {
 		w.landed(<-w.flight)
@@ -280,8 +278,8 @@ func (w *Writer) settle() error {
 	return nil
 }
 
-// cut has the current block written to the main file, by another goroutine:
-// the keystroke that filled it does not wait.
+// cut starts writing the current block to the main file in another goroutine, so the keystroke that
+// filled the block does not wait.
 func (w *Writer) cut() error {
 	if err := w.settle(); err != nil {
 		return err
@@ -292,8 +290,7 @@ func (w *Writer) cut() error {
 	return nil
 }
 
-// launch requires that no block is on its way. [Writer.settle] waits for the
-// goroutine.
+// launch requires that no block is being written. [Writer.settle] waits for the goroutine.
 func (w *Writer) launch() {
 	b := w.cur
 	next := w.spare
@@ -309,7 +306,7 @@ func (w *Writer) launch() {
 	go func() { done <- w.main.writeRecords(&w.cfg, w.aead, b) }()
 }
 
-// Flush puts everything into the main file, which ends with a signature then.
+// Flush writes everything to the main file, which then ends with a signature.
 func (w *Writer) Flush() error {
 	if w.err != nil {
 		return w.err
@@ -320,7 +317,7 @@ func (w *Writer) Flush() error {
 	return w.settle()
 }
 
-// keyframe makes a keyframe of the screen if one is due, before the block b.
+// keyframe returns a keyframe of the screen before the block b if one is due, and otherwise nil.
 func (m *mainFile) keyframe(cfg *Config, b *block) []byte {
 	if !m.terminal || m.keyframes && m.shown < cfg.KeyframeBytes && b.first-m.framed < cfg.KeyframeTime.Microseconds() {
 		return nil
@@ -334,11 +331,10 @@ func (m *mainFile) keyframe(cfg *Config, b *block) []byte {
 	return data
 }
 
-// maxUnsized is how much output is rendered before the terminal's size must
-// have come.
+// maxUnsized is how much output is rendered, in bytes, before the terminal's size must be known.
 const maxUnsized = 64 << 10
 
-// render shows records on the screen, for the keyframes that follow.
+// render applies records to the screen, for later keyframes.
 func (m *mainFile) render(records []byte) error {
 	// Output is rendered together: what scrolls off the screen within it need not
 	// be rendered.
@@ -405,7 +401,7 @@ func (m *mainFile) writeRecords(cfg *Config, a cipher.AEAD, b *block) error {
 	}
 	plain := b.plain
 	if k := m.keyframe(cfg, b); k != nil {
-		// It comes first, so that the records after it show on it.
+		// The keyframe comes first, because the records after it build on it.
 		plain = appendRecord(make([]byte, 0, len(k)+len(b.plain)+32), Keyframe, 0, b.first, k)
 		plain = appendShifted(plain, b.plain, b.first)
 		h.flags |= flagKeyframe
@@ -425,20 +421,19 @@ func (m *mainFile) writeRecords(cfg *Config, a cipher.AEAD, b *block) error {
 	return m.render(b.plain)
 }
 
-// appendShifted appends records whose first no longer is the first of its
-// block: its time is relative to the keyframe before it.
+// appendShifted appends records that now follow a keyframe in their block: the time of the first
+// one becomes relative to the keyframe.
 func appendShifted(dst, records []byte, first int64) []byte {
 	r, rest, _, err := parseRecord(records, 0)
 	if err != nil {
-		return append(dst, records...) // cannot be: we wrote it
+		return append(dst, records...) // cannot happen: the Writer wrote it
 	}
 	dst = appendRecord(dst, r.Kind, first, first, r.Data)
 	return append(dst, rest...)
 }
 
-// seal encrypts and writes a block. The nonce is used once: a block that is
-// written again after an error has a keyframe or not as before, and the same
-// bytes.
+// seal encrypts and writes a block. No nonce is used for two contents: a block that is written
+// again after an error has exactly the same bytes, including its keyframe if it has one.
 func (m *mainFile) seal(cfg *Config, a cipher.AEAD, h *blockHeader, plain []byte) error {
 	m.finish(cfg, h)
 	out := slices.Grow(m.out[:0], 1+headerSize+len(plain)+a.Overhead()+64)[:1+headerSize]
@@ -471,8 +466,8 @@ func (m *mainFile) commit(cfg *Config, h *blockHeader, b, keep []byte) error {
 		m.out = keep
 	}
 	if _, err := cfg.Main.WriteAt(b, m.size); err != nil {
-		// What was written of the block must not stay: a reader would take it
-		// for a torn one.
+		// The part of the block that was written must not remain: readers would consider the block
+		// torn.
 		return errors.Join(fmt.Errorf("recfile: %w", err), cfg.Main.Truncate(m.size))
 	}
 	m.blocks = append(m.blocks, infoOf(h, m.size))
@@ -506,7 +501,7 @@ func (w *Writer) Finish() (Result, error) {
 	} else {
 		index := appendIndex(nil, m.blocks)
 		if len(index) > maxIndex {
-			index = nil // readers look at the blocks themselves
+			index = nil // readers scan the blocks instead
 		}
 		last := w.totals.Last.Microseconds()
 		h := blockHeader{kind: indexBlock, plain: uint32(len(index)), first: last, totals: w.totals}
@@ -536,8 +531,8 @@ func (w *Writer) Finish() (Result, error) {
 
 var errFinished = errors.New("recfile: the recording is finished")
 
-// Exit returns status and reason from the last record, if that is an Exit. Only
-// a file that was resumed can end so.
+// Exit returns status and reason if the last record is an Exit record. This can be the case only
+// for a resumed file.
 func (w *Writer) Exit() (status int, reason string, ok bool) {
 	n := len(w.main.blocks)
 	if n == 0 || w.cur.records > 0 {
@@ -560,8 +555,8 @@ func (w *Writer) Exit() (status int, reason string, ok bool) {
 	return ExitStatus(last.Data)
 }
 
-// Tail returns a copy of what is not in the main file, and where that ends:
-// both together are the recording as it stands.
+// Tail returns a copy of the records that are not in the main file, and the size of that file.
+// Together they are the current recording.
 func (w *Writer) Tail() (size int64, blocks []BlockInfo, records [][]byte) {
 	if w.flight != nil {
 		w.landed(<-w.flight)
@@ -575,8 +570,8 @@ func (w *Writer) Tail() (size int64, blocks []BlockInfo, records [][]byte) {
 	return w.main.size, slices.Clone(w.main.blocks), records
 }
 
-// Committed returns how much of the main file will not change any more, unless
-// [Writer.Finish] has been called.
+// Committed returns the size of the part of the main file that will not change any more, in bytes,
+// unless [Writer.Finish] has been called.
 func (w *Writer) Committed() int64 {
 	if w.flight != nil {
 		w.landed(<-w.flight)
@@ -584,7 +579,7 @@ func (w *Writer) Committed() int64 {
 	return w.main.size
 }
 
-// Close waits for the block that is on its way. It does not close the storage.
+// Close waits for the block that is being written. It does not close the storage.
 func (w *Writer) Close() error {
 	if w.flight != nil {
 		w.landed(<-w.flight)

@@ -16,8 +16,8 @@ import (
 	"sekisho/internal/wire/id"
 )
 
-// Archive reads the recordings below one directory. It changes nothing, so a
-// server may be writing to them.
+// Archive reads the recordings below one directory. It changes nothing, so it can be used while a
+// server is writing to them.
 type Archive struct {
 	root    *os.Root
 	keys    Keys
@@ -29,8 +29,8 @@ type Archive struct {
 	recording func(sekisho.SessionID) *Recording
 }
 
-// OpenArchive opens the store below dir/recordings for reading. sealer may be
-// nil if no content is to be read.
+// OpenArchive opens the store below dir/recordings for reading. sealer can be nil if no content
+// will be read.
 func OpenArchive(dir string, keys Keys, sealer Sealer) (*Archive, error) {
 	root, err := os.OpenRoot(filepath.Join(dir, "recordings"))
 	if err != nil {
@@ -45,7 +45,7 @@ func OpenArchive(dir string, keys Keys, sealer Sealer) (*Archive, error) {
 // Close closes the directory.
 func (a *Archive) Close() error { return a.root.Close() }
 
-// Keys returns the public keys the store is verified with.
+// Keys returns the public keys with which the store is verified.
 func (a *Archive) Keys() Keys { return a.keys }
 
 // FS returns the files of the store, for [VerifyLedger].
@@ -64,7 +64,7 @@ func (a *Archive) unlock(f *recfile.Reader, h Header) ([]byte, error) {
 	if err != nil {
 		return nil, &Flaw{
 			File:    MainFile,
-			Problem: "its key cannot be opened: it was altered, or sealed by another keyring",
+			Problem: "its key cannot be decrypted: it was altered, or sealed by another keyring",
 		}
 	}
 	return key, f.Unlock(key)
@@ -117,7 +117,7 @@ func (a *Archive) months() iter.Seq2[string, error] {
 	}
 }
 
-// names returns the names of n digits in dir, in order.
+// names returns the names in dir that consist of n digits, in order.
 func (a *Archive) names(dir string, n int) ([]string, error) {
 	entries, err := fs.ReadDir(a.root.FS(), dir)
 	if err != nil {
@@ -132,8 +132,8 @@ func (a *Archive) names(dir string, n int) ([]string, error) {
 	return names, nil
 }
 
-// all yields every recording with its directory, the latest month first. What
-// cannot be read is passed over: VerifyLedger is what finds it missing.
+// all yields every recording with its directory, the latest month first. It skips what cannot be
+// read, because VerifyLedger reports it as missing.
 func (a *Archive) all() iter.Seq2[sekisho.SessionID, string] {
 	return func(yield func(sekisho.SessionID, string) bool) {
 		for month, err := range a.months() {
@@ -154,7 +154,7 @@ func (a *Archive) all() iter.Seq2[sekisho.SessionID, string] {
 	}
 }
 
-// openRegular opens a file that is not a link to somewhere else.
+// openRegular opens a file and refuses links.
 func (a *Archive) openRegular(name string, flag int) (*os.File, error) {
 	st, err := a.root.Lstat(name)
 	if err != nil {
@@ -203,8 +203,7 @@ func openReader(f io.ReaderAt, size int64, id sekisho.SessionID) (*recfile.Reade
 	return reader, h, nil
 }
 
-// checkID refuses everything that is not a session ID before it comes near a
-// file name.
+// checkID refuses everything that is not a session ID before it is used in a file name.
 func checkID(name sekisho.SessionID) error {
 	if !id.ValidSession(string(name)) {
 		return sekisho.Errorf(sekisho.CodeInvalid, "%.100q is not a session ID.", string(name))

@@ -8,20 +8,19 @@ import (
 	"sekisho/internal/session/transfer"
 )
 
-// copying follows a copy that passes in a session.
+// copying follows a copy of files in a session.
 type copying struct {
 	observer transfer.Observer
 	lost     bool // the copy cannot be followed any longer
 }
 
-// What the recording says when the files of a copy are not listed.
+// Markers for copies whose files are not listed.
 const (
 	copyRestarted = "copied files are not listed from here on: the server was restarted during the copy"
 	copyUnknown   = "copied files are not listed from here on: the copy does not follow the protocol"
 )
 
-// Copy follows a copy: it records each file that p completes, and nothing of
-// the content.
+// Copy follows a copy of files. It records each file that p completes, but not the content.
 func (rec *Recording) Copy(fromClient bool, p []byte) error {
 	rec.mu.Lock()
 	defer rec.mu.Unlock()
@@ -48,7 +47,7 @@ func (rec *Recording) Copy(fromClient bool, p []byte) error {
 	return nil
 }
 
-// finishCopy records the files that were begun and are not complete.
+// finishCopy records the files that were begun but not completed.
 func (rec *Recording) finishCopy() error {
 	if rec.copying == nil || rec.copying.lost {
 		return nil

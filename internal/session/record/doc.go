@@ -1,32 +1,26 @@
-// Package record keeps the recordings of sessions, so that nobody can change
-// them afterwards unnoticed. The relay taps the agent's leg: it calls
-// [Recording.Output] before it forwards to the client, and what the call
-// returned for is in the hands of the kernel.
+// Package record keeps the recordings of sessions and makes later changes evident. The relay calls
+// [Recording.Output] before it forwards output to the client, and once the call has returned, the
+// kernel has the data.
 //
 // A recording is a directory:
 //
 //	session.rec     the recording: see package recfile
-//	session.tail.0  what is not in session.rec yet, while the session runs
+//	session.tail.0  records that are not in session.rec yet, while the session runs
 //	session.tail.1
-//	seal.json       made at the end: signed, names the last block, and the
+//	seal.json       written at the end: signed, names the last block, and the
 //	                seal made before it
 //
-// Above them lies ledger.ndjson, which lists every recording that was started
-// and every seal, hash-chained and signed too, so that a recording which
-// disappears as a whole is missed. docs/formats/recording.md has the bytes.
-// [Verify] and [VerifyLedger] check all this from a directory or a bundle with
-// nothing but the public keys.
+// The directory above contains ledger.ndjson, which lists every recording that was started and every seal.
+// It is hash-chained and signed too, and reveals when a whole recording disappears.
+// docs/formats/recording.md specifies the bytes. [Verify] and [VerifyLedger] check all this in a directory
+// or a bundle with only the public keys. Recordings of format 1, written by earlier versions, can be read,
+// verified and sealed, but not continued.
 //
-// Recordings of format 1, which earlier versions wrote, can be read, verified
-// and sealed, but not continued.
+// # What is proved and what is not
 //
-// # What is and is not proved
-//
-// Whoever holds the signing key can write a different past. Keep it away from
-// the disk that holds the recordings, or publish [Recorder.Head] elsewhere
-// from time to time. The end of the ledger and of a recording not yet sealed
-// can be cut off back to an earlier signed line; only such a published head
-// shows it.
+// Whoever holds the signing key can write a different past. Keep it away from the disk that holds the recordings, or
+// publish [Recorder.Head] elsewhere from time to time. The ledger, or a recording that is not sealed yet, can be
+// truncated to an earlier signed line. Only such a published head reveals it.
 //
 // # Lock order
 //
@@ -44,7 +38,7 @@ import (
 	"sekisho/internal/session/cast"
 )
 
-// Header says what a recording is of.
+// Header describes the session of a recording.
 type Header struct {
 	SessionID  sekisho.SessionID
 	Node       sekisho.NodeID
@@ -55,19 +49,18 @@ type Header struct {
 	SourceIP   string
 	Start      time.Time
 	Cols, Rows int // 0 = 80x24
-	// OmitInput says that what was typed is not in the recording. The
-	// recorder sets it from its options.
+	// OmitInput means that the recording does not contain typed input. The recorder sets it from
+	// its options.
 	OmitInput bool
-	// RecordForwards keeps the bytes of forwarded connections.
+	// RecordForwards means that the bytes of forwarded connections are recorded.
 	RecordForwards bool
-	// RecordingDays is how many days the recording is kept; 0 = as long as the
-	// policy of the server says.
+	// RecordingDays is how many days the recording is kept; 0 = as configured on the server.
 	RecordingDays int
 }
 
 // Exit is how a session ended.
 type Exit struct {
-	Status int    // of the shell; -1 when it is not known
+	Status int    // of the shell; -1 if unknown
 	Reason string // for people
 }
 
@@ -75,8 +68,8 @@ type Exit struct {
 type Summary struct {
 	Header
 	Duration time.Duration // until the last event
-	BytesOut int64         // that the terminal showed
-	BytesIn  int64         // that were typed, recorded or not
+	BytesOut int64         // shown by the terminal
+	BytesIn  int64         // typed, recorded or not
 	Events   int64
 	Size     int64 // of the file
 	Format   int   // 1 or 2
@@ -84,9 +77,9 @@ type Summary struct {
 	Sealed   bool
 	SealedAt time.Time
 	Exit     Exit   // when sealed
-	Damage   string // when sealed: what was already wrong with it then
-	// Encrypted says, when sealed, that the session was encrypted from end to end:
-	// the server saw no content.
+	Damage   string // when sealed: what was already wrong at that time
+	// Encrypted reports, when sealed, that the session was encrypted end to end, so the server saw
+	// no content.
 	Encrypted bool
 	// ChainHead is the SHA-256 of the last block, or checkpoint in format 1: it
 	// determines every byte of the file up to there.
@@ -95,17 +88,17 @@ type Summary struct {
 	SealDigest string
 }
 
-// A Flaw is a place where a recording is not what was recorded.
+// A Flaw is a place where a recording differs from what was recorded.
 type Flaw struct {
 	Kind     Kind   // Altered if it is empty
-	File     string // relative to what was verified
-	Line     int64  // counted from 1; 0 = not about a line
+	File     string // relative to the verified directory or bundle
+	Line     int64  // counted from 1; 0 = the flaw is not in a line
 	LastLine int64  // 0 = the same as Line
-	From, To int64  // bytes; To = 0: not about bytes
+	From, To int64  // bytes; To = 0: the flaw is not in a range of bytes
 	Problem  string
 }
 
-// Kind classifies what is wrong.
+// Kind classifies flaws.
 type Kind string
 
 // Values of Kind.
@@ -114,12 +107,12 @@ const (
 	Altered    Kind = "altered"
 	Swapped    Kind = "swapped"     // it belongs to another session
 	Truncated  Kind = "truncated"   // its end is missing
-	RolledBack Kind = "rolled back" // it is as it once was
+	RolledBack Kind = "rolled back" // it was replaced by an earlier version
 	Inserted   Kind = "inserted"    // the server did not write it
 	Unsealed   Kind = "unsealed"    // it has no seal yet
 )
 
-// Error says file, place and problem.
+// Error names the file, the place and the problem.
 func (f *Flaw) Error() string {
 	var b strings.Builder
 	b.WriteString(f.File)
@@ -134,7 +127,7 @@ func (f *Flaw) Error() string {
 	return b.String() + ": " + f.Problem
 }
 
-// The names of the files of a recording, and above it.
+// Names of the files of a recording, and in the directory above it.
 const (
 	MainFile   = "session.rec"
 	CastFile   = "session.cast"  // in format 1
@@ -144,15 +137,15 @@ const (
 	KeyDir     = "keys"
 )
 
-// tailFiles hold what is not in the main file yet.
+// tailFiles hold records that are not in the main file yet.
 var tailFiles = [2]string{"session.tail.0", "session.tail.1"}
 
 const (
 	maxText     = 1024 // bytes of one free text in a header
 	defaultTerm = "xterm-256color"
 
-	// maxSide bounds a terminal in a recording: a player that believed a
-	// resize to 65535x65535 would need gigabytes.
+	// maxSide limits the size of a terminal in a recording: a player that accepted a resize to
+	// 65535x65535 would need gigabytes.
 	maxSide = 2048
 )
 
@@ -219,7 +212,7 @@ func decodeHeader(b []byte) (Header, []byte, error) {
 	}, f.Key, nil
 }
 
-// cast returns the header of the asciicast that the recording is exported as.
+// cast returns the header of the asciicast to which the recording is exported.
 func (h *Header) cast() *cast.Header {
 	title := string(h.SessionID) + " on " + string(h.Node)
 	if h.NodeName != "" {
@@ -239,12 +232,12 @@ func (h *Header) cast() *cast.Header {
 	}
 	return &cast.Header{
 		Cols: h.Cols, Rows: h.Rows, TermType: defaultTerm, Timestamp: h.Start.Unix(),
-		// Players print the title as it is, and the node chose its name.
+		// Players print the title unchanged, and the node chose its name.
 		Title: strings.Map(printable, text(title)), Tags: tags,
 	}
 }
 
-// text bounds a free text and makes it valid.
+// text truncates a free text to maxText bytes and makes it valid UTF-8.
 func text(s string) string {
 	return strings.ToValidUTF8(s[:min(len(s), maxText)], "\uFFFD")
 }

@@ -42,7 +42,7 @@ func (r *Recorder) SignManifest(m Manifest) ([]byte, error) {
 	return append(line, '\n'), nil
 }
 
-// ParseManifest verifies and decodes what [Recorder.SignManifest] made.
+// ParseManifest verifies and decodes a manifest from [Recorder.SignManifest].
 func ParseManifest(text []byte, keys Keys) (*Manifest, error) {
 	line, ok := bytes.CutSuffix(text, []byte("\n"))
 	if !ok {
@@ -58,8 +58,8 @@ func ParseManifest(text []byte, keys Keys) (*Manifest, error) {
 	return &m, nil
 }
 
-// ContentKey returns the key that the recording of a session is encrypted
-// with; nil in format 1. Whoever has it can read the recording.
+// ContentKey returns the key with which a session's recording is encrypted; nil in format 1.
+// Whoever has it can read the recording.
 func (a *Archive) ContentKey(id sekisho.SessionID) ([]byte, error) {
 	s, err := a.Open(id)
 	if err != nil {
@@ -112,7 +112,7 @@ func (s *Stored) CastReader() io.Reader {
 	return &castReader{s: s}
 }
 
-// castReader converts a recording as it is read.
+// castReader converts a recording while it is being read.
 type castReader struct {
 	s   *Stored
 	e   exporter
@@ -137,9 +137,9 @@ func (r *castReader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// LedgerSegment writes the lines of the ledger from the one that names the
-// start of a recording up to the first after its seal that was written after
-// until, or to the end.
+// LedgerSegment writes the lines of the ledger from the start of a recording up to the first line
+// that follows its seal and was written after until. If there is no such line, it writes up to the
+// end.
 func (a *Archive) LedgerSegment(w io.Writer, id sekisho.SessionID, until time.Time) error {
 	f, err := a.openRegular(LedgerFile, os.O_RDONLY)
 	if err != nil {
@@ -178,15 +178,15 @@ func (a *Archive) LedgerSegment(w io.Writer, id sekisho.SessionID, until time.Ti
 	return nil
 }
 
-// LedgerProof is what a segment of the ledger proves.
+// LedgerProof is the result of checking a segment of the ledger.
 type LedgerProof struct {
 	Sealed int64 // number of the line with the seal, counted from 1
-	// Heads has the digest of each line by its number.
+	// Heads maps the number of each line to its digest.
 	Heads map[int64]string
 }
 
-// CheckLedgerSegment verifies what [Archive.LedgerSegment] wrote. seal is the
-// content of seal.json.
+// CheckLedgerSegment verifies a segment from [Archive.LedgerSegment]. seal is the content of
+// seal.json.
 func CheckLedgerSegment(r io.Reader, keys Keys, id sekisho.SessionID, seal []byte) (*LedgerProof, error) {
 	w := newLedgerWalker(r, keys)
 	w.segment = true
@@ -221,8 +221,8 @@ func CheckLedgerSegment(r io.Reader, keys Keys, id sekisho.SessionID, seal []byt
 	return proof, nil
 }
 
-// Encrypted reports whether agent and client encrypted the session from end to
-// end, so that the recording has no content.
+// Encrypted reports whether agent and client encrypted the session end to end, in which case the
+// recording has no content.
 func (s *Stored) Encrypted() (bool, error) {
 	if s.Reader == nil {
 		return false, nil

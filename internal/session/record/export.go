@@ -15,21 +15,21 @@ import (
 	"sekisho/internal/session/recfile"
 )
 
-// Stored is a recording opened for reading. One that is being written is
-// covered as it was when it was opened.
+// Stored is a recording opened for reading. If the recording is still being written, Stored shows
+// its state at the time of opening.
 type Stored struct {
 	*recfile.Reader // nil for format 1
 	Header          Header
-	// Live says that this server was writing the recording.
+	// Live reports that this server was writing the recording.
 	Live bool
-	// Seal is the content of seal.json; nil when there is none yet.
+	// Seal is the content of seal.json; nil if there is none yet.
 	Seal []byte
 
 	f    storedFile
 	cast *io.SectionReader // of format 1
 }
 
-// storedFile is what a recording is read from.
+// storedFile is a file of a recording that is read.
 type storedFile interface {
 	io.ReaderAt
 	io.Closer
@@ -70,7 +70,7 @@ func (a *Archive) openStored(s *Stored, f content, id sekisho.SessionID, dir str
 	if !s.Live {
 		size = f.Size()
 		var err error
-		// It may have been sealed just now, so this comes second.
+		// The recording might have been sealed just now, so this comes second.
 		if s.Seal, err = a.readSmall(path.Join(dir, SealFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
@@ -85,7 +85,7 @@ func (a *Archive) openStored(s *Stored, f content, id sekisho.SessionID, dir str
 	if s.Live {
 		s.UseTail(blocks, records)
 	} else if seal, err := parseSeal(s.Seal, a.keys); err == nil && seal.Index > 0 {
-		// Without the index the blocks are found one by one.
+		// Without the index, the blocks are found one by one.
 		_ = s.UseIndex(seal.Index)
 	}
 	return nil
@@ -106,26 +106,25 @@ func (a *Archive) openCast(dir string) (*Stored, error) {
 	return s, nil
 }
 
-// Page is a part of a recording, as an asciicast.
+// Page is part of a recording, as an asciicast.
 type Page struct {
 	Data []byte
-	Next int64 // offset of the page that follows
-	// Total is the length of the whole cast. While End is false it is an
-	// estimate, greater than Next.
+	Next int64 // offset of the next page
+	// Total is the length of the whole cast, in bytes. While End is false it is an estimate,
+	// greater than Next.
 	Total int64
-	End   bool // nothing follows, for now
+	End   bool // nothing follows at present
 	Live  bool
 	Seal  []byte
 }
 
-// maxExports bounds the conversions that are kept for the next page.
+// maxExports limits the conversions that are kept for the next page.
 const maxExports = 32
 
-// exports keeps unfinished conversions: the next page continues where the last
-// one ended.
+// exports keeps unfinished conversions, so the next page continues where the last one ended.
 type exports struct {
 	mu   sync.Mutex
-	kept []*exporter // the oldest first
+	kept []*exporter // oldest first
 }
 
 func (x *exports) take(id sekisho.SessionID, offset int64) *exporter {
@@ -149,22 +148,22 @@ func (x *exports) keep(e *exporter) {
 	x.kept = append(x.kept, e)
 }
 
-// exporter converts a recording to an asciicast. It remembers a place rather
-// than a file, since the recording may have grown when it continues.
+// exporter converts a recording to an asciicast. It remembers a position rather than an open file,
+// because the recording might have grown when it continues.
 type exporter struct {
 	id     sekisho.SessionID
 	enc    cast.Encoder
 	begun  bool
 	block  int   // the next record is in this block
-	passed int   // records of the block that were converted, but for keyframes
+	passed int   // converted records of the block, without keyframes
 	offset int64 // of buf in the cast
 	buf    []byte
 	at     string // position, of an exporter of [Archive.PageFrom]
-	typist string // who typed last, if that joined the session
+	typist string // who typed last, if it was a person who joined the session
 }
 
-// CastPage returns up to limit bytes of a recording as an asciicast, beginning
-// at offset. Pages in order are cheap.
+// CastPage returns up to limit bytes of a recording as an asciicast, beginning at offset.
+// Reading pages in order is cheap.
 func (a *Archive) CastPage(id sekisho.SessionID, offset int64, limit int) (Page, error) {
 	s, err := a.Open(id)
 	if err != nil {
@@ -323,8 +322,7 @@ func (e *exporter) append(s *Stored, rec recfile.Record) {
 	}
 }
 
-// typedBy writes a marker when somebody else types than before; "" is the
-// owner.
+// typedBy writes a marker when a different person begins to type; "" is the owner.
 func (e *exporter) typedBy(who string, at time.Duration) {
 	if who == e.typist {
 		return
@@ -336,7 +334,8 @@ func (e *exporter) typedBy(who string, at time.Duration) {
 	e.buf = e.enc.AppendMarker(e.buf, at, "typed by "+who)
 }
 
-// WriteCast writes a recording as an asciicast, as far as there is one.
+// WriteCast writes a recording as an asciicast. Of a recording in progress, it writes what has been
+// recorded so far.
 func (a *Archive) WriteCast(w io.Writer, id sekisho.SessionID) error {
 	for offset := int64(0); ; {
 		page, err := a.CastPage(id, offset, 1<<20)

@@ -19,8 +19,8 @@ import (
 	"sekisho/internal/session/cast"
 )
 
-// Format 1 is what earlier versions wrote: an asciicast, and a chain of signed
-// checkpoints of it. Such recordings are read, verified and sealed here.
+// Format 1 was written by earlier versions: an asciicast and a chain of signed checkpoints. This
+// file reads, verifies and seals such recordings.
 
 // checkpoint is one line of session.chain.
 type checkpoint struct {
@@ -29,7 +29,7 @@ type checkpoint struct {
 	Key     string            `json:"key,omitempty"`     // in line 0, and when the key changes
 	Offset  int64             `json:"offset"`            // bytes of the cast covered
 	Events  int64             `json:"events"`            // event lines up to there
-	Micros  int64             `json:"time"`              // of the last of them, since the start
+	Micros  int64             `json:"time"`              // of the last event, since the start
 	Out     int64             `json:"out"`               // bytes shown and
 	In      int64             `json:"in"`                // typed up to there
 	Exit    *exitJSON         `json:"exit,omitempty"`    // in the last line, once the cast has ended
@@ -42,7 +42,7 @@ type exitJSON struct {
 	Reason string `json:"reason"`
 }
 
-// walker follows chain and cast side by side.
+// walker reads chain and cast in parallel.
 type walker struct {
 	keys  Keys
 	want  sekisho.SessionID
@@ -50,8 +50,8 @@ type walker struct {
 	cast  io.Reader
 
 	last  checkpoint
-	count int64     // checkpoints passed
-	head  string    // digest of the last of them
+	count int64     // checkpoints read
+	head  string    // digest of the last one
 	size  int64     // bytes of chain they take
 	key   string    // fingerprint in force
 	hash  hash.Hash // of the cast up to last.Offset
@@ -73,8 +73,8 @@ func newWalker(chain, cast io.Reader, keys Keys, want sekisho.SessionID) *walker
 	}
 }
 
-// next passes one checkpoint and the part of the cast it covers. At the end
-// of the chain it returns io.EOF; a *Flaw says what is wrong.
+// next verifies one checkpoint and the part of the cast that it covers. At the end of the chain it
+// returns io.EOF; a *Flaw describes an error.
 func (w *walker) next() error {
 	line, err := w.chain.ReadSlice('\n')
 	switch {
@@ -103,7 +103,7 @@ func (w *walker) next() error {
 	case w.count == 0 && c.Session != w.want:
 		return w.flaw(fmt.Sprintf("it belongs to another session, %q", c.Session))
 	case c.N != w.count:
-		return w.flaw(fmt.Sprintf("checkpoint %d stands where checkpoint %d belongs", c.N, w.count))
+		return w.flaw(fmt.Sprintf("found checkpoint %d instead of checkpoint %d", c.N, w.count))
 	case c.Prev != w.head:
 		return w.flaw("it does not follow the line before it")
 	case c.Offset < w.last.Offset || c.Events < w.last.Events || w.count > 0 && c.Session != "":
@@ -117,7 +117,7 @@ func (w *walker) next() error {
 	}
 	if err != nil {
 		return &Flaw{File: CastFile, From: from, To: c.Offset, Line: first, Problem: fmt.Sprintf(
-			"the file ends at byte %d, checkpoint %d covers it up to byte %d", from+n, c.N, c.Offset)}
+			"the file ends at byte %d, but checkpoint %d covers it up to byte %d", from+n, c.N, c.Offset)}
 	}
 	if hex.EncodeToString(w.hash.Sum(nil)) != c.SHA256 {
 		return &Flaw{
@@ -166,8 +166,8 @@ type format1 struct {
 	exit        *Exit
 }
 
-// finishFormat1 seals a recording that an earlier version left open. One that
-// is damaged is sealed as it lies there.
+// finishFormat1 seals a recording that an earlier version left open. A damaged recording is sealed
+// in its present state.
 func (r *Recorder) finishFormat1(id sekisho.SessionID, dir string, exit Exit) error {
 	f, err := r.openFormat1(id, dir)
 	if err == nil {
@@ -180,8 +180,8 @@ func (r *Recorder) finishFormat1(id sekisho.SessionID, dir string, exit Exit) er
 	return err
 }
 
-// openFormat1 verifies what the checkpoints cover, cuts off a torn last line
-// and reads what lies between.
+// openFormat1 verifies the part covered by checkpoints, truncates an incomplete last line, and
+// reads the rest.
 func (r *Recorder) openFormat1(id sekisho.SessionID, dir string) (_ *format1, err error) {
 	f := &format1{}
 	if f.cast, err = r.openRegular(path.Join(dir, CastFile), os.O_RDWR|os.O_APPEND); err != nil {
@@ -232,7 +232,7 @@ func (f *format1) read(keys Keys, id sekisho.SessionID) error {
 	return f.readTail(line)
 }
 
-// readTail takes over the events after the last checkpoint.
+// readTail reads the events after the last checkpoint.
 func (f *format1) readTail(header []byte) error {
 	w := f.walker
 	from := w.last.Offset
@@ -263,7 +263,7 @@ func (f *format1) readTail(header []byte) error {
 			if se == nil {
 				return fmt.Errorf("record: %w", err)
 			}
-			// The reader has seen the header and the tail only.
+			// The reader has seen only the header and the tail.
 			line := int64(w.lines) + int64(se.Line) - 1
 			return &Flaw{File: CastFile, Line: line, From: from, To: end, Problem: se.Err.Error()}
 		}
@@ -293,8 +293,8 @@ func (f *format1) readTail(header []byte) error {
 	return nil
 }
 
-// lastLineEnd returns the end of the last whole line of f between from, which
-// is the end of a line, and size.
+// lastLineEnd returns the end of the last complete line of f between the offsets from, which is the
+// end of a line, and size.
 func lastLineEnd(f *os.File, from, size int64) (int64, error) {
 	n := min(size-from, cast.DefaultMaxLine)
 	b := make([]byte, n)
@@ -305,7 +305,7 @@ func lastLineEnd(f *os.File, from, size int64) (int64, error) {
 		return size - n + int64(i) + 1, nil
 	}
 	if n < size-from {
-		return 0, &Flaw{File: CastFile, From: size - n, To: size, Problem: "there is no line in it"}
+		return 0, &Flaw{File: CastFile, From: size - n, To: size, Problem: "it contains no complete line"}
 	}
 	return from, nil
 }
@@ -379,9 +379,9 @@ func verifyFormat1(fsys fs.FS, keys Keys, seal *Seal) (Header, error) {
 		err = w.next()
 	}
 	if flaw, ok := errors.AsType[*Flaw](err); ok && flaw.File == CastFile {
-		// Every checkpoint after this one differs too; the length tells more.
+		// Every checkpoint after this one differs too, so report the difference in length.
 		if d := st.Size() - seal.CastBytes; d != 0 {
-			flaw.Problem += fmt.Sprintf("; the file has %d bytes, %+d against the seal", st.Size(), d)
+			flaw.Problem += fmt.Sprintf("; the file has %d bytes, which is %+d compared with the seal", st.Size(), d)
 		}
 		return Header{}, flaw
 	}
@@ -393,7 +393,7 @@ func verifyFormat1(fsys fs.FS, keys Keys, seal *Seal) (Header, error) {
 		return Header{}, w.flaw("it is cut off within the line")
 	case w.count < seal.Checkpoints:
 		return Header{}, w.flaw(
-			fmt.Sprintf("it ends after %d checkpoints, the seal covers %d", w.count, seal.Checkpoints),
+			fmt.Sprintf("it ends after %d checkpoints, but the seal covers %d", w.count, seal.Checkpoints),
 		)
 	case w.count > seal.Checkpoints:
 		return Header{}, &Flaw{File: ChainFile, Line: seal.Checkpoints + 1, Problem: "it was added after the seal"}
@@ -404,8 +404,7 @@ func verifyFormat1(fsys fs.FS, keys Keys, seal *Seal) (Header, error) {
 		return Header{}, &Flaw{File: CastFile, From: seal.CastBytes, To: st.Size(), Line: int64(w.lines) + 1,
 			Problem: "this was added after the seal"}
 	}
-	// The checkpoints were signed line by line, the seal as a whole; they must
-	// agree.
+	// The checkpoints were signed line by line and the seal as a whole. They must agree.
 	last := w.last
 	if last.Offset != seal.CastBytes || last.SHA256 != seal.CastSHA256 || last.Events != seal.Events ||
 		last.Out != seal.BytesOut || last.In != seal.BytesIn || last.Micros != seal.Micros ||
@@ -426,7 +425,7 @@ func verifyFormat1(fsys fs.FS, keys Keys, seal *Seal) (Header, error) {
 	return h, nil
 }
 
-// headWriter keeps the first line of what passes.
+// headWriter keeps the first line that is written to it.
 type headWriter struct {
 	b    []byte
 	done bool

@@ -96,7 +96,7 @@ func TestFormat1DamageFoundAtRecovery(t *testing.T) {
 		t.Fatalf("recovered %+v", sums)
 	}
 	_, err = r.Verify(id)
-	wantFlaw(t, err, record.SealFile, "damaged already when it was sealed")
+	wantFlaw(t, err, record.SealFile, "damaged when it was sealed")
 	edit(t, name, func(b []byte) []byte { return b[1:] })
 	_, err = r.Verify(id)
 	wantFlaw(t, err, record.CastFile, "changed since")
@@ -129,7 +129,7 @@ func TestFormat1Tampering(t *testing.T) {
 				l := lines(b)
 				return bytes.Join(append(l[:15:15], l[16:]...), nil)
 			})
-		}, record.CastFile, "against the seal", 12},
+		}, record.CastFile, "the file has", 12},
 		{"two lines of the cast swapped", func(t *testing.T, dir, _ string) {
 			edit(t, dir+"/session.cast", func(b []byte) []byte {
 				l := lines(b)
@@ -175,13 +175,13 @@ func TestFormat1Tampering(t *testing.T) {
 				l := lines(b)
 				return bytes.Join(append(l[:2:2], l[3:]...), nil)
 			})
-		}, record.ChainFile, "checkpoint 3 stands where checkpoint 2 belongs", 3},
+		}, record.ChainFile, "checkpoint 3", 3},
 		{"end of the chain cut", func(t *testing.T, dir, _ string) {
 			edit(t, dir+"/session.chain", func(b []byte) []byte {
 				l := lines(b)
 				return bytes.Join(l[:len(l)-2], nil)
 			})
-		}, record.ChainFile, "it ends after 5 checkpoints, the seal covers 6", 6},
+		}, record.ChainFile, "5 checkpoints", 6},
 		{"end of cast and chain cut alike", func(t *testing.T, dir, _ string) {
 			edit(t, dir+"/session.chain", func(b []byte) []byte { return bytes.Join(lines(b)[:3], nil) })
 			edit(t, dir+"/session.cast", func(b []byte) []byte { return bytes.Join(lines(b)[:21], nil) })
@@ -194,7 +194,7 @@ func TestFormat1Tampering(t *testing.T) {
 				l := lines(b)
 				return append(b, l[len(l)-2]...)
 			})
-		}, record.ChainFile, "checkpoint 5 stands where checkpoint 6 belongs", 7},
+		}, record.ChainFile, "checkpoint 5", 7},
 		{"chain of another session", func(t *testing.T, dir, other string) {
 			ok(t, os.Rename(other+"/session.chain", dir+"/session.chain"))
 		}, record.ChainFile, "another session", 1},

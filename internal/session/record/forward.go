@@ -12,14 +12,14 @@ import (
 	"sekisho/internal/session/recfile"
 )
 
-// SessionKind says what a session is, as agent and client agreed at its beginning.
+// SessionKind describes a session, as agent and client agreed at its beginning.
 type SessionKind struct {
 	Type string `json:"type"` // the document's sessionType
-	// Host, Port and Socket are where a session of type Port goes to.
+	// Host, Port and Socket are the destination of a session of type Port.
 	Host   string `json:"host,omitempty"`
 	Port   string `json:"port,omitempty"`
 	Socket string `json:"socket,omitempty"`
-	// Joinable says that the agent takes input from people who join the session.
+	// Joinable reports that the agent accepts input from people who join the session.
 	Joinable bool `json:"joinable,omitempty"`
 }
 
@@ -33,29 +33,29 @@ func (k *SessionKind) destination() string {
 	return net.JoinHostPort(cmp.Or(k.Host, "localhost"), k.Port)
 }
 
-// Connection is what a recording keeps of a forwarded connection.
+// Connection is the record of a forwarded connection.
 type Connection = recfile.Forwarded
 
-// How a forwarded connection ended.
+// Values of Connection.Ended.
 const (
 	EndedByClient      = "client"
 	EndedByDestination = "destination"
 	EndedBySession     = "session" // it was open when the session ended
 )
 
-// maxConnections bounds the connections of one session that are counted apart.
-// Further ones are counted with stream 0.
+// maxConnections limits the connections of one session that are counted separately. Further ones
+// are counted with stream 0.
 const maxConnections = 4096
 
-// forwarding counts what passes in a session that forwards connections.
+// forwarding counts the data in a session that forwards connections.
 type forwarding struct {
-	// keep, if it is not nil, records what passes.
+	// keep, if not nil, records the data.
 	keep   func(c *Connection, from int, p []byte) error
 	last   int64 // number of the newest connection
 	kind   SessionKind
 	peer   string
 	open   map[uint32]*Connection
-	closed [2]map[uint32]bool // ended by this side only, so far
+	closed [2]map[uint32]bool // ended only by this side so far
 	parse  [2]muxParser       // of what comes from the destination, and from the client
 }
 
@@ -71,7 +71,7 @@ func newForwarding(kind SessionKind, peer string) *forwarding {
 	}
 }
 
-// pass counts p, and returns the connections that it ended.
+// pass counts p and returns the connections that p ended.
 func (f *forwarding) pass(from int, p []byte, now time.Time) (ended []*Connection, err error) {
 	f.parse[from].begun = f.parse[from].begun || f.parse[1-from].begun
 	for len(p) > 0 {
@@ -151,7 +151,7 @@ func (f *forwarding) disconnect(from int, now time.Time) []*Connection {
 	return []*Connection{c}
 }
 
-// finish ends what is still open with the session.
+// finish ends the connections that are still open when the session ends.
 func (f *forwarding) finish(now time.Time) []*Connection {
 	var ended []*Connection
 	for _, c := range f.open {
@@ -180,17 +180,17 @@ type muxEvent struct {
 	data    []byte
 }
 
-// muxParser follows the frames of smux, by which clients and agents pass
-// several connections through one session: version (1 or 2), command, length
-// (16 bits) and stream (32 bits), both with the low byte first. What does not
-// begin so is one connection after the other, with stream 0.
+// muxParser follows the frames of smux, with which clients and agents multiplex several connections
+// in one session. A frame header has a version (1 or 2), a command, a length (16 bits) and a stream
+// (32 bits), the latter two in little-endian order. Data that does not begin with such a header
+// belongs to one connection after the other, with stream 0.
 type muxParser struct {
 	head   [8]byte
 	n      int // bytes of head
-	left   int // bytes of the frame's data that are to come
+	left   int // bytes of the frame's data that have not arrived yet
 	stream uint32
 	data   bool // they are data
-	begun  bool // frames have passed, in this direction or the other
+	begun  bool // there have been frames in either direction
 	plain  bool
 }
 
@@ -229,8 +229,8 @@ func (m *muxParser) next(p []byte) (muxEvent, []byte) {
 	return muxEvent{command: muxOther}, p
 }
 
-// valid reports whether head may be the beginning of a frame. The first frame
-// opens a stream or says nothing.
+// valid reports whether head can be the beginning of a frame. The first frame either opens a stream
+// or is a no-op.
 func (m *muxParser) valid() bool {
 	if m.head[0] != 1 && m.head[0] != 2 || m.head[1] > 4 {
 		return false
@@ -238,8 +238,8 @@ func (m *muxParser) valid() bool {
 	return m.begun || m.head[1] == 0 || m.head[1] == 3 || m.head[1] == 4
 }
 
-// SetKind records what the session is. Sessions of type Port keep a record of
-// each connection, and what passes only if the header says so.
+// SetKind records the kind of the session. Sessions of type Port have a record for each connection,
+// and the data itself only if the header requires it.
 func (rec *Recording) SetKind(k SessionKind) error {
 	k.Host, k.Port, k.Socket, k.Type = text(k.Host), text(k.Port), text(k.Socket), text(k.Type)
 	b, err := json.Marshal(k)
@@ -269,10 +269,10 @@ func (rec *Recording) setKind(k SessionKind) {
 	}
 }
 
-// maxPayload bounds the bytes in one record of payload.
+// maxPayload limits the bytes in one Payload record.
 const maxPayload = 32 << 10
 
-// keepPayload records what passed on a connection.
+// keepPayload records data of a connection.
 func (rec *Recording) keepPayload(c *Connection, from int, p []byte) error {
 	for len(p) > 0 {
 		n := min(len(p), maxPayload)
@@ -285,8 +285,8 @@ func (rec *Recording) keepPayload(c *Connection, from int, p []byte) error {
 	return nil
 }
 
-// Disconnected says that the client or the destination ended the connection of
-// a session that forwards one at a time.
+// Disconnected records that the client or the destination ended the connection in a session that
+// forwards one at a time.
 func (rec *Recording) Disconnected(byClient bool) error {
 	rec.mu.Lock()
 	defer rec.mu.Unlock()

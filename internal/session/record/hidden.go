@@ -5,19 +5,15 @@ import (
 	"regexp"
 )
 
-// Agents of Sekisho report whether their terminal echoes. AWS's agent cannot,
-// so for it a prompt that asks for a secret hides what is typed after it, up to
-// the end of the line.
-//
-// A prompt counts that ends the output, has one of these words and ends with a
-// colon, as those of sudo, su, ssh, passwd, login, gpg, openssl, psql and mysql
-// do. One in another language, or without a colon, is not recognized: omit
-// input where that matters.
+// Agents of Sekisho report whether their terminal echoes. AWS's agent cannot, so in its sessions a prompt for a secret
+// hides the input after it, up to the end of the line. Such a prompt is the end of the output, contains one of these
+// words and ends with a colon, as those of sudo, su, ssh, passwd, login, gpg, openssl, psql and mysql do. A prompt in
+// another language or without a colon is not recognized: omit input where that matters.
 var secretPrompt = regexp.MustCompile(
 	`(?i)\b(password|passphrase|passcode|passwd|pin|secret|token|verification code|one-time)\b[^\r\n]{0,128}[:：]\s*$`,
 )
 
-// maxPrompt bounds the part of the last line that is looked at.
+// maxPrompt limits the part of the last line that is examined, in bytes.
 const maxPrompt = 256
 
 // inputFilter decides which input is kept.
@@ -28,7 +24,7 @@ type inputFilter struct {
 	secret   bool   // since the last prompt
 }
 
-// shown takes note of output.
+// shown processes output.
 func (f *inputFilter) shown(p []byte) {
 	if f.reported {
 		return
@@ -40,7 +36,7 @@ func (f *inputFilter) shown(p []byte) {
 	f.line = append(f.line[:0], f.line[max(0, len(f.line)-maxPrompt):]...)
 }
 
-// hides reports whether p, which was typed, must not be kept.
+// hides reports whether p, which was typed, must not be recorded.
 func (f *inputFilter) hides(p []byte) bool {
 	if f.reported {
 		return f.echoOff

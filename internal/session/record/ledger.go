@@ -19,8 +19,8 @@ const (
 	ledgerSealed  = "sealed"
 	// A sealed recording was removed, by policy or by an administrator.
 	ledgerRemoved  = "removed"
-	ledgerHeld     = "held"     // it must not be removed,
-	ledgerReleased = "released" // or may be again
+	ledgerHeld     = "held"     // it must not be removed
+	ledgerReleased = "released" // it can be removed again
 )
 
 // entry is one line of ledger.ndjson.
@@ -45,7 +45,7 @@ type ledgerWalker struct {
 	size  int64
 	torn  bool
 	line  []byte // that next returned, without its line feed; valid until the next call
-	// segment says that the lines may begin in the middle of a ledger.
+	// segment means that the lines can begin in the middle of a ledger.
 	segment bool
 }
 
@@ -78,7 +78,7 @@ func (w *ledgerWalker) next() (entry, error) {
 	case err != nil:
 		return entry{}, w.flaw(err.Error())
 	case e.N != w.count:
-		return entry{}, w.flaw(fmt.Sprintf("entry %d stands where entry %d belongs", e.N, w.count))
+		return entry{}, w.flaw(fmt.Sprintf("found entry %d instead of entry %d", e.N, w.count))
 	case e.Prev != w.head:
 		return entry{}, w.flaw("it does not follow the line before it")
 	}
@@ -106,16 +106,15 @@ type ledger struct {
 	// started holds the recordings that have no seal.
 	started map[sekisho.SessionID]string
 	held    map[sekisho.SessionID]bool
-	// removing holds the directories of recordings that were removed before
-	// this process started: a crash may have left something of them.
+	// removing holds the directories of recordings that were removed before this process started. A
+	// crash might have left some of their files.
 	removing []string
-	// present holds all recordings that were not removed, with their directories,
-	// until the uploads take it; nil after that.
+	// present holds all recordings that were not removed, with their directories, until uploads
+	// takes over the map; nil after that.
 	present map[sekisho.SessionID]string
 }
 
-// openLedger reads the whole ledger: a server must not build upon one that
-// was tampered with.
+// openLedger reads the whole ledger, because a server must not extend one that was tampered with.
 func openLedger(f *os.File, signer ed25519.PrivateKey, key string, keys Keys) (*ledger, error) {
 	l := &ledger{
 		f:       f,
@@ -162,7 +161,7 @@ func (l *ledger) append(e entry) error {
 		return fmt.Errorf("record: %s: %w", LedgerFile, err)
 	}
 	if st.Size() != l.size {
-		return fmt.Errorf("record: %s: another process writes to it or cut it: it has %d bytes instead of %d",
+		return fmt.Errorf("record: %s: another process has written to it or truncated it: it has %d bytes instead of %d",
 			LedgerFile, st.Size(), l.size)
 	}
 	e.N, e.Key, e.Prev, e.Time = l.count, l.key, l.head, time.Now().UTC()
@@ -184,7 +183,7 @@ func (l *ledger) append(e entry) error {
 	return nil
 }
 
-// take notes what an entry says.
+// take updates l with an entry.
 func (l *ledger) take(e entry) {
 	switch e.Kind {
 	case ledgerStarted:
@@ -199,7 +198,7 @@ func (l *ledger) take(e entry) {
 	}
 }
 
-// begin lists a recording as started, unless it is.
+// begin lists a recording as started, unless it is listed already.
 func (l *ledger) begin(id sekisho.SessionID, path string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -216,7 +215,7 @@ func (l *ledger) knows(id sekisho.SessionID) (path string, ok bool) {
 	return path, ok
 }
 
-// file is what recordings and the ledger need of an *os.File.
+// file is the subset of *os.File that recordings and the ledger use.
 type file interface {
 	io.Writer
 	Stat() (os.FileInfo, error)

@@ -14,16 +14,16 @@ import (
 	"sekisho/internal/session/screen"
 )
 
-// Now is the position at the end of a recording, as it stands.
+// Now is the position at the present end of a recording.
 const Now = "now"
 
-// MaxWait bounds how long [Archive.PageFrom] waits.
+// MaxWait is how long [Archive.PageFrom] waits at most.
 const MaxWait = 20 * time.Second
 
 // Live returns a recording that is being written; nil if it is not.
 func (a *Archive) Live(id sekisho.SessionID) *Recording { return a.recording(id) }
 
-// Kind returns what the session is; nil until that is known.
+// Kind returns the kind of the session; nil until it is known.
 func (rec *Recording) Kind() *SessionKind {
 	rec.mu.Lock()
 	defer rec.mu.Unlock()
@@ -37,20 +37,20 @@ func (rec *Recording) Encrypted() bool {
 	return rec.encrypted
 }
 
-// JoinedInput records what was typed by somebody who joined the session. Like
-// the owner's input, it is not kept where input is omitted or not echoed.
+// JoinedInput records input of a person who joined the session. Like the owner's input, it is not
+// kept if input is omitted or not echoed.
 func (rec *Recording) JoinedInput(by string, p []byte) error {
 	rec.mu.Lock()
 	defer rec.mu.Unlock()
 	if rec.forward != nil || rec.encrypted {
-		return sekisho.Errorf(sekisho.CodeConflict, "Nobody can type into session %s.", rec.header.SessionID)
+		return sekisho.Errorf(sekisho.CodeConflict,
+			"Session %s accepts no input from people who join it.", rec.header.SessionID)
 	}
 	hidden := rec.header.OmitInput || rec.filter.hides(p)
 	return rec.appendLocked(recfile.JoinedInput, [][]byte{recfile.AppendJoined(nil, text(by), p, hidden)})
 }
 
-// grown returns a channel that is closed when something is recorded, or the
-// recording ends.
+// grown returns a channel that is closed when anything is recorded or the recording ends.
 func (rec *Recording) grown() <-chan struct{} {
 	rec.mu.Lock()
 	defer rec.mu.Unlock()
@@ -63,7 +63,7 @@ func (rec *Recording) grown() <-chan struct{} {
 	return rec.growing
 }
 
-// grew wakes those who wait for more. The mutex is held.
+// grew wakes the goroutines that wait for more. The mutex is held.
 func (rec *Recording) grew() {
 	if rec.growing != nil {
 		close(rec.growing)
@@ -71,11 +71,10 @@ func (rec *Recording) grew() {
 	}
 }
 
-// PageFrom returns up to limit bytes of a recording as an asciicast from a
-// position on, and the position that follows. [Now] is the end: then the page
-// has a header with the present size of the terminal and the screen as it is,
-// at the time of the last record. Where there is nothing new yet in a live
-// recording, PageFrom waits.
+// PageFrom returns up to limit bytes of a recording as an asciicast, beginning at a position, and
+// the position of the next page. For [Now], the end, the page contains a header with the present
+// size of the terminal, and the present screen at the time of the last record. If a live recording
+// has nothing new yet, PageFrom waits.
 func (a *Archive) PageFrom(
 	ctx context.Context, id sekisho.SessionID, position string, limit int, wait time.Duration,
 ) (Page, string, error) {
@@ -131,8 +130,8 @@ func (a *Archive) pageFrom(id sekisho.SessionID, position string, limit int) (Pa
 	return page, a.exports.keepAt(e), nil
 }
 
-// position names the place of e, so that an exporter that is no longer kept can
-// be made again.
+// position returns the position of e, from which an exporter that is no longer kept can be
+// recreated.
 func (e *exporter) position() string {
 	return fmt.Sprintf("%d.%d.%d", e.block, e.passed, e.enc.Last().Microseconds())
 }
@@ -149,10 +148,10 @@ func exporterAt(id sekisho.SessionID, position string) (*exporter, error) {
 	return e, nil
 }
 
-// maxPosition bounds the text of a position.
+// maxPosition limits the text of a position, in bytes.
 const maxPosition = 64
 
-// keepAt keeps an exporter for its position, and returns that.
+// keepAt keeps an exporter under its position and returns the position.
 func (x *exports) keepAt(e *exporter) string {
 	at := e.position()
 	e.at, e.offset = at, -1
@@ -173,10 +172,10 @@ func (x *exports) takeAt(id sekisho.SessionID, position string) *exporter {
 	return nil
 }
 
-// maxRendered is from how many blocks the present screen is rendered.
+// maxRendered is the number of blocks from which the present screen is rendered at most.
 const maxRendered = 64
 
-// now goes to the end of s, and writes a header and the screen as it is there.
+// now moves to the end of s, and writes a header and the screen at that point.
 func (e *exporter) now(s *Stored) error {
 	last, err := s.Duration()
 	if err != nil {
@@ -189,7 +188,7 @@ func (e *exporter) now(s *Stored) error {
 	if blocks, err := s.Blocks(); err != nil {
 		return flawOf(err)
 	} else if first := c.Block() + 1; len(blocks)-first > maxRendered {
-		// There are no keyframes: without a terminal, the latest output will do.
+		// There are no keyframes: without a terminal, the latest output is sufficient.
 		if c, err = s.RecordsFrom(len(blocks) - maxRendered); err != nil {
 			return flawOf(err)
 		}

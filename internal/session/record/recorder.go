@@ -24,12 +24,12 @@ import (
 
 // Options are the settings of a Recorder. The zero value is the default.
 type Options struct {
-	// OmitInput leaves out what is typed, and so passwords typed where the
-	// terminal does not echo. What is echoed is output, and recorded.
+	// OmitInput omits typed input, including passwords that the terminal does not echo. Echoed
+	// input is output, and is recorded.
 	OmitInput bool
 	// OldKeys are public keys that signed earlier parts of the store.
 	OldKeys []ed25519.PublicKey
-	// Remote keeps recordings besides the folder; nil = the folder keeps all.
+	// Remote keeps recordings in addition to the folder; nil = the folder keeps all.
 	Remote *Remote
 	// Sealer protects the keys that recordings are encrypted with. Required.
 	Sealer Sealer
@@ -41,11 +41,11 @@ type Sealer interface {
 	Open(purpose string, sealed, aad []byte) ([]byte, error)
 }
 
-// sealPurpose is what the keyring knows the keys of recordings by.
+// sealPurpose is the keyring's purpose for the keys of recordings.
 const sealPurpose = "recording"
 
-// Recorder keeps the recordings of one server below one directory. One
-// process at a time may have it open.
+// Recorder keeps the recordings of one server below one directory. Only one process at a time can
+// have it open.
 type Recorder struct {
 	*Archive
 	signer    ed25519.PrivateKey
@@ -56,11 +56,11 @@ type Recorder struct {
 	wrap      func(recordingFiles) recordingFiles // for tests: nil
 
 	mu   sync.Mutex
-	live map[sekisho.SessionID]*Recording // nil value: being opened
+	live map[sekisho.SessionID]*Recording // nil value: the recording is being opened
 }
 
-// Open opens the store below dir/recordings and makes it if it is not there.
-// It reads the whole ledger, and refuses one that was tampered with.
+// Open opens the store below dir/recordings and creates it if it is missing. It reads the whole
+// ledger, and refuses one that was tampered with.
 func Open(dir string, signer ed25519.PrivateKey, o Options) (*Recorder, error) {
 	if len(signer) != ed25519.PrivateKeySize {
 		return nil, errors.New("record: no signing key")
@@ -125,9 +125,8 @@ func (r *Recorder) Close() error {
 	return errors.Join(append(errs, r.ledger.f.Close(), r.root.Close())...)
 }
 
-// Flush writes and signs what is pending in every recording in progress.
-// Called from time to time, it bounds how long the last output before a
-// silence stays unsigned.
+// Flush writes and signs everything pending in all recordings in progress. Calling it periodically
+// limits how long the last output before a silence stays unsigned.
 func (r *Recorder) Flush() error {
 	var errs []error
 	for _, rec := range r.inProgress() {
@@ -151,24 +150,22 @@ func (r *Recorder) inProgress() []*Recording {
 // Key returns the fingerprint of the signing key.
 func (r *Recorder) Key() string { return r.key }
 
-// Head returns the SHA-256 of the ledger's last line, "" for an empty one,
-// and the number of lines. Kept somewhere else, it proves that the ledger was
-// not cut back to before it.
+// Head returns the SHA-256 of the ledger's last line, "" for an empty one, and the number of lines. A copy of it
+// kept elsewhere proves that the ledger was not truncated to an earlier state.
 func (r *Recorder) Head() (digest string, lines int64) {
 	r.ledger.mu.Lock()
 	defer r.ledger.mu.Unlock()
 	return r.ledger.head, r.ledger.count
 }
 
-// Start begins the recording of a session. If an unsealed recording of it is
-// there, from before a restart, Start verifies it and continues it: then the
-// header that was recorded stays.
+// Start begins the recording of a session. If there is an unsealed recording of the session from
+// before a restart, Start verifies and continues it, and the recorded header stays.
 func (r *Recorder) Start(h Header) (*Recording, error) {
 	if err := checkID(h.SessionID); err != nil {
 		return nil, err
 	}
 	if !r.reserve(h.SessionID) {
-		return nil, sekisho.Errorf(sekisho.CodeConflict, "Session %s is being recorded already.", h.SessionID)
+		return nil, sekisho.Errorf(sekisho.CodeConflict, "Session %s is already being recorded.", h.SessionID)
 	}
 	rec, err := r.start(h)
 	if err != nil {
@@ -269,8 +266,7 @@ func (r *Recorder) create(h Header) (*Recording, error) {
 		}
 	}
 	if err != nil {
-		// Nothing was recorded yet. A full disk must not leave empty recordings
-		// behind.
+		// Nothing has been recorded yet. A full disk must not leave empty recordings behind.
 		return nil, errors.Join(err, r.removeFiles(dir))
 	}
 	return rec, nil
@@ -356,7 +352,7 @@ func keyID(fingerprint string) (id recfile.KeyID) {
 	return id
 }
 
-// byID looks keys up by the beginning of their fingerprints.
+// byID looks up keys by the beginning of their fingerprints.
 func (k Keys) byID(id recfile.KeyID) (ed25519.PublicKey, bool) {
 	for fp, pub := range k {
 		if keyID(fp) == id {
@@ -366,8 +362,8 @@ func (k Keys) byID(id recfile.KeyID) (ed25519.PublicKey, bool) {
 	return nil, false
 }
 
-// reopen continues an unsealed recording. A *Flaw says that the recording is
-// not as it was written.
+// reopen continues an unsealed recording. A *Flaw means that the recording differs from what was
+// written.
 func (r *Recorder) reopen(id sekisho.SessionID, dir string) (*Recording, error) {
 	if err := r.fetchLonger(dir); err != nil {
 		return nil, err
@@ -415,8 +411,7 @@ func (r *Recorder) reopenFiles(id sekisho.SessionID, dir string, files recording
 	return rec, nil
 }
 
-// beginningOf reads from the main file what the session is, and whether it is
-// encrypted from end to end.
+// beginningOf reads the session's kind, and whether it is encrypted end to end, from the main file.
 func (r *Recorder) beginningOf(main recfile.Storage, id sekisho.SessionID) (*SessionKind, bool, error) {
 	st, err := main.Stat()
 	if err != nil {
@@ -432,11 +427,11 @@ func (r *Recorder) beginningOf(main recfile.Storage, id sekisho.SessionID) (*Ses
 	return beginning(f)
 }
 
-// maxHandshake is how many records may stand before those of the handshake,
-// which say what the session is and whether it is encrypted.
+// maxHandshake is how many records can precede those of the handshake, which hold the kind of the
+// session and whether it is encrypted.
 const maxHandshake = 64
 
-// beginning looks for what the session is; nil if that is not known.
+// beginning finds the kind of the session; nil if it is not known.
 func beginning(f *recfile.Reader) (kind *SessionKind, encrypted bool, err error) {
 	c, err := f.Records()
 	if err != nil {
@@ -457,7 +452,7 @@ func beginning(f *recfile.Reader) (kind *SessionKind, encrypted bool, err error)
 			}
 			kind = &SessionKind{}
 			if err := json.Unmarshal(rec.Data, kind); err != nil {
-				return nil, false, &Flaw{File: MainFile, Problem: "what the session is cannot be read: " + err.Error()}
+				return nil, false, &Flaw{File: MainFile, Problem: "the kind of the session cannot be read: " + err.Error()}
 			}
 		case recfile.Marker:
 			encrypted = encrypted || string(rec.Data) == cast.EncryptedMarker
@@ -467,7 +462,7 @@ func beginning(f *recfile.Reader) (kind *SessionKind, encrypted bool, err error)
 	return kind, encrypted, nil
 }
 
-// flawOf makes the flaws of the main file those of the recording.
+// flawOf converts a flaw of the main file to one of the recording.
 func flawOf(err error) error {
 	flaw, ok := errors.AsType[*recfile.Flaw](err)
 	if !ok {
@@ -485,9 +480,8 @@ func flawOf(err error) error {
 	return f
 }
 
-// removeEmpty removes a recording that a crash kept from ever beginning: it
-// has no more than a header, and is not in the ledger. It reports whether it
-// did.
+// removeEmpty removes a recording whose start was interrupted by a crash: it has at most a header,
+// and is not in the ledger. It reports whether it removed the recording.
 func (r *Recorder) removeEmpty(id sekisho.SessionID, dir string) (bool, error) {
 	if _, ok := r.ledger.knows(id); ok {
 		return false, nil
@@ -511,10 +505,10 @@ func (r *Recorder) removeEmpty(id sekisho.SessionID, dir string) (bool, error) {
 	return true, r.removeFiles(dir)
 }
 
-// maxUnbegun bounds a header that was not written to its end.
+// maxUnbegun limits a header that was not written completely, in bytes.
 const maxUnbegun = 64 << 10
 
-// hasBegun reports whether more than a header is in the file.
+// hasBegun reports whether the file contains more than a header.
 func hasBegun(f *os.File, name string) (bool, error) {
 	if name == MainFile {
 		st, err := f.Stat()
@@ -555,10 +549,9 @@ func (r *Recorder) removeTails(dir string) error {
 	return nil
 }
 
-// Recover seals every unsealed recording whose session is gone, with the
-// reason "server stopped" at the time of its last event. One that is damaged
-// is sealed as it lies there, and its seal says what is wrong. Recover
-// continues after an error and returns all of them.
+// Recover seals every unsealed recording whose session is gone, with the reason "server stopped" at the time of its
+// last event. A damaged recording is sealed in its present state, and its seal describes the damage. Recover continues
+// after an error and returns all errors.
 func (r *Recorder) Recover(ctx context.Context, gone func(sekisho.SessionID) bool) ([]Summary, error) {
 	var sealed []Summary
 	var errs []error
@@ -594,7 +587,7 @@ func (r *Recorder) recover(id sekisho.SessionID, dir string, gone func(sekisho.S
 	if done, err := r.finishSeal(id, dir); done || err != nil {
 		return done, err
 	}
-	if !gone(id) || r.markerOf(dir).Objects != nil { // one with a marker is being restored
+	if !gone(id) || r.markerOf(dir).Objects != nil { // a recording with a marker is being restored
 		return false, nil
 	}
 	if empty, err := r.removeEmpty(id, dir); empty || err != nil {
@@ -651,7 +644,7 @@ func (r *Recorder) isSealed(id sekisho.SessionID, dir string) (bool, error) {
 	return r.finishSeal(id, dir)
 }
 
-// writeSync replaces a file and puts it on the disk.
+// writeSync replaces a file and syncs it to the disk.
 func (r *Recorder) writeSync(name string, b []byte) error {
 	if err := r.root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("record: %w", err)
@@ -670,8 +663,8 @@ func (r *Recorder) writeSync(name string, b []byte) error {
 	return nil
 }
 
-// Ready reports why a recording could not be begun now: the disk is full, or
-// not to be written to.
+// Ready returns an error if a recording could not be started now, for example because the disk is
+// full or read-only.
 func (r *Recorder) Ready() error {
 	if err := r.full(); err != nil {
 		return err
@@ -680,11 +673,11 @@ func (r *Recorder) Ready() error {
 	if err := r.root.WriteFile(name, bytes.Repeat([]byte{'.'}, readySize), 0o600); err != nil {
 		return errors.Join(fmt.Errorf("record: %w", err), r.root.Remove(name))
 	}
-	if err := r.root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) { // another one was quicker
+	if err := r.root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) { // a concurrent call removed it first
 		return fmt.Errorf("record: %w", err)
 	}
 	return nil
 }
 
-// readySize is room for the beginning of a recording.
+// readySize is the space that the beginning of a recording needs, in bytes.
 const readySize = 64 << 10

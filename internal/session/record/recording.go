@@ -13,11 +13,9 @@ import (
 	"sekisho/internal/session/record/recstore"
 )
 
-// Recording is a recording being written. Its methods may be called
-// concurrently. When one of Output, Outputs, Input, Resize, Marker returns
-// nil, what it was given is in the kernel's hands; when it returns an error,
-// nothing of it is in the recording and the session should not go on
-// unrecorded.
+// Recording is a recording being written. Its methods may be called concurrently. When Output, Outputs, Input, Resize
+// or Marker returns nil, the kernel has the data. When one of them returns an error, no part of the data is in the
+// recording, and the caller should end the session rather than continue it unrecorded.
 type Recording struct {
 	r   *Recorder
 	dir string
@@ -28,19 +26,19 @@ type Recording struct {
 	files  recordingFiles
 	parts  *recstore.Parts // of the main file; only the upload uses them
 	filter inputFilter
-	kind   *SessionKind // nil until it is known
-	// forward counts connections in a session of type Port; else nil.
+	kind   *SessionKind // nil until known
+	// forward counts connections in a session of type Port; otherwise nil.
 	forward *forwarding
-	// copying follows a copy of files; nil until one passes.
+	// copying follows a copy of files; nil until one begins.
 	copying *copying
 	resumed bool // an earlier process began the recording
-	// encrypted says that only ciphertext passes.
+	// encrypted means that the session carries only ciphertext.
 	encrypted bool
 
 	exit   *Exit // once the recording has ended
 	sealed *Summary
 	closed bool
-	// growing is closed when something is recorded; nil if nobody waits.
+	// growing is closed when anything is recorded; nil if nobody waits.
 	growing chan struct{}
 }
 
@@ -62,7 +60,7 @@ func (f *recordingFiles) close() error {
 
 var errClosed = sekisho.Errorf(sekisho.CodeConflict, "The recording has ended.")
 
-// Output records what the terminal showed.
+// Output records output of the terminal.
 func (rec *Recording) Output(p []byte) error {
 	return rec.Outputs([][]byte{p})
 }
@@ -83,7 +81,7 @@ func (rec *Recording) Outputs(frames [][]byte) error {
 	return nil
 }
 
-// count takes what passes in a session that forwards connections.
+// count processes the data of a session that forwards connections.
 func (rec *Recording) count(from int, frames [][]byte) error {
 	if rec.sealed != nil || rec.closed || rec.exit != nil {
 		return errClosed
@@ -99,8 +97,8 @@ func (rec *Recording) count(from int, frames [][]byte) error {
 	return rec.appendConnections(ended)
 }
 
-// Input records what was typed. If input is omitted, or the terminal does not
-// echo, only the number of bytes is kept.
+// Input records typed input. If input is omitted, or the terminal does not echo, only the number of
+// bytes is kept.
 func (rec *Recording) Input(p []byte) error {
 	rec.mu.Lock()
 	defer rec.mu.Unlock()
@@ -113,9 +111,8 @@ func (rec *Recording) Input(p []byte) error {
 	return rec.appendLocked(recfile.Input, [][]byte{p})
 }
 
-// Echo says whether the terminal echoes what is typed. Input that is not
-// echoed, such as a password, is not kept. Until Echo is called for the first
-// time, prompts that ask for a secret are recognized by their words.
+// Echo sets whether the terminal echoes input. Input that is not echoed, such as a password, is not
+// kept. Until the first call of Echo, prompts for secrets are recognized by their words.
 func (rec *Recording) Echo(on bool) {
 	rec.mu.Lock()
 	defer rec.mu.Unlock()
@@ -175,7 +172,7 @@ func (rec *Recording) appendLocked(kind recfile.Kind, pieces [][]byte) error {
 	return nil
 }
 
-// Flush writes and signs what came since the last block.
+// Flush writes and signs everything since the last block.
 func (rec *Recording) Flush() error {
 	rec.mu.Lock()
 	defer rec.mu.Unlock()
@@ -188,9 +185,9 @@ func (rec *Recording) Flush() error {
 	return nil
 }
 
-// Seal ends the recording. When it fails, it can be called again, or
-// [Recorder.Recover] does it at the next start. When the recording is sealed
-// already, it returns the same summary again.
+// Seal ends the recording. If it fails, it can be called again; otherwise [Recorder.Recover] seals
+// the recording at the next start. If the recording is already sealed, Seal returns the same
+// summary.
 func (rec *Recording) Seal(exit Exit) (Summary, error) {
 	return rec.sealAt(exit, func() time.Duration { return time.Since(rec.header.Start) })
 }
@@ -243,8 +240,8 @@ func (rec *Recording) sealAt(exit Exit, now func() time.Duration) (Summary, erro
 	return s, errors.Join(rec.close(), rec.r.removeTails(rec.dir))
 }
 
-// Close lets go of the recording without sealing it: the session continues
-// after a restart of the server, and [Recorder.Start] continues there.
+// Close closes the recording without sealing it. When the session continues after a restart of the
+// server, [Recorder.Start] continues the recording.
 func (rec *Recording) Close() error {
 	rec.mu.Lock()
 	defer rec.mu.Unlock()
@@ -269,7 +266,7 @@ func (rec *Recording) close() error {
 	return nil
 }
 
-// Summary describes the recording as it stands.
+// Summary describes the present state of the recording.
 func (rec *Recording) Summary() Summary {
 	rec.mu.Lock()
 	defer rec.mu.Unlock()
@@ -286,8 +283,8 @@ func (rec *Recording) summary() Summary {
 	}
 }
 
-// snapshot describes the recording as it stands, for a reader of its file: how
-// much of it counts, and what is not in it yet.
+// snapshot describes the present state of the recording for a reader of its file: the valid size of
+// the file, and the records that are not in it yet.
 func (rec *Recording) snapshot() (s Summary, size int64, blocks []recfile.BlockInfo, records [][]byte) {
 	rec.mu.Lock()
 	defer rec.mu.Unlock()

@@ -17,19 +17,18 @@ import (
 	"sekisho/internal/session/record/recstore"
 )
 
-// A recording that a store keeps has the same files there, under the same names.
-// The folder keeps the seal, the beginning of the recording and a marker: enough
-// for listing, for retention and for comparing ledger and seals. So a recording
-// is found without the store, and read from it.
+// A recording in a store has the same files there, under the same names. The folder keeps the seal,
+// the beginning of the recording and a marker. These are sufficient for listing, for retention and
+// for comparing ledger and seals, so the store is needed only for reading the content.
 
 const (
-	// markerFile lists the objects of a recording that are in the store.
+	// markerFile lists the objects of a recording in the store.
 	markerFile = "stored.json"
-	// headFile has block 0 of the recording, or the first line of a cast.
+	// headFile contains block 0 of the recording, or the first line of a cast.
 	headFile = "session.head"
-	// maxMarker bounds a marker.
+	// maxMarker limits a marker, in bytes.
 	maxMarker = 16 << 10
-	// maxHead bounds a head: the first line of a cast is the longest.
+	// maxHead limits a head, in bytes: the first line of a cast is the longest.
 	maxHead = 128 << 10
 )
 
@@ -39,22 +38,21 @@ type marker struct {
 	Stored  time.Time        `json:"stored"`
 }
 
-// remote is a store that recordings are read from.
+// remote is a store from which recordings are read.
 type remote struct {
 	ctx   context.Context
 	store recstore.Store
-	// full has everything read from the store, even what the folder has.
+	// full means that everything is read from the store, even files that are also in the folder.
 	full bool
 }
 
-// UseStore has recordings read from a store that are not in the folder. ctx
-// bounds all reading. full is for checks: then the store's files count where
-// there are both.
+// UseStore makes a read recordings that are not in the folder from a store. ctx applies to all
+// reading. full is for checks: the store's files are then preferred over those in the folder.
 func (a *Archive) UseStore(ctx context.Context, s recstore.Store, full bool) {
 	a.remote = &remote{ctx: ctx, store: s, full: full}
 }
 
-// content is a file of a recording, wherever it is.
+// content is a file of a recording, in the folder or in the store.
 type content interface {
 	io.ReaderAt
 	io.Closer
@@ -81,8 +79,7 @@ func (a *Archive) openLocal(dir, name string) (content, error) {
 	return localContent{f, st.Size()}, nil
 }
 
-// openContent opens a file of a recording in the folder or, if only the store
-// has it, there.
+// openContent opens a file of a recording in the folder or, if only the store has it, in the store.
 func (a *Archive) openContent(dir, name string) (content, error) {
 	var f content
 	var err error
@@ -96,8 +93,10 @@ func (a *Archive) openContent(dir, name string) (content, error) {
 	}
 	if a.remote == nil {
 		return nil, sekisho.Errorf(sekisho.CodeConflict,
-			"The recording %s is in a store that is not in the configuration.", path.Base(dir)).
-			WithHint("Set recordings.store as it was, or move the recordings back first: sekishod recordings move.")
+			"The recording %s is in a store that is no longer in the configuration.", path.Base(dir)).
+			WithHint(
+				"Restore the earlier recordings.store, then run sekishod recordings move if you want the " +
+					"recordings back in the folder.")
 	}
 	r, err := recstore.Open(a.remote.ctx, a.remote.store, path.Join(dir, name))
 	if err != nil {
@@ -106,7 +105,7 @@ func (a *Archive) openContent(dir, name string) (content, error) {
 	return r, nil
 }
 
-// openHead opens a file for reading its header, which the folder has in any case.
+// openHead opens a file for reading its header, which the folder always has.
 func (a *Archive) openHead(dir, name string) (content, error) {
 	if f, err := a.openLocal(dir, name); !errors.Is(err, fs.ErrNotExist) {
 		return f, err
@@ -134,8 +133,8 @@ func (a *Archive) inFolder(dir, name string) bool {
 	return err == nil
 }
 
-// markerOf returns the marker of a recording; an empty one without. It is not
-// signed: it says where to look, and what is found there is verified.
+// markerOf returns the marker of a recording, or an empty marker if there is none. The marker is
+// not signed: it only tells where to look, and the files found there are verified.
 func (a *Archive) markerOf(dir string) marker {
 	var m marker
 	f, err := a.openLocal(dir, markerFile)
@@ -167,7 +166,7 @@ func (a *Archive) keptElsewhere(id sekisho.SessionID) bool {
 	return false
 }
 
-// storedElsewhere returns the size of what only the store has of a recording.
+// storedElsewhere returns the size of those files of a recording that only the store has.
 func (a *Archive) storedElsewhere(dir string) (total int64) {
 	for name, size := range a.markerOf(dir).Objects {
 		if !a.inFolder(dir, name) {
@@ -177,7 +176,7 @@ func (a *Archive) storedElsewhere(dir string) (total int64) {
 	return total
 }
 
-// recordingFS are the files of a recording, wherever they are, for [Verify].
+// recordingFS gives [Verify] access to the files of a recording in the folder or in the store.
 type recordingFS struct {
 	a   *Archive
 	dir string
@@ -187,7 +186,7 @@ type recordingFS struct {
 func (f recordingFS) Open(name string) (fs.File, error) {
 	open := f.a.openContent
 	if name == SealFile {
-		open = f.a.openLocal // checkStoredSeal compares the other one
+		open = f.a.openLocal // checkStoredSeal compares the store's seal
 	}
 	c, err := open(f.dir, name)
 	if err != nil {
@@ -242,9 +241,9 @@ func (a *Archive) checkStoredSeal(dir string) error {
 	return err
 }
 
-// CheckStore compares what the store has with the seals in the folder: every
-// recording that was stored is there with the size that it was sealed with, and
-// nothing else is there. It does not read the content.
+// CheckStore compares the content of the store with the seals in the folder: every stored recording
+// must have the size in its seal, and nothing else may be in the store. It does not read the
+// content.
 func (a *Archive) CheckStore(ctx context.Context) ([]*Flaw, error) {
 	expected := make(map[string]map[string]int64) // by directory
 	for id, dir := range a.all() {
@@ -270,9 +269,10 @@ func (a *Archive) CheckStore(ctx context.Context) ([]*Flaw, error) {
 	}
 	if a.remote == nil {
 		if len(expected) > 0 {
-			return nil, sekisho.Errorf(sekisho.CodeConflict, "%d recordings are in a store that is not in the configuration.",
+			return nil, sekisho.Errorf(sekisho.CodeConflict,
+				"%d recordings are in a store that is no longer in the configuration.",
 				len(expected)).
-				WithHint("Set recordings.store as it was.")
+				WithHint("Restore the earlier recordings.store.")
 		}
 		return nil, nil
 	}
@@ -283,7 +283,7 @@ func (a *Archive) CheckStore(ctx context.Context) ([]*Flaw, error) {
 		}
 		dir, name := path.Dir(info.Name), path.Base(info.Name)
 		if !validPath(dir, sekisho.SessionID(path.Base(dir))) {
-			continue // of the ledger, or somebody else's
+			continue // of the ledger, or not written by Sekisho
 		}
 		objects, ok := expected[dir]
 		if !ok {
@@ -301,7 +301,7 @@ func (a *Archive) CheckStore(ctx context.Context) ([]*Flaw, error) {
 		if size != info.Size {
 			flaws = append(flaws, &Flaw{
 				File: path.Join(dir, SealFile), From: 0, To: max(size, 1),
-				Problem: fmt.Sprintf("the store has %d bytes of %s instead of %d", info.Size, name, size),
+				Problem: fmt.Sprintf("the store has %d bytes for %s instead of %d", info.Size, name, size),
 			})
 		}
 		delete(objects, name)
@@ -309,10 +309,10 @@ func (a *Archive) CheckStore(ctx context.Context) ([]*Flaw, error) {
 	for dir, objects := range expected {
 		for name := range objects {
 			if name == transcriptFile {
-				continue // it can be made again
+				continue // it can be recreated
 			}
 			flaws = append(flaws, &Flaw{
-				File: path.Join(dir, SealFile), Kind: Missing, Problem: fmt.Sprintf("the store has no %s of this recording", name),
+				File: path.Join(dir, SealFile), Kind: Missing, Problem: fmt.Sprintf("the store has no %s for this recording", name),
 			})
 		}
 	}

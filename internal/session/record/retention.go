@@ -13,13 +13,12 @@ import (
 	"sekisho"
 )
 
-// Retention says which sealed recordings may be removed. Zero fields keep
-// everything.
+// Retention determines which sealed recordings are removed. Zero fields keep everything.
 type Retention struct {
-	// MaxAge is since the seal. A recording whose session document says how many
-	// days to keep it has its own.
+	// MaxAge is the time since the recording was sealed. A recording whose session document sets a
+	// number of days is kept for that time instead.
 	MaxAge   time.Duration
-	MaxBytes int64 // of all recordings together; the oldest go first
+	MaxBytes int64 // of all recordings together; the oldest are removed first
 }
 
 // Removed is a recording that was removed.
@@ -29,10 +28,9 @@ type Removed struct {
 	Reason  string
 }
 
-// Expire removes the recordings that policy lets go of, each with a signed
-// entry in the ledger, and returns them. Recordings in progress, unsealed
-// ones and those under a hold stay. It continues after an error and returns
-// all of them.
+// Expire removes the recordings that p no longer retains, each with a signed entry in the ledger,
+// and returns them. Recordings in progress, unsealed ones and those under a hold stay. It continues
+// after an error and returns all errors.
 func (r *Recorder) Expire(ctx context.Context, p Retention, now time.Time) ([]Removed, error) {
 	if err := r.finishRemovals(); err != nil {
 		return nil, err
@@ -41,7 +39,7 @@ func (r *Recorder) Expire(ctx context.Context, p Retention, now time.Time) ([]Re
 		id     sekisho.SessionID
 		sealed time.Time
 		bytes  int64
-		days   int // of the recording itself; 0 = as policy says
+		days   int // of the recording itself; 0 = as configured on the server
 	}
 	var all []stored
 	var total int64
@@ -58,8 +56,8 @@ func (r *Recorder) Expire(ctx context.Context, p Retention, now time.Time) ([]Re
 		if err != nil {
 			continue // not sealed
 		}
-		// A seal that is not ours says nothing about its age: what was altered
-		// stays, for somebody to look at.
+		// A seal that this server did not sign proves no age: altered recordings stay for
+		// investigation.
 		if seal, err := parseSeal(text, r.keys); err == nil && seal.Damage == "" {
 			all = append(all, stored{id, seal.SealedAt, n, seal.RecordingDays})
 		}
@@ -94,8 +92,8 @@ func (r *Recorder) Expire(ctx context.Context, p Retention, now time.Time) ([]Re
 	return removed, errors.Join(errs...)
 }
 
-// Remove removes a sealed recording. The ledger says so first: a recording
-// that is missing without that entry was not removed by the server.
+// Remove removes a sealed recording. It first adds an entry to the ledger: a recording that is
+// missing without such an entry was not removed by the server.
 func (r *Recorder) Remove(id sekisho.SessionID, reason string) error {
 	dir, err := r.find(id)
 	if err != nil {
@@ -118,7 +116,7 @@ func (r *Recorder) Remove(id sekisho.SessionID, reason string) error {
 	return nil
 }
 
-// Hold keeps a recording from being removed until Release. The ledger has it.
+// Hold prevents a recording from being removed until Release. It adds an entry to the ledger.
 func (r *Recorder) Hold(id sekisho.SessionID, reason string) error {
 	dir, err := r.find(id)
 	if err != nil {
@@ -162,8 +160,7 @@ func (l *ledger) note(e entry) error {
 	return nil
 }
 
-// finishRemovals deletes what a crash left of recordings that the ledger says
-// were removed.
+// finishRemovals deletes files that a crash left of recordings listed as removed in the ledger.
 func (r *Recorder) finishRemovals() error {
 	r.ledger.mu.Lock()
 	left := r.ledger.removing
@@ -181,16 +178,16 @@ func (r *Recorder) finishRemovals() error {
 	return nil
 }
 
-// removeLater notes recordings that the ledger says were removed, and that could
-// not be deleted yet.
+// removeLater notes recordings that are listed as removed in the ledger but could not be deleted
+// yet.
 func (r *Recorder) removeLater(dirs ...string) {
 	r.ledger.mu.Lock()
 	defer r.ledger.mu.Unlock()
 	r.ledger.removing = append(r.ledger.removing, dirs...)
 }
 
-// deleteFiles deletes a recording. The seal goes last, so that the rest
-// is not taken for an unsealed recording after a crash.
+// deleteFiles deletes a recording. It deletes the seal last; otherwise the rest would be considered
+// an unsealed recording after a crash.
 func (r *Recorder) deleteFiles(dir string) error {
 	if err := r.removeStored(dir); err != nil {
 		return err
@@ -222,7 +219,7 @@ func (r *Recorder) removeFilesBut(dir, keep string) error {
 	return nil
 }
 
-// Bytes returns what all recordings take on the disk.
+// Bytes returns the size of all recordings on the disk.
 func (a *Archive) Bytes() (int64, error) {
 	var total int64
 	for _, dir := range a.all() {

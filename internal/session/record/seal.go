@@ -20,7 +20,7 @@ const (
 	sealFormat1 = "sekisho-seal-1"
 )
 
-// Seal is the content of seal.json, but for the signature.
+// Seal is the content of seal.json without the signature.
 type Seal struct {
 	Format  string            `json:"format"`
 	Key     string            `json:"key"` // fingerprint of the signing key
@@ -32,7 +32,7 @@ type Seal struct {
 	Head      string `json:"head,omitempty"`  // SHA-256 of the last block
 	Index     int64  `json:"index,omitempty"` // where the index begins in session.rec
 
-	// These are in seals of format 1.
+	// The following fields are in seals of format 1.
 	HeaderSHA256 string `json:"header_sha256,omitempty"` // of the cast's first line, line feed included
 	CastBytes    int64  `json:"cast_bytes,omitempty"`
 	CastSHA256   string `json:"cast_sha256,omitempty"`
@@ -47,21 +47,20 @@ type Seal struct {
 	Micros   int64     `json:"duration_us"`
 	Status   int       `json:"status"`
 	Reason   string    `json:"reason"`
-	// Encrypted says that agent and client encrypted the session from end to
-	// end, so that the recording has no content.
+	// Encrypted means that agent and client encrypted the session end to end, in which case the
+	// recording has no content.
 	Encrypted bool `json:"encrypted,omitempty"`
 	// RecordingDays is how many days the recording is kept; 0 = as long as the
 	// policy of the server says.
 	RecordingDays int       `json:"recording_days,omitempty"`
 	SealedAt      time.Time `json:"sealed_at"`
-	// Damage says what was already wrong when the seal was made: then the
-	// seal only proves that nothing was changed since. FileSHA256 is that of
-	// session.rec, ChainSHA256 that of the chain in format 1. They are set only
-	// with it.
+	// Damage describes what was already wrong when the seal was made; the seal then proves only
+	// that nothing was changed since. FileSHA256 is the digest of session.rec, and ChainSHA256 that
+	// of the chain in format 1. They are set only together with Damage.
 	Damage      string `json:"damage,omitempty"`
 	FileSHA256  string `json:"file_sha256,omitempty"`
 	ChainSHA256 string `json:"chain_sha256,omitempty"`
-	Previous    string `json:"previous"` // SHA-256 of the seal.json made before; "" for the first
+	Previous    string `json:"previous"` // SHA-256 of the previous seal.json; "" for the first
 }
 
 // parseSeal verifies and decodes the content of a seal.json.
@@ -83,9 +82,8 @@ func parseSeal(text []byte, keys Keys) (*Seal, error) {
 	return &s, nil
 }
 
-// seal signs s, lists it in the ledger and puts seal.json in its place. The
-// new file is there under a temporary name before the ledger names it, so a
-// crash between leaves the rest to finishSeal.
+// seal signs s, lists it in the ledger and creates seal.json. The file exists under a temporary
+// name before the ledger names it, so after a crash in between, finishSeal can complete the work.
 func (r *Recorder) seal(dir string, s *Seal) (text []byte, err error) {
 	r.ledger.mu.Lock()
 	defer r.ledger.mu.Unlock()
@@ -136,8 +134,8 @@ func (r *Recorder) placeSeal(dir string) error {
 	return nil
 }
 
-// finishSeal puts in place a seal that the ledger names but that a crash kept
-// under its temporary name. It reports whether there was one.
+// finishSeal renames a seal that the ledger names but that still has its temporary name because of
+// a crash. It reports whether there was one.
 func (r *Recorder) finishSeal(id sekisho.SessionID, dir string) (bool, error) {
 	text, err := r.readSmall(path.Join(dir, sealTemp))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -170,7 +168,7 @@ func (r *Recorder) finishSeal(id sekisho.SessionID, dir string) (bool, error) {
 	}
 }
 
-// sealDamaged seals what cannot be continued, just as it lies there.
+// sealDamaged seals a recording that cannot be continued, in its present state.
 func (r *Recorder) sealDamaged(id sekisho.SessionID, dir string, exit Exit, flaw error) error {
 	s := &Seal{
 		Format:  sealFormat,
@@ -195,7 +193,7 @@ func (r *Recorder) sealDamaged(id sekisho.SessionID, dir string, exit Exit, flaw
 	return err
 }
 
-// digest returns SHA-256 and length of a file, "" for one that is not there.
+// digest returns the SHA-256 and the length of a file; "" if there is no such file.
 func (r *Recorder) digest(name string) (string, int64, error) {
 	f, err := r.openRegular(name, os.O_RDONLY)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -22,9 +22,8 @@ const (
 	transcriptTemp = transcriptFile + ".tmp"
 )
 
-// MakeTranscripts makes the transcript of every sealed recording that has
-// none, so that searching it is fast. It continues after an error and returns
-// all of them.
+// MakeTranscripts makes the transcript of every sealed recording that has none, which makes
+// searching it fast. It continues after an error and returns all errors.
 func (r *Recorder) MakeTranscripts(ctx context.Context) error {
 	var errs []error
 	for id, dir := range r.all() {
@@ -69,9 +68,9 @@ func (r *Recorder) makeTranscript(id sekisho.SessionID, dir string) error {
 	return nil
 }
 
-// Search passes the lines of a recording that contain the query, whatever the
-// case of ASCII letters, until visit returns false. It uses the transcript
-// where there is a good one, and renders the recording where there is not.
+// Search calls visit with the lines of a recording that contain the query, ignoring the case of
+// ASCII letters, until visit returns false. It uses the transcript if there is a valid one, and
+// otherwise renders the recording.
 func (a *Archive) Search(id sekisho.SessionID, query string, visit func(recfile.Line) bool) error {
 	s, err := a.Open(id)
 	if err != nil {
@@ -139,7 +138,7 @@ func (s *Stored) searchCast(query string, visit func(recfile.Line) bool) error {
 // maxMatches bounds the matches that are taken from one recording.
 const maxMatches = 1000
 
-// searchTranscript returns nil if there is no good transcript.
+// searchTranscript returns nil if there is no valid transcript.
 func (a *Archive) searchTranscript(s *Stored, query string) ([]recfile.Line, error) {
 	dir, err := a.find(s.Header.SessionID)
 	if err != nil {

@@ -13,14 +13,14 @@ import (
 	"fmt"
 )
 
-// A signed line is a JSON object whose last member is the signature of all
-// that stands before it in the line:
+// A signed line is a JSON object whose last member is the signature of everything before it in the
+// line:
 //
 //	{"n":1,…,"prev":"…","sig":"…"}
 //	└── signed ───────┘
 //
-// What is signed is a purpose, a line feed, and those bytes; the purpose keeps
-// a line of one file from being passed off as one of another.
+// The signature covers a purpose, a line feed, and those bytes. The purpose prevents a line of one
+// file from being used in another.
 const (
 	purposeCheckpoint = "sekisho recording checkpoint 1"
 	purposeSeal       = "sekisho recording seal 1"
@@ -29,23 +29,23 @@ const (
 	sigOpen  = `,"sig":"`
 	sigClose = `"}`
 
-	// maxSignedLine bounds a line of chain and ledger, and a seal.
+	// maxSignedLine limits a seal, and a line of the chain or the ledger, in bytes.
 	maxSignedLine = MaxLedgerLine
 )
 
-// MaxLedgerLine bounds a line of the ledger.
+// MaxLedgerLine limits a line of the ledger, in bytes.
 const MaxLedgerLine = 16 << 10
 
 var (
-	errSignature  = errors.New("its signature does not match: it was changed or signed with another key")
+	errSignature  = errors.New("its signature does not match: it was altered, or signed with another key")
 	errUnknownKey = errors.New("it is signed with a key that is not among those given")
 	errForm       = errors.New("it is not a signed line")
 )
 
-// Keys are the public keys that recordings are verified with, by fingerprint.
+// Keys are the public keys with which recordings are verified, by fingerprint.
 type Keys map[string]ed25519.PublicKey
 
-// KeysOf makes Keys.
+// KeysOf returns the keys by fingerprint.
 func KeysOf(pub ...ed25519.PublicKey) Keys {
 	k := make(Keys, len(pub))
 	for _, p := range pub {
@@ -54,7 +54,7 @@ func KeysOf(pub ...ed25519.PublicKey) Keys {
 	return k
 }
 
-// ParseKeys makes Keys from PEM blocks of type PUBLIC KEY.
+// ParseKeys parses PEM blocks of type PUBLIC KEY.
 func ParseKeys(text []byte) (Keys, error) {
 	k := make(Keys)
 	for {
@@ -85,8 +85,7 @@ func Fingerprint(pub ed25519.PublicKey) string {
 	return hexDigest(spki(pub))
 }
 
-// spkiPrefix is all of a SubjectPublicKeyInfo of an Ed25519 key but the key
-// (RFC 8410).
+// spkiPrefix is the part of an Ed25519 SubjectPublicKeyInfo before the key itself (RFC 8410).
 const spkiPrefix = "\x30\x2a\x30\x05\x06\x03\x2b\x65\x70\x03\x21\x00"
 
 func spki(pub ed25519.PublicKey) []byte { return append([]byte(spkiPrefix), pub...) }
@@ -117,8 +116,8 @@ func sign(key ed25519.PrivateKey, purpose string, v any) ([]byte, error) {
 	return line, nil
 }
 
-// unsign verifies a signed line and decodes it into v. key looks up the
-// public key once v is decoded; v is not to be used unless the error is nil.
+// unsign verifies a signed line and decodes it into v. It calls key to look up the public key once
+// v is decoded. v must not be used unless the error is nil.
 func unsign(line []byte, purpose string, v any, key func() (ed25519.PublicKey, bool)) error {
 	const sigLen = len(sigOpen) + (ed25519.SignatureSize+2)/3*4 + len(sigClose)
 	if len(line) <= sigLen || len(line) > maxSignedLine {

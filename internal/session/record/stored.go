@@ -29,7 +29,7 @@ func (a *Archive) Stat(id sekisho.SessionID) (Summary, error) {
 	return a.stat(id, dir)
 }
 
-// Sealed reports whether the recording has a seal, whatever that is worth.
+// Sealed reports whether the recording has a seal. It does not verify the seal.
 func (a *Archive) Sealed(id sekisho.SessionID) bool {
 	dir, err := a.find(id)
 	if err != nil {
@@ -51,9 +51,9 @@ func (a *Archive) All() iter.Seq[sekisho.SessionID] {
 	}
 }
 
-// Check verifies a recording, sealed or not. One that this server is writing
-// passes, and so does one that only the store has, unless the archive was opened
-// for a full check: reading all of them takes long.
+// Check verifies a recording, sealed or not. A recording that this server is writing passes. So
+// does one that only the store has, unless the archive was opened for a full check, because reading
+// all of them takes a long time.
 func (a *Archive) Check(id sekisho.SessionID) error {
 	if a.recording(id) != nil {
 		return nil

@@ -10,8 +10,8 @@ import (
 	"sekisho/internal/session/recfile"
 )
 
-// tailFile is the file of a tail. The first write creates it: creating files takes
-// most of the time of starting a session. A tail that is missing counts as empty.
+// tailFile is the file of a tail. The first write creates it, because creating files takes most of
+// the time of starting a session. A tail that is missing counts as empty.
 type tailFile struct {
 	create func() (*os.File, error)
 
@@ -21,7 +21,7 @@ type tailFile struct {
 
 var _ recfile.Storage = (*tailFile)(nil)
 
-// made returns the file, or nil if it was not created yet.
+// made returns the file, or nil if it has not been created yet.
 func (t *tailFile) made() *os.File {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -89,7 +89,7 @@ func (t *tailFile) Close() error {
 	return nil
 }
 
-// noFile describes a tail that was not created yet.
+// noFile describes a tail that has not been created yet.
 type noFile struct{}
 
 // Name implements [fs.FileInfo].

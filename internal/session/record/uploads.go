@@ -24,25 +24,25 @@ import (
 	"sekisho/internal/session/record/recstore"
 )
 
-// Remote is a store that recordings are uploaded to: in parts while a session
-// runs, and as a whole once it is sealed. Then the folder is a cache.
+// Remote is a store to which recordings are uploaded: in parts while a session runs, and as a whole
+// once the recording is sealed. The folder is then a cache.
 type Remote struct {
-	// Context bounds reading from the store.
+	// Context applies to reading from the store.
 	Context context.Context
 	Store   recstore.Store
-	// CacheBytes is how much of what the store has may stay in the folder.
+	// CacheBytes is how many bytes of uploaded recordings can stay in the folder.
 	CacheBytes int64
-	// SpoolBytes is how much may wait for the store. Beyond, nothing is recorded.
+	// SpoolBytes is how many bytes can wait for the store. Beyond this limit, nothing is recorded.
 	SpoolBytes int64
-	// Every is how often there is an upload; 0 = 5 s.
+	// Every is the time between uploads; 0 = 5 s.
 	Every time.Duration
 	// Changed is called when the store begins to fail, and when it works again.
 	Changed func(StoreState)
-	// Restored is called when unsealed recordings were fetched from the store.
+	// Restored is called when unsealed recordings have been fetched from the store.
 	Restored func(context.Context)
 }
 
-// StoreState says how the store does.
+// StoreState is the state of the store.
 type StoreState struct {
 	Store      string
 	Problem    string    // "" while it works
@@ -54,15 +54,15 @@ type StoreState struct {
 
 const (
 	uploadEvery = 5 * time.Second
-	// maxUploadWait bounds the wait after uploads that failed.
+	// maxUploadWait is the maximum wait after failed uploads.
 	maxUploadWait = 2 * time.Minute
-	// lastUpload bounds the upload when the server stops.
+	// lastUpload limits the time of the upload when the server stops.
 	lastUpload = 15 * time.Second
 	// startTimeout bounds how long a start waits for a store that does not answer.
 	startTimeout = 15 * time.Second
 	// concurrentUploads is how many recordings are uploaded at once.
 	concurrentUploads = 4
-	// ledgerObject is what the store has the ledger as, in parts.
+	// ledgerObject is the name of the ledger in the store, where it is kept in parts.
 	ledgerObject = LedgerFile
 )
 
@@ -85,7 +85,7 @@ type uploads struct {
 	cache   map[sekisho.SessionID]cached // in the store, and in the folder too
 }
 
-// cached is a recording that both have.
+// cached is a recording in both the store and the folder.
 type cached struct {
 	dir    string
 	stored time.Time
@@ -102,7 +102,7 @@ func newUploads(r *Recorder, cfg Remote) *uploads {
 	for id, dir := range r.all() {
 		m := r.markerOf(dir)
 		if !r.inFolder(dir, SealFile) && m.Objects != nil {
-			continue // a crash kept it from being restored
+			continue // restoring it was interrupted by a crash
 		}
 		delete(u.missing, id)
 		if !r.inFolder(dir, SealFile) {
@@ -121,7 +121,7 @@ func newUploads(r *Recorder, cfg Remote) *uploads {
 	return u
 }
 
-// localBytes returns the size of what the folder has of a recording's content.
+// localBytes returns how many bytes of a recording's content are in the folder.
 func (a *Archive) localBytes(dir string) (total int64) {
 	for _, name := range []string{MainFile, CastFile, ChainFile, transcriptFile} {
 		if st, err := a.root.Lstat(path.Join(dir, name)); err == nil {
@@ -131,7 +131,7 @@ func (a *Archive) localBytes(dir string) (total int64) {
 	return total
 }
 
-// StoreState says how the store does; the zero value without one.
+// StoreState returns the state of the store; the zero value if there is none.
 func (r *Recorder) StoreState() StoreState {
 	if r.uploads == nil {
 		return StoreState{}
@@ -145,8 +145,8 @@ func (r *Recorder) StoreState() StoreState {
 
 // errSpoolFull ends sessions that cannot be recorded.
 var errSpoolFull = sekisho.Errorf(sekisho.CodeLimit,
-	"Nothing can be recorded: the store of recordings does not take what is waiting, and the spool is full.").
-	WithHint("The server recovers by itself once the store works.")
+	"Nothing can be recorded: recordings cannot be uploaded to their store, and the local spool is full.").
+	WithHint("The server recovers automatically once the store works again.")
 
 // full returns an error while too much waits for the store.
 func (r *Recorder) full() error {
@@ -170,7 +170,7 @@ func (r *Recorder) newParts(dir string, fresh bool) *recstore.Parts {
 	return recstore.NewParts(r.uploads.cfg.Store, path.Join(dir, MainFile), fresh)
 }
 
-// sealed has a recording uploaded that was sealed just now.
+// sealed queues a recording that has just been sealed for upload.
 func (r *Recorder) sealed(id sekisho.SessionID, dir string) {
 	u := r.uploads
 	if u == nil {
@@ -197,7 +197,7 @@ func (r *Recorder) RunStore(ctx context.Context) {
 		err := r.Upload(ctx)
 		if ctx.Err() != nil {
 			limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastUpload)
-			_ = r.Upload(limit) // the state says what is wrong; the next start goes on
+			_ = r.Upload(limit) // the state describes the problem; the next start continues
 			cancel()
 			return
 		}
@@ -207,7 +207,7 @@ func (r *Recorder) RunStore(ctx context.Context) {
 			failures = 0
 		} else {
 			wait = min(wait<<min(failures-1, 16), maxUploadWait)
-			wait = wait/2 + rand.N(wait/2+1) // members must not come all at once
+			wait = wait/2 + rand.N(wait/2+1) // the members of a cluster must not retry at the same time
 		}
 		wake := u.wake
 		if err != nil {
@@ -223,8 +223,8 @@ func (r *Recorder) RunStore(ctx context.Context) {
 	}
 }
 
-// Upload brings the store up to date once: the ledger, what sessions have written,
-// and sealed recordings, of which the folder then drops what it need not keep.
+// Upload brings the store up to date once: the ledger, the recordings in progress, and sealed
+// recordings. It then drops from the folder what need not stay there.
 func (r *Recorder) Upload(ctx context.Context) error {
 	u := r.uploads
 	if u == nil {
@@ -251,7 +251,7 @@ func (u *uploads) upload(ctx context.Context) error {
 	var rest errorList
 	g, limit := errgroup.WithContext(ctx)
 	g.SetLimit(concurrentUploads)
-	// each stops all if the store fails, and nothing else if a recording does.
+	// each stops all uploads if the store fails, but continues if only one recording fails.
 	each := func(id sekisho.SessionID, do func(context.Context) error) {
 		g.Go(func() error {
 			err := do(limit)
@@ -351,7 +351,7 @@ func (u *uploads) snapshot(m *map[sekisho.SessionID]string) map[sekisho.SessionI
 	return out
 }
 
-// note keeps the state, and reports changes of it.
+// note updates the state and reports changes.
 func (u *uploads) note(err error) {
 	u.mu.Lock()
 	was := u.state.Problem
@@ -381,8 +381,8 @@ func (u *uploads) uploadLedger(ctx context.Context) error {
 	return errors.Join(u.ledger.Sync(ctx, f, size), f.Close())
 }
 
-// upload uploads what has been written of a recording. It returns how much is
-// left: what the store does not have.
+// upload uploads the part of a recording that has been written. It returns how many bytes the store
+// still lacks.
 func (rec *Recording) upload(ctx context.Context) (left int64, err error) {
 	rec.mu.Lock()
 	if rec.sealed != nil || rec.closed || rec.exit != nil {
@@ -404,8 +404,8 @@ func (rec *Recording) upload(ctx context.Context) (left int64, err error) {
 	return size - rec.parts.Len(), err
 }
 
-// store uploads a sealed recording, reads it back, and marks it as stored. What
-// an earlier attempt has uploaded is not uploaded again.
+// store uploads a sealed recording, reads it back, and marks it as stored. Files that an earlier
+// attempt has uploaded are not uploaded again.
 func (u *uploads) store(ctx context.Context, id sekisho.SessionID, dir string) error {
 	r := u.r
 	if !r.inFolder(dir, SealFile) {
@@ -415,7 +415,7 @@ func (u *uploads) store(ctx context.Context, id sekisho.SessionID, dir string) e
 		return nil
 	}
 	m := marker{Objects: make(map[string]int64), Stored: time.Now().UTC()}
-	// The seal comes last: what has one in the store is whole there.
+	// The seal comes last: a recording with a seal in the store is complete there.
 	for _, name := range []string{MainFile, CastFile, ChainFile, tailFiles[0], tailFiles[1], transcriptFile, SealFile} {
 		size, err := u.place(ctx, dir, name)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -471,7 +471,7 @@ func (r *Recorder) writeMarker(dir string, m marker) error {
 	return r.replaceFile(path.Join(dir, markerFile), bytes.NewReader(b))
 }
 
-// replaceFile puts a file in its place whole.
+// replaceFile replaces a file atomically.
 func (r *Recorder) replaceFile(name string, content io.Reader) error {
 	temp := name + ".tmp"
 	f, err := r.root.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
@@ -491,7 +491,7 @@ func (r *Recorder) replaceFile(name string, content io.Reader) error {
 	return nil
 }
 
-// keepHead keeps the beginning of a file in the folder, if there is the file.
+// keepHead keeps the beginning of a file in the folder, if the file exists.
 func (r *Recorder) keepHead(dir, name string) error {
 	f, err := r.openContent(dir, name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -519,8 +519,8 @@ func (r *Recorder) keepHead(dir, name string) error {
 	return r.replaceFile(path.Join(dir, headFile), io.NewSectionReader(f, 0, size))
 }
 
-// trimCache drops from the folder what the store has and CacheBytes do not hold:
-// first recordings, those that were stored first, then their transcripts.
+// trimCache drops content from the folder that is also in the store until the rest fits in
+// CacheBytes: first recordings, in the order in which they were stored, then their transcripts.
 func (u *uploads) trimCache(ctx context.Context) error {
 	u.mu.Lock()
 	type item struct {
@@ -556,12 +556,11 @@ func (u *uploads) trimCache(ctx context.Context) error {
 	return nil
 }
 
-// transcriptWait is how long after it was stored a recording stays in the folder
-// for its transcript to be made.
+// transcriptWait is how long a recording stays in the folder after it was stored, so its transcript
+// can be made.
 const transcriptWait = 5 * time.Minute
 
-// drop removes the content of a recording from the folder. It returns how many
-// bytes stay.
+// drop removes the content of a recording from the folder. It returns how many bytes remain.
 func (u *uploads) drop(ctx context.Context, c cached) (left int64, err error) {
 	r := u.r
 	m := r.markerOf(c.dir)
@@ -596,7 +595,7 @@ func (u *uploads) drop(ctx context.Context, c cached) (left int64, err error) {
 	return 0, nil
 }
 
-// removeStored removes a recording from the store. The seal goes last.
+// removeStored removes a recording from the store, the seal last.
 func (r *Recorder) removeStored(dir string) error {
 	if r.remote == nil {
 		if len(r.markerOf(dir).Objects) > 0 {
@@ -619,12 +618,13 @@ func (r *Recorder) removeStored(dir string) error {
 	return s.Remove(ctx, path.Join(dir, SealFile))
 }
 
-var errNoStore = sekisho.Errorf(sekisho.CodeConflict, "The recording is in a store that is not in the configuration.").
+var errNoStore = sekisho.Errorf(sekisho.CodeConflict,
+	"The recording is in a store that is no longer in the configuration.").
 	WithHint("Set recordings.store as it was.")
 
-// restore fetches a recording that the folder does not have from the store: of a
-// sealed one what the folder keeps in any case, of another one all there is. The
-// caller has reserved it.
+// restore fetches a recording that is missing in the folder from the store. Of a sealed recording
+// it fetches the files that always stay in the folder; of an unsealed one it fetches everything.
+// The caller has reserved it.
 func (r *Recorder) restore(ctx context.Context, id sekisho.SessionID, dir string) (sealed bool, err error) {
 	u := r.uploads
 	u.mu.Lock()
@@ -698,8 +698,8 @@ func (r *Recorder) fetchParts(ctx context.Context, dir string, parts *recstore.F
 	return errors.Join(pr.CloseWithError(err), err, g.Wait())
 }
 
-// restoreUnsealed fetches an unsealed recording that the ledger knows and the
-// folder does not have.
+// restoreUnsealed fetches an unsealed recording that is listed in the ledger but missing in the
+// folder.
 func (r *Recorder) restoreUnsealed(id sekisho.SessionID) (string, error) {
 	dir, ok := r.ledger.knows(id)
 	if !ok || r.remote == nil {
@@ -711,9 +711,9 @@ func (r *Recorder) restoreUnsealed(id sekisho.SessionID) (string, error) {
 	return r.find(id)
 }
 
-// fetchLonger replaces an unsealed recording in the folder if the store has more
-// of it: the machine lost power, and the folder its last bytes. If the store
-// cannot say, what the folder has counts.
+// fetchLonger replaces an unsealed recording in the folder if the store has more of it, because the
+// folder lost the last bytes in a power failure. If the store cannot be read, the folder's copy is
+// used.
 func (r *Recorder) fetchLonger(dir string) error {
 	if r.remote == nil {
 		return nil
@@ -741,10 +741,9 @@ func (r *Recorder) fetchLonger(dir string) error {
 	return r.fetchParts(r.remote.ctx, dir, parts)
 }
 
-// RestoreLedger brings the ledger below dir up to date with a store: after the
-// loss of the disk, or a restore of an old backup, the store has more of it. It
-// refuses a store whose ledger is not the continuation or the beginning of this
-// one. Call it before [Open].
+// RestoreLedger brings the ledger below dir up to date with a store, which has more of it after the
+// disk was lost or an old backup restored. It refuses a store whose ledger is neither a
+// continuation nor the beginning of this one. Call it before [Open].
 func RestoreLedger(ctx context.Context, dir string, s recstore.Store, keys Keys) error {
 	dir = path.Join(dir, "recordings")
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -783,7 +782,7 @@ func continueLedger(ctx context.Context, f *os.File, parts *recstore.FoundParts,
 	if err != nil {
 		return fmt.Errorf("record: %w", err)
 	}
-	// A line that was cut by a crash is whole in the store, or in neither.
+	// A line that was cut off by a crash is complete in the store or in neither place.
 	have := min(st.Size(), parts.Len())
 	from := have
 	if from > 0 {
@@ -799,7 +798,7 @@ func continueLedger(ctx context.Context, f *os.File, parts *recstore.FoundParts,
 	}
 	strange := !bytes.Equal(ours, theirs.Bytes()[:len(ours)])
 	if have == 0 {
-		// Nothing to compare it with: the key must be this server's.
+		// There is nothing to compare it with, so it must be signed by this server's key.
 		_, err := newLedgerWalker(bytes.NewReader(theirs.Bytes()), keys).next()
 		strange = err != nil && !errors.Is(err, io.EOF)
 	}
@@ -819,8 +818,8 @@ func continueLedger(ctx context.Context, f *os.File, parts *recstore.FoundParts,
 	return f.Sync()
 }
 
-// Bring fetches a recording from the store, verifies it, and keeps it in the
-// folder alone: the way back of an upload.
+// Bring fetches a recording from the store, verifies it, and keeps it only in the folder. It
+// reverses an upload.
 func (r *Recorder) Bring(ctx context.Context, id sekisho.SessionID) error {
 	dir, err := r.find(id)
 	if err != nil {
@@ -893,8 +892,8 @@ func (r *Recorder) sealedAsDamaged(dir string, err error) bool {
 	return err == nil && seal.Damage != ""
 }
 
-// Move has all sealed recordings in the store or, with toFolder, in the folder.
-// After an interruption it continues where it was. progress is called after each.
+// Move moves all sealed recordings to the store or, with toFolder, to the folder. When repeated
+// after an interruption, it continues where it stopped. It calls progress after each recording.
 func (r *Recorder) Move(ctx context.Context, toFolder bool, progress func(sekisho.SessionID)) error {
 	u := r.uploads
 	if u == nil {

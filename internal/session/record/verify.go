@@ -14,18 +14,16 @@ import (
 	"sekisho/internal/session/recfile"
 )
 
-// Verify checks a sealed recording whole, from nothing but its files and
-// public keys: fsys is its directory ([os.DirFS]) or a bundle made by
-// [Recorder.Export] ([zip.Reader]). If want is not empty, the recording must
-// be that of this session. A *Flaw names the first place that is wrong; a
-// recording without seal is one.
+// Verify checks a complete sealed recording with only its files and the public keys: fsys is its directory ([os.DirFS])
+// or a bundle made by [Recorder.Export] ([zip.Reader]). If want is not empty, the recording must be that of this
+// session. A *Flaw names the first place that is wrong. A missing seal is a flaw too.
 func Verify(fsys fs.FS, keys Keys, want sekisho.SessionID) (Summary, error) {
 	text, err := readLimited(fsys, SealFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return Summary{}, &Flaw{
 			File:    SealFile,
 			Kind:    Missing,
-			Problem: "it is missing: the recording is not sealed, or its seal was taken away",
+			Problem: "it is missing: the recording is not sealed, or its seal was removed",
 		}
 	}
 	if err != nil {
@@ -92,7 +90,7 @@ func verifyFile(fsys fs.FS, keys Keys, seal *Seal) (Header, error) {
 			}
 		}
 		if ok && more != 0 {
-			flaw.Problem += fmt.Sprintf("; the file has %d bytes, %+d against the seal", st.Size(), more)
+			flaw.Problem += fmt.Sprintf("; the file has %d bytes, which is %+d compared with the seal", st.Size(), more)
 		}
 		return Header{}, err
 	case headerErr != nil:
@@ -112,7 +110,7 @@ func verifyFile(fsys fs.FS, keys Keys, seal *Seal) (Header, error) {
 			From: rep.Size,
 			To:   seal.FileBytes,
 			Problem: fmt.Sprintf(
-				"the file ends at byte %d, after %d whole blocks; the seal covers %d bytes and %d blocks",
+				"the file ends at byte %d, after %d complete blocks, but the seal covers %d bytes and %d blocks",
 				st.Size(),
 				rep.Blocks,
 				seal.FileBytes,
@@ -144,8 +142,8 @@ func verifyFile(fsys fs.FS, keys Keys, seal *Seal) (Header, error) {
 	return h, nil
 }
 
-// reopened reads at offsets from a file that can only be read forward, and
-// opens it again to go back.
+// reopened reads at offsets from a file that can only be read sequentially. It reopens the file to
+// go back.
 type reopened struct {
 	fsys fs.FS
 	name string
@@ -188,8 +186,8 @@ func (r *reopened) Close() error {
 	return f.Close()
 }
 
-// verifyDamaged always returns an error: the damage, or that the files are
-// not even what they were when it was found.
+// verifyDamaged always returns an error: the damage, or that the files have changed since the
+// damage was found.
 func verifyDamaged(fsys fs.FS, seal *Seal) error {
 	for name, want := range map[string]string{MainFile: seal.FileSHA256, CastFile: seal.CastSHA256,
 		ChainFile: seal.ChainSHA256} {
@@ -209,10 +207,10 @@ func verifyDamaged(fsys fs.FS, seal *Seal) error {
 			return fmt.Errorf("record: %w", err)
 		}
 		if hex.EncodeToString(sum.Sum(nil)) != want {
-			return &Flaw{File: name, Problem: "it was damaged when it was sealed, and changed since"}
+			return &Flaw{File: name, Problem: "it was damaged when it was sealed, and has changed since"}
 		}
 	}
-	return &Flaw{File: SealFile, Problem: "the recording was damaged already when it was sealed: " + seal.Damage}
+	return &Flaw{File: SealFile, Problem: "the recording was already damaged when it was sealed: " + seal.Damage}
 }
 
 // Verify checks a recording of the store.
@@ -235,21 +233,21 @@ func (a *Archive) Verify(id sekisho.SessionID) (Summary, error) {
 	return s, err
 }
 
-// LedgerHead is a place in the ledger that is known from elsewhere: so many
-// lines, of which the last had this digest.
+// LedgerHead is a state of the ledger that is known from another source: the number of lines, and
+// the digest of the last one.
 type LedgerHead struct {
 	Lines  int64 // 0 = any
 	Digest string
 }
 
-// LedgerReport is what VerifyLedger found, right or wrong.
+// LedgerReport is the result of VerifyLedger.
 type LedgerReport struct {
 	Lines      int64
 	Head       string // SHA-256 of the last line
 	Sealed     int64  // recordings with a seal
 	Unsealed   []sekisho.SessionID
 	Recordings map[sekisho.SessionID]string // every recording ever started, with its directory
-	Removed    map[sekisho.SessionID]string // by the server, with the reason
+	Removed    map[sekisho.SessionID]string // removed by the server, with the reason
 	Flaws      []*Flaw
 }
 
@@ -270,11 +268,10 @@ func (r *LedgerReport) Err() error {
 	return errors.Join(errs...)
 }
 
-// VerifyLedger checks the ledger of a whole store, fsys being the directory of
-// recordings: every recording that was ever started is there, every seal is
-// the one that was made, and nothing is there that the ledger does not know.
-// It does not look into the recordings: that is Verify's part. The lines of
-// heads must be there. The error joins the report's flaws.
+// VerifyLedger checks the ledger of a whole store, fsys being the directory of recordings: every recording that was
+// ever started must exist, every seal must be the original one, and there must be nothing that is not in the ledger. It
+// does not read the recordings, which Verify does. The ledger must contain the lines of heads. The error joins the
+// report's flaws.
 func VerifyLedger(fsys fs.FS, keys Keys, heads ...LedgerHead) (LedgerReport, error) {
 	rep, err := verifyLedger(fsys, keys, heads)
 	return rep, errors.Join(err, rep.Err())
@@ -314,14 +311,14 @@ func verifyLedger(fsys fs.FS, keys Keys, heads []LedgerHead) (LedgerReport, erro
 			break
 		}
 		if flaw, ok := errors.AsType[*Flaw](err); ok {
-			add(flaw) // what follows cannot be read
+			add(flaw) // the rest cannot be read
 			break
 		}
 		if err != nil {
 			return rep, err
 		}
 		if !knownKind(e.Kind) || checkID(e.Session) != nil || !validPath(e.Path, e.Session) {
-			add(&Flaw{File: LedgerFile, Line: w.count, Problem: "it is not understood"})
+			add(&Flaw{File: LedgerFile, Line: w.count, Problem: "it cannot be parsed"})
 			break
 		}
 		if _, ok := sessions[e.Session]; !ok {
@@ -363,7 +360,7 @@ func verifyLedger(fsys fs.FS, keys Keys, heads []LedgerHead) (LedgerReport, erro
 	rep.Lines, rep.Head = w.count, w.head
 	for digest, n := range wanted {
 		flaw := w.flaw(
-			fmt.Sprintf("the line with the digest %s is missing: the ledger was cut back or replaced", digest),
+			fmt.Sprintf("the line with the digest %s is missing: the ledger was truncated or replaced", digest),
 		)
 		if n > 0 {
 			flaw.Line = n
@@ -382,16 +379,16 @@ func verifyLedger(fsys fs.FS, keys Keys, heads []LedgerHead) (LedgerReport, erro
 				&Flaw{
 					File:    k.path,
 					Kind:    Missing,
-					Problem: "the recording is missing: it was started and never sealed",
+					Problem: "the recording is missing: it was started but never sealed",
 				},
 			)
 		} else if _, err := fs.Stat(fsys, path.Join(k.path, SealFile)); err == nil {
-			add(&Flaw{File: path.Join(k.path, SealFile), Kind: Inserted, Problem: "the ledger knows of no such seal"})
+			add(&Flaw{File: path.Join(k.path, SealFile), Kind: Inserted, Problem: "the seal is not in the ledger"})
 		}
 	}
 	err = eachRecording(fsys, func(id sekisho.SessionID, dir string) {
 		if k, ok := sessions[id]; !ok || k.path != dir {
-			add(&Flaw{File: dir, Kind: Inserted, Problem: "the ledger knows of no such recording"})
+			add(&Flaw{File: dir, Kind: Inserted, Problem: "the recording is not in the ledger"})
 		}
 	})
 	return rep, err
@@ -432,7 +429,7 @@ func validPath(p string, id sekisho.SessionID) bool {
 	return len(p) > 8 && isDigits(p[:4], 4) && p[4] == '/' && isDigits(p[5:7], 2) && p[7] == '/' && p[8:] == string(id)
 }
 
-// eachRecording calls fn for what looks like a recording below fsys.
+// eachRecording calls fn for every directory below fsys that has the path of a recording.
 func eachRecording(fsys fs.FS, fn func(id sekisho.SessionID, dir string)) error {
 	years, err := fs.ReadDir(fsys, ".")
 	if err != nil {
@@ -472,14 +469,13 @@ func readLimited(fsys fs.FS, name string) ([]byte, error) {
 	return b, nil
 }
 
-// Export writes a recording as a bundle, a ZIP archive of its files and the
-// public keys, for [Verify] or for people with unzip and sha256sum. The keys
-// are there for convenience: whoever verifies must have them from elsewhere.
+// Export writes a recording as a bundle, a ZIP archive of its files and the public keys, for [Verify] or for people
+// with unzip and sha256sum. The keys are included for convenience: a verifier must obtain them from another source.
 func (a *Archive) Export(w io.Writer, id sekisho.SessionID) error {
 	z := zip.NewWriter(w)
 	if err := a.EachFile(id, func(name string, content io.Reader) error {
 		method := zip.Deflate
-		if name == MainFile { // it is compressed and encrypted already
+		if name == MainFile { // it is already compressed and encrypted
 			method = zip.Store
 		}
 		part, err := z.CreateHeader(&zip.FileHeader{Name: name, Method: method})
@@ -508,7 +504,7 @@ func (a *Archive) Export(w io.Writer, id sekisho.SessionID) error {
 	return nil
 }
 
-// EachFile passes the files of a sealed recording.
+// EachFile calls visit with each file of a sealed recording.
 func (a *Archive) EachFile(id sekisho.SessionID, visit func(name string, content io.Reader) error) error {
 	dir, err := a.find(id)
 	if err != nil {

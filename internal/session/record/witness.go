@@ -9,9 +9,8 @@ import (
 
 const purposeWitness = "sekisho witness 1"
 
-// Witness is a signed statement of how far audit trail and ledger had come.
-// Kept where root on the server cannot change it, it proves later that nothing
-// before it was removed or written again.
+// Witness is a signed statement of the state of audit trail and ledger. Stored where root on the
+// server cannot change it, it later proves that nothing before it was removed or rewritten.
 type Witness struct {
 	Time           time.Time `json:"time"`
 	Key            string    `json:"key"`
@@ -34,8 +33,8 @@ func (w Witness) Sign(key ed25519.PrivateKey) ([]byte, error) {
 	return append(line, '\n'), nil
 }
 
-// ParseWitnesses reads the lines of a witness and checks their signatures. A
-// last line that was not written to its end is passed over.
+// ParseWitnesses reads the lines of a witness and checks their signatures. It ignores an incomplete
+// last line.
 func ParseWitnesses(text []byte, keys Keys) ([]Witness, error) {
 	var all []Witness
 	for n := 1; ; n++ {

@@ -9,14 +9,14 @@ import (
 	"sekisho/internal/wire/mgs"
 )
 
-// errEncrypts ends a session whose agent asks for end-to-end encryption although the
-// session's document does not. Only the document may turn recording of the content off.
-var errEncrypts = errors.New("the agent asked for end-to-end encryption, which the session's document does not enable")
+// errEncrypts ends a session whose agent requests end-to-end encryption although the session's
+// document does not enable it. Only the document can turn off recording of the content.
+var errEncrypts = errors.New("the agent requested end-to-end encryption, which the session's document does not enable")
 
 // encryption watches the handshake for the agreement to encrypt.
 type encryption struct {
-	asked  bool // the agent has asked for it
-	agreed bool // the client has agreed: from now on only ciphertext passes
+	asked  bool // the agent has requested it
+	agreed bool // the client has agreed: from now on the session carries only ciphertext
 }
 
 // watchHandshake inspects a handshake frame. The mutex is held.

@@ -85,14 +85,14 @@ func TestAgentsCannotSwitchTheRecordingOff(t *testing.T) {
 			t,
 			"the client hears",
 			say(client.drain(t)),
-			"closed The session was ended: the agent asked for end-to-end encryption, which the session's document does "+
+			"closed The session was ended: the agent requested end-to-end encryption, which the session's document does "+
 				"not enable.",
 		)
 		want(
 			t,
 			"end",
 			w.endings(),
-			"Failed: The session was ended: the agent asked for end-to-end encryption, which the session's document does "+
+			"Failed: The session was ended: the agent requested end-to-end encryption, which the session's document does "+
 				"not enable.",
 		)
 	})

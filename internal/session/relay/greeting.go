@@ -10,7 +10,7 @@ import (
 // greeting is the progress of the handshake. AWS's agent and plugin each lose
 // messages at one moment near its end:
 //
-//   - The agent may say that the handshake is complete before it acknowledges
+//   - The agent can report that the handshake is complete before it acknowledges
 //     the client's answer. A plugin that forwards ports breaks on any frame
 //     that arrives while it prepares its port, including that acknowledgement. So
 //     the relay holds HandshakeComplete back until the acknowledgement is through.

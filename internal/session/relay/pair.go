@@ -40,8 +40,8 @@ type leg struct {
 	recycler Recycler
 	since    time.Time
 	wake     chan struct{} // capacity 1: there is something to write
-	urgent   [][]byte      // acknowledgements and pause requests: they go first
-	final    []byte        // channel_closed: goes after everything else
+	urgent   [][]byte      // acknowledgements and pause requests: sent first
+	final    []byte        // channel_closed: sent after everything else
 
 	// writing is held while conn is written to, by the leg's own goroutine or, to
 	// save a goroutine switch for a keystroke, by the other leg's reader. Lock it
@@ -54,9 +54,9 @@ type leg struct {
 	batch [batchFrames][]byte // guarded by writing
 }
 
-// chanMutex is a mutex made of a channel. It may be held for as long as a peer
-// does not read, and synctest counts a goroutine that waits for a channel, but
-// not one that waits for a sync.Mutex, as durably blocked.
+// chanMutex is a mutex made of a channel. It can be held while a peer does not read, and synctest
+// considers a goroutine durably blocked if it waits for a channel, but not if it waits for a
+// sync.Mutex.
 type chanMutex chan struct{}
 
 func (m chanMutex) lock()   { m <- struct{}{} }
@@ -70,8 +70,8 @@ func (m chanMutex) tryLock() bool {
 	}
 }
 
-// maxUrgent bounds the urgent frames that wait for a leg that does not read. The
-// sender of a message repeats it if its acknowledgement was dropped.
+// maxUrgent limits the urgent frames that wait for a leg that does not read. The sender of a
+// message repeats it if its acknowledgement was dropped.
 const maxUrgent = 4096
 
 func (l *leg) queueUrgent(frame []byte) {
@@ -80,7 +80,7 @@ func (l *leg) queueUrgent(frame []byte) {
 	}
 }
 
-// wakeWriter has the leg's goroutine look for something to write.
+// wakeWriter wakes the leg's goroutine to look for something to write.
 func (l *leg) wakeWriter() {
 	select {
 	case l.wake <- struct{}{}:
@@ -109,7 +109,7 @@ type pair struct {
 	clientAway time.Time
 	ended      bool
 	closed     []byte     // channel_closed, of an ended session
-	finishing  *finishing // set when the agent has said that the session is over
+	finishing  *finishing // set when the agent has reported that the session is over
 	exitCode   int        // of the program that ran in the session; -1 if unknown
 	encryption encryption
 	greeting   greeting
@@ -122,8 +122,8 @@ func newPair(r *Relay, s *sekisho.Session) *pair {
 		toClient: stream{typ: mgs.TypeOutputStreamData}, toAgent: stream{typ: mgs.TypeInputStreamData},
 	}
 	if s.Status == sekisho.SessionConnected || s.Status == sekisho.SessionDisconnected {
-		// An earlier process had both legs. The agent may be waiting before its next
-		// attempt, and the user's laptop may be asleep.
+		// An earlier process had both legs. The agent might be waiting before its next attempt, and
+		// the user's laptop might be asleep.
 		p.seen = [2]bool{true, true}
 		p.toClient.lostAcks.possible = true
 		p.toClient.begun, p.toAgent.begun = true, true
@@ -184,7 +184,7 @@ func (p *pair) serve(ctx context.Context, conn Conn, peer Peer, at side) error {
 	return err
 }
 
-// closeReason returns the part of err that a peer may see.
+// closeReason returns the part of err that can be shown to a peer.
 func closeReason(err error) string {
 	if e, ok := errors.AsType[*violation](err); ok {
 		return e.Error()
@@ -264,7 +264,7 @@ func (p *pair) detach(ctx context.Context, l *leg, at side) {
 	p.outgoing(at).rewind()
 	if at == agentSide {
 		p.agentAway = time.Now()
-		p.toAgent.paused = false // a new connection publishes again by itself
+		p.toAgent.paused = false // a new connection publishes again without being asked
 		p.toClient.paused = false
 	} else {
 		p.clientAway = time.Now()
@@ -343,7 +343,7 @@ func (p *pair) handle(ctx context.Context, m *mgs.Message, frame []byte, l *leg,
 	case mgs.TypeInputStreamData, mgs.TypeOutputStreamData:
 		return &violation{fmt.Errorf("the %s sent %s", from, m.Type)}
 	}
-	return nil // a type of a later version; nothing else concerns the peer
+	return nil // a message type of a later version; ignore it
 }
 
 func (p *pair) data(ctx context.Context, m *mgs.Message, frame []byte, l *leg, from side) error {
@@ -439,7 +439,7 @@ func (p *pair) tap(m *mgs.Message, from side) error {
 // Both legs stay open until channel_closed has been written to them.
 func (p *pair) recordingFailed(ctx context.Context, err error) {
 	p.relay.cfg.Log.Error("recording failed; session ended", "session", p.info.ID, "error", err)
-	why := "The session was ended because it could not be recorded any longer."
+	why := "The session was ended because it could no longer be recorded."
 	if errors.Is(err, errEncrypts) {
 		why = "The session was ended: " + err.Error() + "."
 	}
@@ -504,8 +504,8 @@ func (p *pair) urgentLocked(l *leg, m mgs.Message) {
 // acknowledgement never waits behind more than these.
 const batchFrames = 32
 
-// inlineBytes is how much may be in flight to a leg when the other leg's goroutine
-// writes to it. That little fits into the socket's buffer, so the write does not block.
+// inlineBytes is how much may be in flight to a leg when the other leg's goroutine writes to
+// it. This amount fits into the socket's buffer, so the write does not block.
 const inlineBytes = 32 << 10
 
 // flushSoon writes the frames that are due to l at once if that cannot block,
@@ -673,8 +673,8 @@ func (p *pair) finished(now time.Time) (sekisho.Ending, bool) {
 	return e, false
 }
 
-// incompleteMarker is put at the end of a recording that may lack output.
-const incompleteMarker = "incomplete: the node may have had more output, which never reached the server"
+// incompleteMarker is the label at the end of a recording that might lack output.
+const incompleteMarker = "incomplete: there may have been more output on the node that never reached the server"
 
 // end ends the session and sends channel_closed to both legs. Only the first call has an effect.
 func (p *pair) end(ctx context.Context, e sekisho.Ending) {
@@ -715,11 +715,11 @@ func (p *pair) seal(e sekisho.Ending, exit Exit) {
 	log := p.relay.cfg.Log.With("session", p.info.ID)
 	if e.Incomplete {
 		if err := p.rec.Marker(incompleteMarker); err != nil {
-			log.Error("recording not marked as incomplete", "error", err)
+			log.Error("could not mark recording as incomplete", "error", err)
 		}
 	}
 	if err := p.rec.Seal(exit); err != nil {
-		log.Error("recording not sealed", "error", err)
+		log.Error("could not seal recording", "error", err)
 	}
 }
 

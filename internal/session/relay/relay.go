@@ -3,8 +3,8 @@
 // the real programs cannot (lost acknowledgements, reordering, a peer that is
 // disconnected for a while), and records every byte before the user sees it.
 //
-// Agent and client keep everything that has not been acknowledged, so the relay may
-// crash: after a restart both legs reconnect and the session resumes.
+// Agent and client keep everything that has not been acknowledged, so sessions survive a crash of
+// the relay: after a restart both legs reconnect and the session resumes.
 //
 // A session ends when its agent has reported the end and the client has acknowledged
 // the last output. The client may be disconnected for up to Config.AwayGrace.
@@ -47,7 +47,7 @@ type Buffering interface {
 	Buffered() bool
 }
 
-// Recycler is a Conn that uses frames again.
+// Recycler is a Conn that reuses frames.
 type Recycler interface {
 	// Recycle takes back a frame that Read has returned.
 	Recycle(frame []byte)
@@ -111,23 +111,22 @@ type Observer interface {
 
 // Peer describes the program at the end of a leg.
 type Peer struct {
-	// AcksRepeats says that it acknowledges a message again when the message is
+	// AcksRepeats reports that the program acknowledges a message again when the message is
 	// repeated. AWS's programs do not.
 	AcksRepeats bool
 }
 
-// Config is what a Relay needs.
+// Config configures a Relay.
 type Config struct {
 	Recorder Recorder
 	Observer Observer
 	Log      *slog.Logger
 
-	// AwayGrace is how long the leg of Sekisho's agent may be disconnected, and how
-	// long a finished session waits for its client to acknowledge the last output;
-	// 0 = 10 min.
+	// AwayGrace is how long the leg of Sekisho's agent can be disconnected, and how long a
+	// finished session waits for its client to acknowledge the last output; 0 = 10 min.
 	AwayGrace time.Duration
-	// AgentGrace is how long the leg of AWS's agent may be disconnected; 0 = 15 s.
-	// AWS's agent gives up after 6 s.
+	// AgentGrace is how long the leg of AWS's agent can be disconnected; 0 = 15 s. AWS's agent
+	// gives up after 6 s.
 	AgentGrace  time.Duration
 	ClientGrace time.Duration // how long a session waits for its first client; 0 = 2 min
 	StartGrace  time.Duration // how long it waits for its agent's first leg; 0 = 25 s
@@ -143,7 +142,7 @@ type Relay struct {
 	pairs map[sekisho.SessionID]*pair
 	added chan struct{} // signalled after a pair was added; buffered
 
-	// sealing bounds how many recordings are sealed at once.
+	// sealing limits how many recordings are sealed at once.
 	sealing chan struct{}
 }
 
@@ -151,7 +150,7 @@ type Relay struct {
 // disk and so holds an operating-system thread, which Go never gives back.
 const maxSealing = 8
 
-// New returns a Relay. Run must be running for deadlines to be kept.
+// New returns a Relay. Deadlines are enforced only while Run is running.
 func New(cfg Config) *Relay {
 	cfg.AwayGrace = cmp.Or(cfg.AwayGrace, 10*time.Minute)
 	cfg.AgentGrace = cmp.Or(cfg.AgentGrace, 15*time.Second)
@@ -271,7 +270,7 @@ func (r *Relay) all() []*pair {
 	return all
 }
 
-// Run keeps the deadlines of all sessions until ctx ends.
+// Run enforces the deadlines of all sessions until ctx ends.
 func (r *Relay) Run(ctx context.Context) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
@@ -309,8 +308,8 @@ func (r *Relay) Shutdown() {
 	}
 }
 
-// Farewell sends the reason for the end of a session to a client that connects after
-// it, in place of [Relay.ServeClient]: the agent may fail before the client connects.
+// Farewell sends the reason for the end of a session to a client that connects after it, in
+// place of [Relay.ServeClient]: the agent can fail before the client connects.
 func Farewell(ctx context.Context, s *sekisho.Session, conn Conn) error {
 	closed := mgs.NewChannelClosed(string(s.Target), string(s.ID), s.Details)
 	err := conn.Write(ctx, closed.AppendTo(nil))

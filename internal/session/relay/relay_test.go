@@ -294,10 +294,10 @@ func TestWhatCannotBeRecordedIsNotShown(t *testing.T) {
 		agent.send(output(0, "secret"))
 		got := say(client.drain(t))
 		if strings.Contains(got, "secret") ||
-			!strings.HasPrefix(got, "closed The session was ended because it could not be recorded") {
+			!strings.HasPrefix(got, "closed The session was ended because it could no longer be recorded") {
 			t.Errorf("the client saw %q", got)
 		}
-		want(t, "end", w.endings(), "Failed: The session was ended because it could not be recorded any longer.")
+		want(t, "end", w.endings(), "Failed: The session was ended because it could no longer be recorded.")
 	})
 }
 
@@ -726,7 +726,7 @@ func TestTheEndReachesALegThatGoesOnSending(t *testing.T) {
 				}
 				end := "done"
 				if fails {
-					end = "The session was ended because it could not be recorded any longer."
+					end = "The session was ended because it could no longer be recorded."
 				}
 				want(t, "the client sees", say(got), "0=x, closed "+end)
 			})

@@ -6,10 +6,9 @@ import (
 	"sekisho/internal/wire/mgs"
 )
 
-// The most one direction of a session may hold while its receiver is away or
-// slow. Above pauseBytes the sender is asked to pause; above holdBytes a frame
-// is dropped, which loses nothing: it has not been acknowledged, so its
-// sender keeps it and sends it again.
+// Limits of what one direction of a session holds while its receiver is away or slow. Above pauseBytes the sender is
+// asked to pause; above holdBytes a frame is dropped, which loses nothing: it has not been acknowledged, so its sender
+// keeps it and sends it again.
 const (
 	pauseBytes  = 4 << 20
 	resumeBytes = 1 << 20
@@ -27,16 +26,16 @@ type held struct {
 	id    mgs.UUID
 	frame []byte
 	from  Recycler // takes frame back; may be nil
-	acked bool     // though an earlier one is not
+	acked bool     // although an earlier one is not
 	again bool     // was written to an earlier connection of the receiver
 
 	relayAcked bool      // the relay has acknowledged it
 	receivedAt time.Time // of a frame received out of order
 }
 
-// recycle gives the frame back, unless it may still be written to some connection.
-// Frames before number written are not, except those that an earlier connection
-// carried too, which may be stuck.
+// recycle returns the frame to its owner unless it might still be written to a connection. Frames
+// before number written will not be written again, except those that an earlier connection carried
+// too, whose write might be blocked.
 func (h *held) recycle(written int64) {
 	if h.from != nil && h.seq < written && !h.again {
 		h.from.Recycle(h.frame)
@@ -46,24 +45,23 @@ func (h *held) recycle(written int64) {
 // stream is one direction of a session: stream data on its way from one leg
 // to the other, in order. Its fields are guarded by the session's mutex.
 //
-// The real plugin neither survives reordering nor acknowledges a duplicate,
-// and senders repeat only their oldest unacknowledged frame. So frames leave
-// in sequence, whatever order they came in; a frame the receiver has
-// acknowledged once is acknowledged by the relay ever after; and what the
-// receiver has not acknowledged is sent again when it comes back.
+// The real plugin neither survives reordering nor acknowledges a duplicate, and senders repeat only their oldest
+// unacknowledged frame. So frames leave in sequence, regardless of the order in which they arrived; once the receiver
+// has acknowledged a frame, the relay acknowledges its repetitions; and what the receiver has not acknowledged is sent
+// again when it comes back.
 type stream struct {
 	typ      string // the message type of this direction
 	started  bool   // next is known
 	next     int64  // the number expected from the sender
 	ahead    map[int64]held
-	small    []held // empty: what queue begins with
+	small    []held // empty: the initial array of queue
 	queue    []held // unacknowledged, in order; queue[:sent] has been written to the present receiver
 	sent     int
 	written  int64 // frames before this number have been written to the present receiver
 	bytes    int
 	acked    int64 // every number up to this one is acknowledged by the receiver
 	paused   bool
-	barred   bool // frames from number bar on do not leave yet
+	barred   bool // frames from number bar on are not sent yet
 	bar      int64
 	lostAcks lostAcks
 	begun    bool // by an earlier process

@@ -1,8 +1,7 @@
-// Package screen is a model of a terminal's screen. It takes the bytes that a
-// program writes to its terminal and keeps what a person would see: text,
-// styles, the cursor and the alternate screen. It never answers queries and
-// ignores everything that acts beyond the screen, such as clipboard access,
-// titles and graphics.
+// Package screen is a model of a terminal's screen. It processes the bytes that a program writes to
+// its terminal and maintains what a person would see: text, styles, the cursor and the alternate
+// screen. It never answers queries and ignores everything that has an effect beyond the screen,
+// such as clipboard access, titles and graphics.
 //
 // [Screen.Dump] returns the screen as a sequence that reproduces it on any
 // terminal; keyframes of recordings hold it. [Screen.Lines] returns the text.
@@ -15,7 +14,7 @@ import (
 	"unicode/utf8"
 )
 
-// A screen larger than this is cut to it: sizes come from the peer.
+// Larger screens are reduced to this size, because sizes come from the peer.
 const (
 	MaxCols = 1000
 	MaxRows = 500
@@ -43,7 +42,7 @@ type Color uint32
 // RGB is set in colors that are not from the palette.
 const RGB Color = 1 << 24
 
-// Style is how a cell looks.
+// Style is the appearance of a cell.
 type Style struct {
 	FG, BG Color
 	Attr   Attr
@@ -104,8 +103,8 @@ type Screen struct {
 	insert      bool
 	last        rune // for REP
 
-	// Gone receives each line of text that leaves the main screen at the top,
-	// or that is about to be erased as a whole. Optional.
+	// Gone is called with each line of text that leaves the main screen at the top, or that is
+	// about to be erased completely. It can be nil.
 	Gone func(text string)
 
 	state   state
@@ -131,11 +130,11 @@ const (
 	stringEsc
 )
 
-// maxString bounds an ignored sequence that has no end: what follows is shown
-// again after so many bytes.
+// maxString limits an ignored sequence that has no end: after that many bytes, output is shown
+// again.
 const maxString = 1 << 20
 
-// New returns an empty screen. Sides out of range are forced into it.
+// New returns an empty screen. Columns and rows are clamped to the valid range.
 func New(cols, rows int) *Screen {
 	s := &Screen{}
 	s.cols, s.rows = clamp(cols, 1, MaxCols), clamp(rows, 1, MaxRows)
@@ -165,19 +164,19 @@ func (s *Screen) reset() {
 // Size returns the number of columns and rows.
 func (s *Screen) Size() (cols, rows int) { return s.cols, s.rows }
 
-// Cursor returns where the cursor is, counted from 0, and whether it shows.
+// Cursor returns the position of the cursor, counted from 0, and whether it is visible.
 func (s *Screen) Cursor() (x, y int, visible bool) {
 	return min(s.x, s.cols-1), s.y, !s.hideCursor
 }
 
-// Alternate reports whether the alternate screen shows.
+// Alternate reports whether the alternate screen is active.
 func (s *Screen) Alternate() bool { return s.buf == &s.alt }
 
 // Row returns the cells of a row. They are valid until the next Write.
 func (s *Screen) Row(y int) []Cell { return s.buf.lines[y].cells }
 
-// Resize changes the size. Like most terminals it keeps the bottom lines when
-// it loses rows, and does not wrap lines again.
+// Resize changes the size. Like most terminals, it keeps the bottom lines when the number of rows
+// decreases, and does not rewrap lines.
 func (s *Screen) Resize(cols, rows int) {
 	cols, rows = clamp(cols, 1, MaxCols), clamp(rows, 1, MaxRows)
 	if cols == s.cols && rows == s.rows {
@@ -214,7 +213,7 @@ func (s *Screen) Resize(cols, rows int) {
 	s.top, s.bottom = 0, rows-1
 }
 
-// Write takes output of the program. It never fails.
+// Write processes output of the program. It never fails.
 func (s *Screen) Write(p []byte) (int, error) {
 	n := len(p)
 	p = s.skipScrolled(p)
@@ -229,7 +228,7 @@ func (s *Screen) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-// text takes a run of text, up to and with the first control character.
+// text processes text up to and including the first control character, and returns the rest.
 func (s *Screen) text(p []byte) []byte {
 	if s.npart > 0 {
 		return s.continueRune(p)
@@ -318,7 +317,7 @@ func (s *Screen) ascii(p []byte) {
 	}
 }
 
-// splitWide blanks the halves of wide characters that writing from..to cuts.
+// splitWide blanks the halves of wide characters that writing from..to splits.
 func (s *Screen) splitWide(l *line, from, to int) {
 	if from > 0 && from < s.cols && l.cells[from].Rune == -1 {
 		l.cells[from-1].Rune = ' '
@@ -427,7 +426,7 @@ func textOf(b *buffer) []string {
 	return out
 }
 
-// Flush gives Gone what the screen still shows, as at the end of a recording.
+// Flush passes the lines that the screen still shows to Gone, for the end of a recording.
 func (s *Screen) Flush() {
 	if s.Gone == nil {
 		return
@@ -509,7 +508,7 @@ func (s *Screen) control(c byte) {
 	}
 }
 
-// step takes one byte of a control sequence.
+// step processes one byte of a control sequence.
 func (s *Screen) step(c byte) {
 	switch {
 	case c == 0x18 || c == 0x1a:
@@ -774,7 +773,7 @@ func (s *Screen) insertBlanks(n int) {
 	mendWide(l)
 }
 
-// mendWide blanks the halves of wide characters that were moved apart.
+// mendWide blanks the halves of wide characters that were separated.
 func mendWide(l *line) {
 	for i := range l.cells {
 		c := &l.cells[i]
@@ -795,7 +794,7 @@ func (s *Screen) shiftLines(n int, insert bool) {
 	top := s.top
 	s.top = s.y
 	if s.top == 0 && !insert && s.buf == &s.main {
-		// Deleted lines are not scrolled away, though they are gone all the same.
+		// Deleted lines do not scroll off the screen, but they are gone too.
 		s.scrollUp(n)
 	} else if insert {
 		s.scrollDown(n)
@@ -1005,7 +1004,7 @@ func (s *Screen) Dump(dst []byte) []byte {
 		c.y -= s.top
 	}
 	dst = appendCursor(dst, c)
-	if s.wrap { // the last column is written again, which leaves the cursor behind it
+	if s.wrap { // rewriting the last column leaves the cursor behind it
 		cells := s.buf.lines[s.y].cells
 		cell := cells[s.cols-1]
 		if cell.Rune == -1 && s.cols > 1 {

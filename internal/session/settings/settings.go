@@ -1,5 +1,5 @@
-// Package settings manages the account's service settings, as Systems Manager
-// calls them. Each has a name from AWS, a default, and a set of values.
+// Package settings manages the account's Systems Manager service settings. Each has a name defined
+// by AWS, a default, and a set of values.
 package settings
 
 import (
@@ -11,18 +11,18 @@ import (
 	"sekisho"
 )
 
-// The settings that have an effect.
+// Settings that have an effect.
 const (
-	// HostRole is the default role, as name or path/name, of instances without
-	// one of their own; None if they get no credentials.
+	// HostRole is the default role, as name or path/name, of instances that have no role of their
+	// own; None if such instances get no credentials.
 	HostRole = "/ssm/managed-instance/default-ec2-instance-management-role"
 	// ActivationTier is always advanced: Sekisho has no charges.
 	ActivationTier = "/ssm/managed-instance/activation-tier"
-	// PublicSharing says whether documents can be shared publicly.
+	// PublicSharing is whether documents can be shared publicly.
 	PublicSharing = "/ssm/documents/console/public-sharing-permission"
 )
 
-// Values that settings have.
+// Values of settings.
 const (
 	None    = "$None" // of HostRole
 	Enable  = "Enable"
@@ -32,7 +32,7 @@ const (
 // Setting is a setting with its value.
 type Setting struct {
 	ID, Value  string
-	ModifiedAt time.Time // zero while it has its default
+	ModifiedAt time.Time // zero while the setting has its default
 	ModifiedBy string    // ARN
 }
 
@@ -55,7 +55,7 @@ type kind struct {
 	why string
 }
 
-const noParameters = "Sekisho has no Parameter Store: the setting changes nothing."
+const noParameters = "Sekisho has no Parameter Store, so the setting would have no effect."
 
 func kinds() []kind {
 	return []kind{
@@ -64,7 +64,7 @@ func kinds() []kind {
 			id:      ActivationTier,
 			value:   "advanced",
 			allowed: []string{"advanced"},
-			why:     "Every node has the advanced tier, which costs nothing here.",
+			why:     "Every node has the advanced tier, which Sekisho does not charge for.",
 		},
 		{id: PublicSharing, value: Enable, allowed: []string{Enable, Disable}},
 		{
@@ -82,7 +82,7 @@ func kinds() []kind {
 	}
 }
 
-// Settings are the account's.
+// Settings manages the account's settings.
 type Settings struct {
 	store Store
 	now   func() time.Time

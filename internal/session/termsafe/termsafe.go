@@ -1,5 +1,5 @@
-// Package termsafe makes recorded terminal output safe to show: it passes what
-// draws and removes what acts.
+// Package termsafe makes recorded terminal output safe to show: it passes sequences that only draw
+// and removes all others.
 package termsafe
 
 import (

@@ -10,30 +10,29 @@ import (
 	"sekisho/internal/safetext"
 )
 
-// Observed is a folder or file that passed in a copy.
+// Observed is a folder or file that was copied.
 type Observed struct {
-	// FromClient says that the client sent it: it was uploaded.
+	// FromClient reports that the client sent it, that is, it was uploaded.
 	FromClient bool
 	// Path has slashes and begins with the name of the source.
 	Path string
 	Dir  bool
 	Mode uint32 // permission bits
 	Size int64
-	// Offset is the size of the part that the receiver had already.
+	// Offset is the size of the part that the receiver already had.
 	Offset int64
-	// Passed is how many bytes of the content passed.
+	// Passed is how many bytes of the content were transferred.
 	Passed int64
 	SHA256 string // as the sender declared it and the receiver checked it
-	// Complete says that the receiver accepted the file. A folder is always
-	// complete.
+	// Complete reports that the receiver accepted the file. A folder is always complete.
 	Complete bool
 }
 
-// Observer follows the protocol from between the two sides, as a server does that
-// carries a copy, and so depends on the word of neither.
+// Observer follows the protocol between the two sides, for a server that carries a copy. It does
+// not trust the claims of either side alone.
 type Observer struct {
 	sides   [2]observedFrames
-	sender  int // index in sides; valid once there was a hello
+	sender  int // index in sides; valid after the hello
 	hello   bool
 	name    string
 	pending []Observed
@@ -45,7 +44,7 @@ type Observer struct {
 type observedFrames struct {
 	head [5]byte
 	n    int // bytes of head
-	left int // bytes of the body that are to come
+	left int // bytes of the body that have not arrived yet
 	body []byte
 }
 
@@ -54,13 +53,13 @@ const (
 	personSide
 )
 
-// maxObservedPath bounds a path, in bytes.
+// maxObservedPath limits a path, in bytes.
 const maxObservedPath = 4 << 10
 
 var errObserved = errors.New("the copy does not follow the protocol")
 
-// Pass takes what one side sent and returns what became complete by it. After
-// an error, which says that this is no copy, it returns that error always.
+// Pass processes data from one side and returns the items that it completes. An error means that
+// the data is not a copy; all later calls return the same error.
 func (o *Observer) Pass(fromClient bool, p []byte) ([]Observed, error) {
 	side := nodeSide
 	if fromClient {
@@ -85,8 +84,8 @@ func (o *Observer) Pass(fromClient bool, p []byte) ([]Observed, error) {
 	return done, o.err
 }
 
-// take takes the next part of a frame off p. Of data it returns the number of
-// bytes in p, and of other frames the length, and whether all of it is in body.
+// take consumes the next part of a frame from p. For data, n is the number of bytes in p; for other
+// frames, n is the length of the frame, and whole reports whether all of it is in body.
 func (f *observedFrames) take(p []byte) (k kind, n int, whole bool, rest []byte) {
 	if f.n < len(f.head) {
 		taken := copy(f.head[f.n:], p)
@@ -113,7 +112,7 @@ func (f *observedFrames) take(p []byte) (k kind, n int, whole bool, rest []byte)
 	return k, n, whole, p[n:]
 }
 
-// Unfinished returns the files that were begun and not accepted.
+// Unfinished returns the files that were begun but not accepted.
 func (o *Observer) Unfinished() []Observed {
 	var left []Observed
 	for i, f := range o.pending {
@@ -132,7 +131,7 @@ func (o *Observer) data(side, n int) {
 	o.pending[o.next].Passed += int64(n)
 }
 
-// frame handles a frame and returns what became complete.
+// frame handles a frame and returns the items that it completes.
 func (o *Observer) frame(side int, k kind, body []byte) (done []Observed) {
 	if k == kindHello {
 		var h hello
@@ -144,7 +143,7 @@ func (o *Observer) frame(side int, k kind, body []byte) (done []Observed) {
 		return nil
 	}
 	if !o.hello {
-		if k != kindError { // the receiver may fail before the hello
+		if k != kindError { // the receiver can fail before the hello
 			o.err = errObserved
 		}
 		return nil

@@ -228,7 +228,7 @@ func (r *receiver) unmark() error {
 	return nil
 }
 
-// entry receives one folder, or a file that comes alone.
+// entry receives one folder, or a file that is not in a batch.
 func (r *receiver) entry(h hello, e entry) error {
 	if err := r.check(h, &e); err != nil {
 		return err
@@ -252,8 +252,8 @@ func (r *receiver) entry(h hello, e entry) error {
 	case !st.IsDir():
 		return fmt.Errorf("cannot copy a folder to %s: it is not a folder", r.shown(e.Path))
 	}
-	// Folders are remembered up to the end: there must be no more of them than
-	// were made on this disk.
+	// Folders are remembered up to the end: there must not be more of them than were created on
+	// this disk.
 	if r.seen[e.Path] {
 		return fmt.Errorf("the other side broke the protocol: folder %q came twice", clip(e.Path))
 	}
@@ -353,7 +353,7 @@ func (f *incoming) offer() offer {
 	return offer{Offset: f.have, SHA256: hex.EncodeToString(f.sum.Sum(nil))}
 }
 
-// alone receives a file that does not come in a batch.
+// alone receives a file that is not in a batch.
 func (r *receiver) alone(e entry) error {
 	f, err := r.look(e)
 	if err != nil {
@@ -404,7 +404,7 @@ func (r *receiver) batch(h hello, all []entry) error {
 	return r.raw(kindAccepted, nil)
 }
 
-// look finds out what there is of a file.
+// look determines which part of a file already exists.
 func (r *receiver) look(e entry) (*incoming, error) {
 	folder, err := r.folder(e.Path)
 	if err != nil {
@@ -571,7 +571,7 @@ func (r *receiver) sync() error {
 	return nil
 }
 
-var errDigest = errors.New("what arrived is not what was sent: the digests differ")
+var errDigest = errors.New("the received content differs from the sent content: the digests do not match")
 
 // data receives a file's bytes up to its digest.
 func (r *receiver) data(to io.Writer, sum hash.Hash, shown string, at, size int64) (string, error) {

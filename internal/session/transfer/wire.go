@@ -62,7 +62,7 @@ const (
 	kindOffers   kind = 'p'
 )
 
-// maxBody bounds a frame, data included.
+// maxBody limits the body of a frame, in bytes.
 const maxBody = 64 << 10
 
 const (
@@ -135,8 +135,8 @@ type Options struct {
 	Copied func(Item)
 	// Note is called for each file that is skipped. The text may be the peer's.
 	Note func(text string)
-	// Sync has the receiver write the files to the disk before the copy succeeds. It
-	// counts on both sides.
+	// Sync makes the receiver write the files to the disk before the copy succeeds. It can be set
+	// on either side.
 	Sync bool
 	// Name is the base name that the receiver gives the copy if the
 	// destination is an existing folder. A receiver that requested a source
@@ -287,7 +287,7 @@ func (w *wire) fail(err error) error {
 	return err
 }
 
-// maxText bounds the text of errors and notes.
+// maxText limits the text of errors and notes, in bytes.
 const maxText = 4 << 10
 
 func clip(s string) string { return safetext.Clip(s, maxText) }

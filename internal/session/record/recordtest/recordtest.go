@@ -1,4 +1,4 @@
-// Package recordtest helps tests of what uses recordings.
+// Package recordtest helps to test code that uses recordings.
 package recordtest
 
 import (
@@ -9,7 +9,7 @@ import (
 	"errors"
 )
 
-// Sealer protects keys with a key that is no secret.
+// Sealer encrypts keys with a key that is not secret.
 type Sealer struct{}
 
 func (Sealer) aead(purpose string) cipher.AEAD {

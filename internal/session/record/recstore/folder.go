@@ -14,13 +14,13 @@ import (
 	"strings"
 )
 
-// Folder is a store in a directory, such as one on another machine's mount.
+// Folder is a store in a directory, for example on a network file system.
 type Folder struct {
 	root *os.Root
 	dir  string
 }
 
-// OpenFolder opens a store in a directory, which it makes if it is missing.
+// OpenFolder opens a store in a directory and creates the directory if it is missing.
 func OpenFolder(dir string) (*Folder, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("recstore: %w", err)
@@ -52,7 +52,7 @@ func (f *Folder) Put(ctx context.Context, name string, content io.ReaderAt, size
 	}
 	var err error
 	for range maxPutAttempts {
-		// Remove may take a directory that is empty still.
+		// A concurrent Remove can delete a directory that is still empty.
 		if err = f.put(name, content, size); !errors.Is(err, fs.ErrNotExist) {
 			break
 		}
@@ -67,7 +67,7 @@ func (f *Folder) put(name string, content io.ReaderAt, size int64) error {
 	if err := f.root.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	// Names that begin with a dot are no objects.
+	// Files whose names begin with a dot are not objects.
 	temp := path.Join(dir, "."+rand.Text())
 	out, err := f.root.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
@@ -152,8 +152,8 @@ func (f *Folder) List(ctx context.Context, prefix string) iter.Seq2[Info, error]
 	}
 }
 
-// list yields what is below dir in the order of whole names, which is not that
-// of a walk: "a-b/x" comes before "a/x".
+// list yields the objects below dir in the order of their full names, which is not the order of a
+// directory walk: "a-b/x" comes before "a/x".
 func (f *Folder) list(ctx context.Context, dir, prefix string, yield func(Info, error) bool) error {
 	entries, err := fs.ReadDir(f.root.FS(), dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -205,7 +205,7 @@ func (f *Folder) list(ctx context.Context, dir, prefix string, yield func(Info, 
 	return nil
 }
 
-// Remove implements [Store]. Directories that it leaves empty go too.
+// Remove implements [Store]. It also removes directories that become empty.
 func (f *Folder) Remove(ctx context.Context, name string) error {
 	if err := errors.Join(CheckName(name), ctx.Err()); err != nil {
 		return err

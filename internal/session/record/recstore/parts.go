@@ -12,37 +12,37 @@ import (
 	"strings"
 )
 
-// Parts keep a file that only grows, as objects NAME.part-FROM-TO. The name of
-// an object says which bytes it has, and these never change: so a request that
-// was repeated, or that arrives after others, does no harm. Objects may overlap.
+// Parts stores a file that only grows as objects named NAME.part-FROM-TO. The name of an object
+// identifies its bytes, which never change, so a request that is repeated or arrives late does no
+// harm. Objects can overlap.
 type Parts struct {
 	store Store
 	name  string
 
-	known  bool  // the fields below are what the store has
-	from   int64 // where the last part begins, if that is still small
-	to     int64 // how far the parts go
+	known  bool  // the fields below describe the content of the store
+	from   int64 // where the last part begins, if it is still small
+	to     int64 // where the last part ends
 	latest string
 }
 
 const (
 	partInfix = ".part-"
-	// smallPart is the size up to which the last part is replaced by one that
-	// goes further: a silent session has few parts and repeats few bytes.
+	// smallPart is the size up to which the last part is replaced by a longer one. A session with
+	// little output thus has few parts and repeats few bytes.
 	smallPart = 64 << 10
-	// largePart bounds a part.
+	// largePart limits a part, in bytes.
 	largePart = 16 << 20
 )
 
-// NewParts returns the parts of a file. fresh says that the store has none.
+// NewParts returns the parts of a file. fresh means that the store has none.
 func NewParts(s Store, name string, fresh bool) *Parts {
 	return &Parts{store: s, name: name, known: fresh}
 }
 
-// Len returns how much of the file is in the store, as far as is known.
+// Len returns how many bytes of the file are known to be in the store.
 func (p *Parts) Len() int64 { return p.to }
 
-// Sync uploads what the store does not have of the first size bytes of a file.
+// Sync uploads the first size bytes of a file except those that the store already has.
 func (p *Parts) Sync(ctx context.Context, content io.ReaderAt, size int64) error {
 	if !p.known {
 		have, err := FindParts(ctx, p.store, p.name)
@@ -75,10 +75,10 @@ func (p *Parts) Sync(ctx context.Context, content io.ReaderAt, size int64) error
 	return nil
 }
 
-// FoundParts are the parts of a file that a store has.
+// FoundParts are the parts of a file in a store.
 type FoundParts struct {
 	store Store
-	all   []part // in order, without those that others cover
+	all   []part // in order, without those covered by others
 	names []string
 }
 
@@ -87,7 +87,7 @@ type part struct {
 	from, to int64
 }
 
-// FindParts looks for the parts of a file. A gap ends what counts.
+// FindParts finds the parts of a file. Parts after a gap are ignored.
 func FindParts(ctx context.Context, s Store, name string) (*FoundParts, error) {
 	f := &FoundParts{store: s}
 	var found []part
@@ -120,7 +120,7 @@ func FindParts(ctx context.Context, s Store, name string) (*FoundParts, error) {
 	}
 }
 
-// Len returns the size of the file as far as it is in the store.
+// Len returns how many bytes of the file are in the store.
 func (f *FoundParts) Len() int64 {
 	if len(f.all) == 0 {
 		return 0
@@ -128,7 +128,7 @@ func (f *FoundParts) Len() int64 {
 	return f.all[len(f.all)-1].to
 }
 
-// WriteTo writes the bytes from off on.
+// WriteTo writes the bytes from offset off to the end.
 func (f *FoundParts) WriteTo(ctx context.Context, w io.Writer, off int64) error {
 	for _, p := range f.all {
 		for off < p.to {

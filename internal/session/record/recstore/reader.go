@@ -6,25 +6,25 @@ import (
 	"sync"
 )
 
-// Pieces are read ahead: few round trips for those who read in order, few bytes
-// for those who look at one place.
+// Pieces are read ahead and grow, so reading in order takes few round trips, and reading a single
+// place transfers few bytes.
 const (
 	minPiece  = 256 << 10
 	maxPiece  = 4 << 20
 	maxPieces = 4 // that a Reader keeps
 )
 
-// Reader reads an object at any offset. It reads one version of the object: if
-// that is replaced meanwhile, reading fails with [ErrChanged].
+// Reader reads an object at any offset. It reads one version of the object: if the object is
+// replaced meanwhile, reading fails with [ErrChanged].
 type Reader struct {
 	ctx  context.Context
 	s    Store
 	info Info
 
 	mu     sync.Mutex
-	pieces []piece // the one used last comes last
-	next   int64   // where the piece that was fetched last ends
-	size   int64   // of that piece
+	pieces []piece // the most recently used one is last
+	next   int64   // end of the most recently fetched piece
+	size   int64   // size of that piece
 }
 
 type piece struct {
@@ -32,7 +32,7 @@ type piece struct {
 	p   []byte
 }
 
-// Open opens an object. ctx bounds all reading.
+// Open opens an object. ctx applies to all reading.
 func Open(ctx context.Context, s Store, name string) (*Reader, error) {
 	info, err := s.Stat(ctx, name)
 	if err != nil {
@@ -66,7 +66,7 @@ func (r *Reader) ReadAt(p []byte, off int64) (int, error) {
 	return n, nil
 }
 
-// piece returns the piece that has the byte at off.
+// piece returns the piece that contains the byte at off.
 func (r *Reader) piece(off int64) (piece, error) {
 	for i, c := range r.pieces {
 		if c.off <= off && off < c.off+int64(len(c.p)) {

@@ -1,9 +1,6 @@
-// Package recstore keeps the files of recordings by name, in a folder or in an
-// S3-compatible store.
-//
-// A [Store] knows whole objects only. An object appears whole or not at all, and
-// writing the same object again is harmless: so a caller that got no response
-// just repeats the call. What grows, such as a recording in progress, is kept as
+// Package recstore keeps the files of recordings by name, in a folder or in an S3-compatible store. A [Store] handles
+// only whole objects. An object appears completely or not at all, and writing the same object again is harmless, so a
+// caller that received no response simply repeats the call. Growing files, such as recordings in progress, are kept as
 // [Parts]: objects named after the range of bytes that they hold.
 package recstore
 
@@ -18,23 +15,23 @@ import (
 	"strings"
 )
 
-// Store keeps objects by name. Names are slash-separated paths as in
-// [fs.ValidPath]. Methods may be called concurrently.
+// Store keeps objects by name. Names are slash-separated paths as in [fs.ValidPath]. Its
+// methods are safe for concurrent use.
 //
 // An error that wraps [fs.ErrNotExist] means that the store has no such object.
 // Any other error leaves open whether a change took effect.
 type Store interface {
-	// Put creates or replaces an object. Readers see the old or the new one.
+	// Put creates or replaces an object. Readers see either the old or the new one.
 	Put(ctx context.Context, name string, content io.ReaderAt, size int64) error
 	// Stat describes an object.
 	Stat(ctx context.Context, name string) (Info, error)
-	// ReadAt fills p from an object at off. If the object is not the version
-	// that info describes, the error is [ErrChanged].
+	// ReadAt fills p from an object at off. If the object is no longer the version that info
+	// describes, the error is [ErrChanged].
 	ReadAt(ctx context.Context, info Info, p []byte, off int64) error
 	// List yields the objects whose names begin with prefix, in the order of
 	// their names. It ends after an error.
 	List(ctx context.Context, prefix string) iter.Seq2[Info, error]
-	// Remove removes an object. It is no error if there is none.
+	// Remove removes an object. It is not an error if there is none.
 	Remove(ctx context.Context, name string) error
 	// String names the store in logs and messages.
 	String() string
@@ -48,8 +45,8 @@ type Info struct {
 	Version string
 }
 
-// ErrChanged says that an object was replaced while it was read.
-var ErrChanged = errors.New("the object was replaced while it was read")
+// ErrChanged reports that an object was replaced while it was being read.
+var ErrChanged = errors.New("the object was replaced while it was being read")
 
 // CheckName refuses names that would leave the store's folder or prefix.
 func CheckName(name string) error {
@@ -65,10 +62,10 @@ type Error struct {
 	Op    string // put, stat, read, list or remove
 	Name  string
 	Err   error
-	Hint  string // what to do about it; may be empty
+	Hint  string // what to do about it; can be empty
 }
 
-// Error names the store, the call and what is wrong.
+// Error names the store, the call and the problem.
 func (e *Error) Error() string {
 	s := fmt.Sprintf("%s: %s %s: %v", e.Store, e.Op, e.Name, e.Err)
 	if e.Hint != "" {
@@ -89,14 +86,14 @@ func Small(ctx context.Context, s Store, name string, limit int64) ([]byte, erro
 	if info.Size > limit {
 		return nil, &Error{
 			Store: s.String(), Op: "read", Name: name,
-			Err: fmt.Errorf("the object has %d bytes, at most %d are expected", info.Size, limit),
+			Err: fmt.Errorf("the object has %d bytes; at most %d are expected", info.Size, limit),
 		}
 	}
 	p := make([]byte, info.Size)
 	return p, s.ReadAt(ctx, info, p, 0)
 }
 
-// Same reports whether an object has exactly these bytes. It reads all of them.
+// Same reports whether an object has exactly this content. It reads the whole object.
 func Same(ctx context.Context, s Store, name string, content io.ReaderAt, size int64) (bool, error) {
 	r, err := Open(ctx, s, name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -126,8 +123,8 @@ func Same(ctx context.Context, s Store, name string, content io.ReaderAt, size i
 	return true, nil
 }
 
-// Place puts an object and reads it back: a store that acknowledges what it does
-// not have is found out here.
+// Place puts an object and reads it back. It fails if the store has acknowledged the object but
+// does not return it.
 func Place(ctx context.Context, s Store, name string, content io.ReaderAt, size int64) error {
 	if err := s.Put(ctx, name, content, size); err != nil {
 		return err
@@ -139,7 +136,7 @@ func Place(ctx context.Context, s Store, name string, content io.ReaderAt, size 
 	return err
 }
 
-var errNotKept = errors.New("the store acknowledged the object, and returns other bytes or none")
+var errNotKept = errors.New("the store acknowledged the object but does not return the same bytes")
 
 func readFull(r io.ReaderAt, p []byte, off int64) error {
 	n, err := r.ReadAt(p, off)

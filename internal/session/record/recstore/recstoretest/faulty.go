@@ -10,7 +10,7 @@ import (
 	"sekisho/internal/session/record/recstore"
 )
 
-// Fault is something that goes wrong with a call.
+// Fault is the way in which a call goes wrong.
 type Fault int
 
 // Values of Fault.
@@ -19,11 +19,11 @@ const (
 	Refuse             // the call fails and has no effect
 	LoseResponse       // the call takes effect and fails
 	DropPut            // a Put is acknowledged and has no effect
-	AlterPut           // a Put is acknowledged, and a byte of the object is another
-	AlterRead          // a byte that is read is another
+	AlterPut           // a Put is acknowledged, but one byte of the object is altered
+	AlterRead          // one byte that is read is altered
 )
 
-// ErrFault is what failing calls of a [Faulty] store return.
+// ErrFault is returned by failing calls of a [Faulty] store.
 var ErrFault = errors.New("the store fails on purpose")
 
 // Faulty is a store whose calls fail on request.
@@ -45,7 +45,7 @@ func (f *Faulty) Fail(fault func(op, name string) Fault) {
 	f.fault = fault
 }
 
-// FailAll lets every call go wrong.
+// FailAll makes every call go wrong.
 func (f *Faulty) FailAll(fault Fault) { f.Fail(func(string, string) Fault { return fault }) }
 
 // Calls returns how many calls of an operation there were: put, stat, read, list
@@ -98,7 +98,7 @@ func (f *Faulty) Put(ctx context.Context, name string, content io.ReaderAt, size
 	return f.Store.Put(ctx, name, content, size)
 }
 
-// altered is content whose first byte is another.
+// altered is content whose first byte is changed.
 type altered struct{ io.ReaderAt }
 
 // ReadAt implements io.ReaderAt.

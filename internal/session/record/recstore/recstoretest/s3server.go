@@ -16,7 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 )
 
-// The credentials of the S3 server.
+// Credentials of the S3 server.
 const (
 	AccessKey = "recordings"
 	SecretKey = "recordings-secret"
@@ -25,7 +25,7 @@ const (
 // Region of the S3 server.
 const Region = "us-east-1"
 
-// S3Server is a real S3 server: a process of its own.
+// S3Server is a real S3 server in a separate process.
 type S3Server struct {
 	Endpoint string
 	Data     string // folder
@@ -83,7 +83,7 @@ func findProgram(t testing.TB) string {
 	return ""
 }
 
-// Client returns AWS's client of the server.
+// Client returns an AWS SDK client for the server.
 func (s *S3Server) Client() *s3.Client {
 	return s3.New(s3.Options{
 		Region: Region, BaseEndpoint: &s.Endpoint, UsePathStyle: true,
@@ -96,7 +96,7 @@ func (s *S3Server) Credentials() aws.CredentialsProvider {
 	return credentials.NewStaticCredentialsProvider(AccessKey, SecretKey, "")
 }
 
-// Start starts the server again after Stop, with what it had.
+// Start starts the server again after Stop, with the same data.
 func (s *S3Server) Start(t testing.TB) {
 	t.Helper()
 	s.cmd = exec.Command(s.program, "-listen", s.address, "-data", s.Data)

@@ -1,5 +1,4 @@
-// Package recstoretest tests implementations of recstore.Store, and breaks them
-// on purpose.
+// Package recstoretest tests implementations of recstore.Store and injects faults into them.
 package recstoretest
 
 import (
@@ -16,8 +15,7 @@ import (
 	"sekisho/internal/session/record/recstore"
 )
 
-// Large is the size of an object that an implementation may upload in several
-// parts.
+// Large is the size of an object that an implementation might upload in several parts.
 const Large = 11<<20 + 77
 
 // Run runs the conformance suite. open returns an empty store.
@@ -146,7 +144,7 @@ func testLarge(t *testing.T, s recstore.Store) {
 	if all := names(t, s, ""); !slices.Equal(all, []string{"dir/large"}) {
 		t.Errorf("objects %q", all)
 	}
-	// The same once more, as after a lost response.
+	// Repeat the call, as after a lost response.
 	if err := recstore.Place(t.Context(), s, "dir/large", bytes.NewReader(want), Large); err != nil {
 		t.Error(err)
 	}
@@ -336,7 +334,7 @@ func testReaderEnd(t *testing.T, s recstore.Store) {
 	}
 }
 
-// whole returns what the parts of a file hold.
+// whole returns the content of the parts of a file.
 func whole(t *testing.T, s recstore.Store, name string) []byte {
 	t.Helper()
 	found, err := recstore.FindParts(t.Context(), s, name)
@@ -410,7 +408,7 @@ func testPartsGap(t *testing.T, s recstore.Store) {
 		"f.part-0000000000000000-0000000000001000": file[:1000],
 		"f.part-0000000000000500-0000000000001500": file[500:1500],
 		"f.part-0000000000001600-0000000000003000": file[1600:],
-		"f.part-0000000000001000-0000000000003000": file[:7], // not the size that its name says
+		"f.part-0000000000001000-0000000000003000": file[:7], // its size contradicts its name
 		"f.part-x": nil,
 		"f.party":  nil,
 	} {

@@ -13,12 +13,11 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 )
 
-// maxCredentials bounds a file of credentials.
+// maxCredentials limits a credentials file, in bytes.
 const maxCredentials = 16 << 10
 
-// ReadCredentials reads an access key from a file, or from the environment if
-// file is "". The file has the form of ~/.aws/credentials, of which the first
-// access key counts, and only its owner may read it.
+// ReadCredentials reads an access key from a file, or from the environment if file is "". The file has the format of
+// ~/.aws/credentials; its first access key is used. Only its owner can have permission to read it.
 func ReadCredentials(file string) (aws.Credentials, error) {
 	if file == "" {
 		c := aws.Credentials{
@@ -26,7 +25,7 @@ func ReadCredentials(file string) (aws.Credentials, error) {
 			SessionToken: os.Getenv("AWS_SESSION_TOKEN"),
 		}
 		if !c.HasKeys() {
-			return c, errors.New("the environment has no AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+			return c, errors.New("the environment variables AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set")
 		}
 		return c, nil
 	}
@@ -35,7 +34,7 @@ func ReadCredentials(file string) (aws.Credentials, error) {
 		return aws.Credentials{}, err
 	}
 	if st.Mode().Perm()&0o077 != 0 {
-		return aws.Credentials{}, fmt.Errorf("others than its owner can read %s; chmod 600 it", file)
+		return aws.Credentials{}, fmt.Errorf("other users can read %s; run: chmod 600 %[1]s", file)
 	}
 	if st.Size() > maxCredentials {
 		return aws.Credentials{}, fmt.Errorf("%s is larger than %d bytes", file, maxCredentials)
@@ -65,11 +64,11 @@ func ReadCredentials(file string) (aws.Credentials, error) {
 	return c, nil
 }
 
-// credentialsAge is how long credentials are used before the file is read again:
-// they can be replaced while the server runs.
+// credentialsAge is how long credentials are used before the file is read again, so they can be
+// replaced while the server runs.
 const credentialsAge = time.Minute
 
-// Credentials returns a provider that reads them as [ReadCredentials] does.
+// Credentials returns a provider of the credentials from [ReadCredentials].
 func Credentials(file string) aws.CredentialsProvider {
 	return aws.NewCredentialsCache(aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
 		c, err := ReadCredentials(file)

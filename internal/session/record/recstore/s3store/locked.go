@@ -16,8 +16,8 @@ import (
 	"sekisho/internal/session/record/recstore"
 )
 
-// PutLocked stores a small object that nobody can change or delete for a time, in a
-// bucket with object lock. retain 0 leaves that to the bucket's own default.
+// PutLocked stores a small object in a bucket with object lock. Nobody can change or delete the
+// object for the time retain; 0 = the bucket's default.
 func (s *Store) PutLocked(ctx context.Context, name string, content []byte, retain time.Duration) error {
 	if err := recstore.CheckName(name); err != nil {
 		return err
@@ -31,15 +31,15 @@ func (s *Store) PutLocked(ctx context.Context, name string, content []byte, reta
 	if retain > 0 {
 		in.ObjectLockMode = types.ObjectLockModeCompliance
 		in.ObjectLockRetainUntilDate = aws.Time(time.Now().Add(retain).UTC())
-		in.ChecksumAlgorithm = types.ChecksumAlgorithmSha256 // S3 demands a checksum with a lock
+		in.ChecksumAlgorithm = types.ChecksumAlgorithmSha256 // S3 requires a checksum with a lock
 	}
 	_, err := s.client.PutObject(ctx, in, signBody)
 	return s.failed("put", name, err)
 }
 
-// EachVersion passes every version of every object, of at most limit bytes, in the
-// order of their names. Whoever may write to the bucket can put another version
-// over an object that is locked, but not remove the one below.
+// EachVersion calls visit with every version of every object, of at most limit bytes each, in the
+// order of their names. Anybody who can write to the bucket can add a newer version of a locked
+// object, but cannot remove the older one.
 func (s *Store) EachVersion(ctx context.Context, limit int64, visit func(name string, content []byte) error) error {
 	var prefix *string
 	if s.cfg.Prefix != "" {
@@ -54,7 +54,7 @@ func (s *Store) EachVersion(ctx context.Context, limit int64, visit func(name st
 		for _, v := range page.Versions {
 			name := strings.TrimPrefix(aws.ToString(v.Key), aws.ToString(prefix))
 			if aws.ToInt64(v.Size) > limit {
-				return s.failed("read", name, fmt.Errorf("it has %d bytes, more than %d", aws.ToInt64(v.Size), limit))
+				return s.failed("read", name, fmt.Errorf("it has %d bytes; the maximum is %d", aws.ToInt64(v.Size), limit))
 			}
 			content, err := s.version(ctx, v, limit)
 			if err != nil {

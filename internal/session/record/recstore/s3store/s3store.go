@@ -28,37 +28,37 @@ import (
 	"sekisho/internal/session/record/recstore"
 )
 
-// Config says where an S3-compatible store is.
+// Config configures an S3-compatible store.
 type Config struct {
-	Endpoint  string // URL; empty for AWS's own
+	Endpoint  string // URL; empty for AWS
 	Region    string
 	Bucket    string
 	Prefix    string // of all keys; may be empty
 	PathStyle bool   // ENDPOINT/BUCKET/KEY in place of BUCKET.ENDPOINT/KEY
 	// Credentials sign requests.
 	Credentials aws.CredentialsProvider
-	// Roots are the authorities of the store's certificate; nil = the system's.
+	// Roots are the certificate authorities trusted for the store; nil = the system's.
 	Roots *x509.CertPool
-	// Timeout is how long one request may take, besides the time that its
-	// bytes take at minRate; 0 = 30 s.
+	// Timeout is how long one request can take, in addition to the time for its bytes at minRate; 0
+	// = 30 s.
 	Timeout time.Duration
-	// Attempts is how often a request is made; 0 = 4.
+	// Attempts is how often a request is attempted; 0 = 4.
 	Attempts int
-	// MaxBackoff bounds the wait between two attempts; 0 = 5 s.
+	// MaxBackoff is the maximum wait between two attempts; 0 = 5 s.
 	MaxBackoff time.Duration
-	// PartSize is that of multipart uploads; 0 = 16 MiB. Objects of more than
-	// two parts are uploaded so.
+	// PartSize is the size of a part in multipart uploads, in bytes; 0 = 16 MiB. Multipart upload
+	// is used for objects of more than two parts.
 	PartSize int64
 }
 
 const (
-	// minRate is the bytes per second below which a request is given up.
+	// minRate is the rate, in bytes per second, below which a request is aborted.
 	minRate        = 256 << 10
 	defaultTimeout = 30 * time.Second
 	attempts       = 4
 	maxBackoff     = 5 * time.Second
 	partSize       = 16 << 20
-	// maxParts is S3's bound.
+	// maxParts is S3's limit.
 	maxParts    = 10000
 	dialTimeout = 10 * time.Second
 	idleConns   = 16
@@ -92,18 +92,18 @@ func Open(cfg Config) *Store {
 		Region: cfg.Region, Credentials: cfg.Credentials, UsePathStyle: cfg.PathStyle,
 		HTTPClient: &http.Client{
 			Transport: transport,
-			// A signed request must not follow to another host.
+			// A signed request must not follow a redirect to another host.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
-		// Many compatible stores do not know the checksums that the SDK adds by
-		// itself. What is written here is signed with its SHA-256 instead.
+		// Many compatible stores do not support the checksums that the SDK adds by default.
+		// Instead, the signature of each body includes its SHA-256.
 		RequestChecksumCalculation: aws.RequestChecksumCalculationWhenRequired,
 		ResponseChecksumValidation: aws.ResponseChecksumValidationWhenRequired,
 		Retryer: retry.NewStandard(func(o *retry.StandardOptions) {
 			o.MaxAttempts = cfg.Attempts
 			o.MaxBackoff = cfg.MaxBackoff
-			// The callers bound how much they try: an outage must not use up
-			// a budget that other requests need.
+			// Callers limit their own attempts: an outage must not use up a budget that other
+			// requests need.
 			o.RateLimiter = unlimited{}
 		}),
 	}
@@ -115,12 +115,12 @@ func Open(cfg Config) *Store {
 
 type unlimited struct{}
 
-// GetToken implements the SDK's rate limiter of retries.
+// GetToken implements the SDK's rate limiter for retries.
 func (unlimited) GetToken(context.Context, uint) (func() error, error) {
 	return func() error { return nil }, nil
 }
 
-// AddTokens implements it too.
+// AddTokens implements the SDK's rate limiter for retries.
 func (unlimited) AddTokens(uint) error { return nil }
 
 // Close closes idle connections.
@@ -148,14 +148,14 @@ func (s *Store) key(name string) string {
 	return s.cfg.Prefix + "/" + name
 }
 
-// limit bounds a request that moves so many bytes.
+// limit returns a context with the deadline for a request that transfers size bytes.
 func (s *Store) limit(ctx context.Context, size int64) (context.Context, context.CancelFunc) {
 	each := s.cfg.Timeout + time.Duration(size)*time.Second/minRate
 	return context.WithTimeout(ctx, time.Duration(s.cfg.Attempts)*(each+s.cfg.MaxBackoff))
 }
 
-// signBody has the SHA-256 of the body signed, over TLS too: so the store refuses
-// a body that was altered on its way.
+// signBody includes the SHA-256 of the body in the signature, over TLS too, so the store refuses a
+// body that was altered in transit.
 func signBody(o *s3.Options) {
 	o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error {
 		hash := &v4.ComputePayloadSHA256{}
@@ -181,8 +181,7 @@ func (s *Store) Put(ctx context.Context, name string, content io.ReaderAt, size 
 	return s.failed("put", name, err)
 }
 
-// putParts uploads a large object. What an upload leaves behind that did not
-// end is aborted by the next one of the same object.
+// putParts uploads a large object. It first aborts unfinished uploads of the same object.
 func (s *Store) putParts(ctx context.Context, name string, content io.ReaderAt, size int64) error {
 	key := aws.String(s.key(name))
 	if err := s.abortUploads(ctx, *key); err != nil {
@@ -217,7 +216,7 @@ func (s *Store) putParts(ctx context.Context, name string, content io.ReaderAt, 
 		MultipartUpload: &types.CompletedMultipartUpload{Parts: parts},
 	})
 	if codeOf(err) == "NoSuchUpload" {
-		// An attempt whose response was lost has completed it.
+		// An attempt whose response was lost has completed the upload.
 		if info, statErr := s.Stat(ctx, name); statErr == nil && info.Size == size {
 			return nil
 		}
@@ -246,8 +245,8 @@ func (s *Store) abortUploads(ctx context.Context, key string) error {
 	return nil
 }
 
-// Stat implements recstore.Store. It lists, because the response to HEAD cannot say
-// whether it is the object or the bucket that is missing.
+// Stat implements recstore.Store. It uses a list request, because the response to HEAD does not
+// tell whether the object or the bucket is missing.
 func (s *Store) Stat(ctx context.Context, name string) (recstore.Info, error) {
 	if err := recstore.CheckName(name); err != nil {
 		return recstore.Info{}, err
@@ -261,7 +260,7 @@ func (s *Store) Stat(ctx context.Context, name string) (recstore.Info, error) {
 	if err != nil {
 		return recstore.Info{}, s.failed("stat", name, err)
 	}
-	// Of all keys that begin so, the name itself is the first.
+	// Of all keys with this prefix, the key itself sorts first.
 	if len(out.Contents) == 0 || aws.ToString(out.Contents[0].Key) != key {
 		return recstore.Info{}, s.failed("stat", name, fs.ErrNotExist)
 	}
@@ -285,8 +284,7 @@ func (s *Store) ReadAt(ctx context.Context, info recstore.Info, p []byte, off in
 	defer cancel()
 	var err error
 	for range s.cfg.Attempts {
-		// The SDK tries again until there is a response, not until its body is
-		// whole.
+		// The SDK retries until there is a response, not until the body is complete.
 		if err = s.readAt(ctx, info, p, off); !errors.Is(err, io.ErrUnexpectedEOF) {
 			break
 		}
@@ -311,7 +309,7 @@ func (s *Store) readAt(ctx context.Context, info recstore.Info, p []byte, off in
 	}
 	want := fmt.Sprintf("bytes %d-%d/%d", off, last, info.Size)
 	if got := aws.ToString(out.ContentRange); got != want {
-		err = fmt.Errorf("the store returned %q when asked for %q", got, want)
+		err = fmt.Errorf("the store returned the range %q instead of %q", got, want)
 	} else {
 		_, err = io.ReadFull(out.Body, p)
 		if errors.Is(err, io.EOF) {
@@ -343,7 +341,8 @@ func (s *Store) List(ctx context.Context, prefix string) iter.Seq2[recstore.Info
 			for i := range out.Contents {
 				info := s.info(&out.Contents[i])
 				if info.Name <= last {
-					yield(recstore.Info{}, s.failed("list", prefix, fmt.Errorf("the store lists %q after %q", info.Name, last)))
+					yield(recstore.Info{}, s.failed("list", prefix, fmt.Errorf(
+						"the store listed %q after %q, which is out of order", info.Name, last)))
 					return
 				}
 				last = info.Name
@@ -358,15 +357,16 @@ func (s *Store) List(ctx context.Context, prefix string) iter.Seq2[recstore.Info
 				return
 			}
 			if token = out.NextContinuationToken; aws.ToString(token) == "" || len(out.Contents) == 0 {
-				yield(recstore.Info{}, s.failed("list", prefix, errors.New("the store cut its list without a way to continue")))
+				yield(recstore.Info{}, s.failed("list", prefix, errors.New(
+					"the store returned an incomplete list without a continuation token")))
 				return
 			}
 		}
 	}
 }
 
-// Remove implements recstore.Store. In a bucket with versions it adds a delete marker:
-// how long old versions stay is for the bucket's rules.
+// Remove implements recstore.Store. In a versioned bucket it adds a delete marker: the bucket's
+// lifecycle rules determine how long old versions stay.
 func (s *Store) Remove(ctx context.Context, name string) error {
 	if err := recstore.CheckName(name); err != nil {
 		return err
@@ -387,7 +387,7 @@ func codeOf(err error) string {
 	return ""
 }
 
-// failed gives an error its place and, where the cause is known, the remedy.
+// failed adds the operation and object to an error and, if the cause is known, the remedy.
 func (s *Store) failed(op, name string, err error) error {
 	if err == nil {
 		return nil

@@ -379,8 +379,15 @@ func (s *socket) message(b []byte) (op byte, _ []byte, err error) {
 	}
 }
 
-// buffered reports whether the whole next frame is here already.
+// buffered reports whether the whole next frame is here already. It is not while
+// close reads.
 func (s *socket) buffered() bool {
+	select {
+	case s.reading <- struct{}{}:
+		defer s.reading.unlock()
+	default:
+		return false
+	}
 	n := s.br.Buffered()
 	if n < 2 {
 		return false

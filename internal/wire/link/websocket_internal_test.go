@@ -116,6 +116,22 @@ func TestBuffered(t *testing.T) {
 	}
 }
 
+// TestBufferedWhileClosing: close reads up to the peer's close frame, which a reader
+// that asks for more meanwhile must not disturb.
+func TestBufferedWhileClosing(t *testing.T) {
+	t.Parallel()
+	w := &wire{Reader: bytes.NewReader(append(bytes.Repeat([]byte("\x82\x01x"), 10_000), "\x88\x02\x03\xe8"...))}
+	s := newSocket(w, w, true, 1024)
+	closed := make(chan error, 1)
+	go func() { closed <- s.close(CloseNormal, "") }()
+	for !s.isClosed() {
+		s.buffered()
+	}
+	if err := <-closed; err != nil {
+		t.Error(err)
+	}
+}
+
 // TestRecycledMessages: a buffer that was given back has the size that its next
 // reader needs, and one that no read has returned is refused.
 func TestRecycledMessages(t *testing.T) {

@@ -207,7 +207,22 @@ type Console struct {
 	streams  *counter
 	polls    *ratelimit.Limiter[[32]byte]
 	lookups  *ratelimit.Limiter[string]
+	// begun limits, over all sources, what callers without a sign-in make the store keep.
+	begun *ratelimit.Limiter[begunKind]
 }
+
+// begunKind is a kind of sign-in that begins before the caller is known. Each has
+// its own limit, so that a flood of one does not stop the other.
+type begunKind string
+
+const (
+	begunProgram    begunKind = "program"
+	begunFederation begunKind = "federation"
+
+	// maxBegun and begunPeriod keep the sign-ins of ten minutes below 15,000.
+	maxBegun    = 1000
+	begunPeriod = 50 * time.Millisecond
+)
 
 // New returns the console's handler.
 func New(cfg Config) (*Console, error) {
@@ -234,6 +249,7 @@ func New(cfg Config) (*Console, error) {
 		streams:  newCounter(maxStreamsPerUser),
 		polls:    newLimiter[[32]byte](3, pollInterval),
 		lookups:  newLimiter[string](10, 10*time.Second),
+		begun:    newLimiter[begunKind](maxBegun, begunPeriod),
 	}
 	c.mux.HandleFunc("POST /console/api/session", c.signIn)
 	c.mux.HandleFunc("GET /console/api/session", c.session)
@@ -276,6 +292,20 @@ func Wants(r *http.Request) bool {
 // newLimiter returns a limiter of a burst of attempts, and one more per period.
 func newLimiter[K comparable](burst int, period time.Duration) *ratelimit.Limiter[K] {
 	return ratelimit.New[K](ratelimit.Config{Rate: 1 / period.Seconds(), Burst: burst})
+}
+
+// allowBegun reports whether a caller without a sign-in may begin one. If not, it has already
+// answered the request.
+func (c *Console) allowBegun(w http.ResponseWriter, r *http.Request, kind begunKind, now time.Time) bool {
+	source := c.cfg.SourceIP(r)
+	wait, ok := c.bySource.Reserve(ratelimit.Source(source))
+	if ok {
+		wait, ok = c.begun.Reserve(kind)
+	}
+	if !ok {
+		c.tooMany(w, r, AuditEvent{Time: now, Name: "ConsoleLogin", SourceIP: source, UserAgent: r.UserAgent()}, wait)
+	}
+	return ok
 }
 
 // userAttempt is what attempts on a user are counted by: guesses from one network must not

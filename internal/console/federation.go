@@ -47,13 +47,7 @@ func (c *Console) beginFederation(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	now := time.Now()
-	if wait, ok := c.bySource.Reserve(ratelimit.Source(c.cfg.SourceIP(r))); !ok {
-		c.tooMany(
-			w,
-			r,
-			AuditEvent{Time: now, Name: "ConsoleLogin", SourceIP: c.cfg.SourceIP(r), UserAgent: r.UserAgent()},
-			wait,
-		)
+	if !c.allowBegun(w, r, begunFederation, now) {
 		return
 	}
 	address, state, err := c.cfg.Federation.Begin(r.Context(), in.Provider, "https://"+r.Host+"/console/federation")

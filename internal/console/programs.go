@@ -123,8 +123,7 @@ func (c *Console) beginProgram(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	now, source := time.Now(), c.cfg.SourceIP(r)
-	if wait, ok := c.bySource.Reserve(ratelimit.Source(source)); !ok {
-		c.tooMany(w, r, AuditEvent{Time: now, Name: "ConsoleLogin", SourceIP: source, UserAgent: r.UserAgent()}, wait)
+	if !c.allowBegun(w, r, begunProgram, now) {
 		return
 	}
 	device := make([]byte, tokenBytes)

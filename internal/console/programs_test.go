@@ -199,3 +199,21 @@ func TestProgramSignInIsLimited(t *testing.T) {
 		}
 	}
 }
+
+// A caller with many addresses, such as all networks of an IPv6 prefix, cannot
+// fill the store.
+func TestProgramSignInIsLimitedOverAllSources(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	limited := 0
+	for i := range 1400 {
+		res := f.do(http.MethodPost, "/console/api/programs", `{"name":"x","port":0}`,
+			from(fmt.Sprintf("[2001:db8:1:%x::1]:1", i)))
+		if res.StatusCode == http.StatusTooManyRequests {
+			limited++
+		}
+	}
+	if limited == 0 {
+		t.Errorf("no request of 1400 sources was limited, and the store has %d rows", len(f.store.rows))
+	}
+}

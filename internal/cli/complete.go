@@ -43,7 +43,7 @@ func complete(
 			word, _, _ := strings.Cut(value, "\t")
 			if strings.HasPrefix(word, prefix) && word != "" &&
 				client.Printable(value) == strings.ReplaceAll(value, "\t", `\x09`) &&
-				!strings.ContainsAny(word, " '\"$`\\") &&
+				!strings.ContainsAny(word, " '\"$`\\;&|<>()*?[]{}~#!") &&
 				len(found) < maxCompletions {
 				found = append(found, value)
 			}

@@ -297,6 +297,9 @@ func TestCompletion(t *testing.T) {
 					"Name":       "web-1",
 				}, map[string]any{"InstanceId": "mi-2", "Name": "$(reboot)"},
 				map[string]any{"InstanceId": "mi-3", "ComputerName": "web-evil"},
+				map[string]any{"InstanceId": "mi-4", "Name": "web;reboot"},
+				map[string]any{"InstanceId": "mi-5", "Name": "web>file"},
+				map[string]any{"InstanceId": "mi-6", "Name": "web|reboot"},
 			}}
 		},
 		"DescribeSessions": func(map[string]any) any {
@@ -311,7 +314,7 @@ func TestCompletion(t *testing.T) {
 		want []string
 	}{
 		{[]string{"exec", "w"}, []string{"web-1"}},
-		{[]string{"start-session", ""}, []string{"mi-1", "web-1", "mi-2", "mi-3"}},
+		{[]string{"start-session", ""}, []string{"mi-1", "web-1", "mi-2", "mi-3", "mi-4", "mi-5", "mi-6"}},
 		{[]string{"start-session", "mi-1", "--document-name", "A"}, []string{"AWS-StartSSHSession"}},
 		{[]string{"cp", "web"}, []string{"web-1:"}},
 		{[]string{"replay", "al"}, []string{"alice-1"}},

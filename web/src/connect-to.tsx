@@ -10,23 +10,11 @@ import Input from '@cloudscape-design/components/input'
 import SpaceBetween from '@cloudscape-design/components/space-between'
 import { useState } from 'react'
 import { rich, t } from './i18n'
-import { LIST_ACTIONS, nodes, type Node } from './nodes'
+import { LIST_ACTIONS, matching, nodes, type Node } from './nodes'
 import { requestStart } from './start-request'
 import { useStore } from './store'
 
 const NODE_ID = /^m?i-[0-9a-f]{17}$/
-
-/** matching are the nodes that a text names: by ID, by name, or by a tag as KEY=VALUE. */
-export function matching(list: Node[], text: string): Node[] {
-  const byId = list.filter((n) => n.id === text)
-  if (byId.length > 0) return byId
-  const [key, value] = text.includes('=') ? [text.slice(0, text.indexOf('=')), text.slice(text.indexOf('=') + 1)] : []
-  return list.filter((n) =>
-    key === undefined
-      ? n.name === text || n.computerName === text
-      : n.tags.some((x) => x.key === key && x.value === value),
-  )
-}
 
 /** ConnectTo has one field and starts a session on the node that it names. */
 export function ConnectTo({ heading = 'h1' }: { heading?: 'h1' | 'h2' }) {

@@ -16,6 +16,8 @@ export type Connection = 'connected' | 'notconnected' | 'unknown'
 export interface Node {
   id: string
   name: string
+  /** The names that administrators gave: tags, and the name in the activation. */
+  givenNames: string[]
   connection: Connection
   pingStatus: string
   platformType: string
@@ -116,16 +118,18 @@ export const nodes = new Store<NodeState>({ nodes: [], loading: true, denied: fa
 /** NAME_TAG is the tag that names a machine before everything else. */
 const NAME_TAG = 'Hostname'
 
-/** nameOf is the one name of a machine: its Hostname tag, its Name, or its computer name. */
-function nameOf(p: Properties): string {
+/** givenNames are the names that administrators gave a machine, the one to show first. */
+function givenNames(p: Properties): string[] {
   const tag = (key: string) => p.Tags.find((x) => x.Key === key)?.Value.trim() ?? ''
-  return tag(NAME_TAG) || tag('Name') || p.Name || p.ComputerName
+  return [tag(NAME_TAG), tag('Name'), p.Name].filter((name) => name !== '')
 }
 
 function fromProperties(p: Properties): Node {
+  const given = givenNames(p)
   const node: Node = {
     id: p.InstanceId,
-    name: nameOf(p),
+    name: given[0] ?? p.ComputerName,
+    givenNames: given,
     connection:
       p.ConnectionStatus === 'connected' || p.ConnectionStatus === 'notconnected' ? p.ConnectionStatus : 'unknown',
     pingStatus: p.PingStatus,
@@ -151,6 +155,20 @@ function fromProperties(p: Properties): Node {
     tags: p.Tags.map((x) => ({ key: x.Key, value: x.Value })),
   }
   return node
+}
+
+/**
+ * matching are the nodes that a text selects: by ID, by a tag as KEY=VALUE, or by name. The names that administrators
+ * gave take precedence over those that machines report, so that no machine can pass as another.
+ */
+export function matching(list: Node[], text: string): Node[] {
+  const byId = list.filter((n) => n.id === text)
+  if (byId.length > 0) return byId
+  const at = text.indexOf('=')
+  if (at >= 0)
+    return list.filter((n) => n.tags.some((x) => x.key === text.slice(0, at) && x.value === text.slice(at + 1)))
+  const given = list.filter((n) => n.givenNames.includes(text))
+  return given.length > 0 ? given : list.filter((n) => n.computerName === text)
 }
 
 const WHY: Record<string, PlainKey> = {

@@ -379,8 +379,8 @@ func (s *socket) message(b []byte) (op byte, _ []byte, err error) {
 	}
 }
 
-// buffered reports whether the whole next frame is here already. It is not while
-// close reads.
+// buffered reports whether the whole next message is here already. It is not while
+// close reads, nor behind a control frame: after that, a read may have to wait.
 func (s *socket) buffered() bool {
 	select {
 	case s.reading <- struct{}{}:
@@ -393,6 +393,9 @@ func (s *socket) buffered() bool {
 		return false
 	}
 	b, _ := s.br.Peek(n) // it is there
+	if op := b[0] & 0x0f; b[0]&bitFin == 0 || op != opBinary && op != opText {
+		return false
+	}
 	size, length := 2, int(b[1]&^bitMasked)
 	if b[1]&bitMasked != 0 {
 		size += 4

@@ -102,6 +102,7 @@ func TestBuffered(t *testing.T) {
 	first := "\x82\x01a"
 	for next, want := range map[string]bool{
 		"": false, "\x82": false, "\x82\x02x": false, "\x82\x01x": true, "\x82\x7e\x00": false,
+		"\x89\x01p": false, "\x8a\x01p": false, "\x02\x01x": false,
 		"\x82\x7e\x00\x7e" + string(make([]byte, 125)): false, "\x82\x7e\x00\x7e" + string(make([]byte, 126)): true,
 		"\x82\x7f\x00\x00\x00\x00\x00\x00\x00\x01x": false,
 	} {

@@ -199,10 +199,6 @@ func (c *Console) programCredentials(w http.ResponseWriter, r *http.Request) {
 		answer(w, http.StatusAccepted, map[string]any{"message": "Waiting for approval in the browser."})
 		return
 	}
-	if err := c.cfg.Store.DeleteConsoleSignIn(ctx, hash[:]); err != nil {
-		c.fail(w, r, "end the sign-in of a program", err)
-		return
-	}
 	who, err := c.cfg.Directory.Granted(ctx, p.Grant)
 	if err != nil {
 		e.Failure = "the sign-in that approved the program has ended"
@@ -215,8 +211,12 @@ func (c *Console) programCredentials(w http.ResponseWriter, r *http.Request) {
 	case sekisho.CodeOf(err) == sekisho.CodeInternal:
 		c.fail(w, r, "issue credentials for a program", err)
 		return
-	case err != nil:
+	case err != nil: // the program can ask again with another duration
 		refuse(w, http.StatusBadRequest, err.Error())
+		return
+	}
+	if err := c.cfg.Store.DeleteConsoleSignIn(ctx, hash[:]); err != nil {
+		c.fail(w, r, "end the sign-in of a program", err)
 		return
 	}
 	who.AccessKeyID = creds.AccessKeyID

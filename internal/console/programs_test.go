@@ -43,8 +43,10 @@ func (f *fixture) beginProgram(t *testing.T, port int, opts ...option) *waiting 
 	return w
 }
 
-func (w *waiting) poll(browserCode string) *http.Response {
-	b, _ := json.Marshal(map[string]any{"deviceCode": w.DeviceCode, "browserCode": browserCode, "seconds": 3600})
+func (w *waiting) poll(browserCode string) *http.Response { return w.pollFor(browserCode, 3600) }
+
+func (w *waiting) pollFor(browserCode string, seconds int) *http.Response {
+	b, _ := json.Marshal(map[string]any{"deviceCode": w.DeviceCode, "browserCode": browserCode, "seconds": seconds})
 	return w.f.do(http.MethodPost, "/console/api/programs/credentials", string(b))
 }
 
@@ -76,7 +78,10 @@ func TestProgramSignIn(t *testing.T) {
 	if e := f.trail.last(); e.Name != "ConsoleProgramApproved" || e.Principal.UserName != "alice" || e.Failure != "" {
 		t.Errorf("audit of the approval: %+v", e)
 	}
-	res = w.poll("")
+	if res := w.pollFor("", 1); res.StatusCode != http.StatusBadRequest {
+		t.Errorf("for too short a time: %s", res.Status)
+	}
+	res = w.poll("") // an invalid duration does not use up the approval
 	if res.StatusCode != http.StatusOK {
 		t.Fatalf("after the approval: %s", res.Status)
 	}

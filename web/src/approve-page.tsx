@@ -37,7 +37,14 @@ export default function ApprovePage({ who, params }: PageProps) {
     })
   const given = params[0]
   useEffect(() => {
-    if (given !== undefined) look(given)
+    if (given === undefined) return
+    attempt(async () => {
+      const found = await showProgram(given)
+      // A program elsewhere gives its user no link. Whoever sent this one may have started the program: the user has to
+      // read the code from the program itself.
+      if (found.local) setProgram(found)
+      else setCode('')
+    })
   }, [given])
 
   return (

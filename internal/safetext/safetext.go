@@ -43,6 +43,15 @@ func Text(s string, limit int) string {
 	})
 }
 
+// Sentence returns s with a period at its end, unless it ends with other
+// punctuation of a sentence.
+func Sentence(s string) string {
+	if strings.HasSuffix(s, ".") || strings.HasSuffix(s, "?") || strings.HasSuffix(s, "!") {
+		return s
+	}
+	return s + "."
+}
+
 // Clip returns the longest prefix of s that fits in limit bytes, with an
 // ellipsis if anything was cut. It never splits a UTF-8 sequence. Use it for
 // text that is known to be clean; Line and Text clip as well.

@@ -48,6 +48,15 @@ func TestTextKeepsLineFeedsAndTabs(t *testing.T) {
 	}
 }
 
+func TestSentenceEndsOnce(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{"a": "a.", "a.": "a.", "a?": "a?", "a!": "a!"} {
+		if got := safetext.Sentence(in); got != want {
+			t.Errorf("Sentence(%q) = %q, want %q", in, got, want)
+		}
+	}
+}
+
 func FuzzSafe(f *testing.F) {
 	f.Add("web-1", 10)
 	f.Add("\x1b[31m\u202e\xff関所\n", 7)

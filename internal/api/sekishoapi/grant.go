@@ -7,6 +7,7 @@ import (
 	root "sekisho"
 	"sekisho/internal/api"
 	"sekisho/internal/iam/grant"
+	"sekisho/internal/safetext"
 	"sekisho/internal/wire/awsproto"
 )
 
@@ -39,7 +40,7 @@ func (d *door) policyOf(in *buildPolicyRequest) (string, error) {
 	}
 	text, err := g.Policy()
 	if err != nil {
-		return "", root.Errorf(root.CodeInvalid, "Invalid grant: %s.", err)
+		return "", root.Errorf(root.CodeInvalid, "Invalid grant: %s", safetext.Sentence(err.Error()))
 	}
 	return text, nil
 }

@@ -10,6 +10,7 @@ import (
 	"sekisho"
 	"sekisho/internal/iam/calendar"
 	"sekisho/internal/iam/policy"
+	"sekisho/internal/safetext"
 )
 
 const (
@@ -94,7 +95,7 @@ func (calendars *Calendars) Put(ctx context.Context, n NewCalendar) (*Calendar, 
 	}
 	zone, err := policy.LoadZone(n.Zone)
 	if err != nil {
-		return nil, invalid("%s.", printable(err.Error()))
+		return nil, invalid("%s", safetext.Sentence(printable(err.Error())))
 	}
 	c := &Calendar{Name: n.Name, Description: n.Description, Zone: n.Zone, Entries: n.Entries}
 	if n.ICalendar != "" {
@@ -104,7 +105,7 @@ func (calendars *Calendars) Put(ctx context.Context, n NewCalendar) (*Calendar, 
 		c.Spans, err = calendar.FromList(n.Entries, zone)
 	}
 	if err != nil {
-		return nil, invalid("Invalid calendar: %s.", err)
+		return nil, invalid("Invalid calendar: %s", safetext.Sentence(err.Error()))
 	}
 	err = calendars.update(ctx, func(t *tx) error {
 		if t.calendars[c.key()] == nil && len(t.calendars) >= maxCalendars {

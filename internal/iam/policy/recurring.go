@@ -135,8 +135,8 @@ func (r *recurrence) accepts(cmp comparison, value string) error {
 			return errors.New("weekdays require String operators")
 		}
 		if p := weekdayPattern(cmp, value); !slices.ContainsFunc(weekdays[:], p) {
-			return fmt.Errorf("%q is none of Mon, Tue, Wed, Thu, Fri, Sat and Sun; %s", value, suggestion(
-				closestWeekday(value), "write one of these"))
+			return fmt.Errorf("%q is not a weekday; %s", value, suggestion(
+				closestWeekday(value), "write Mon, Tue, Wed, Thu, Fri, Sat or Sun"))
 		}
 	case recursByTimeOfDay:
 		if cmp != cmpDate {

@@ -403,6 +403,8 @@ func TestExplain(t *testing.T) {
                    "IpAddress": {"aws:SourceIp": "203.0.113.0/24"}}
     },
     {"Sid": "Own", "Effect": "Allow", "Action": "ssm:TerminateSession", "Resource": "arn:aws:ssm:*:*:session/${aws:username}-*"},
+    {"Sid": "Workdays", "Effect": "Allow", "Action": "ssm:Weekday", "Resource": "*",
+     "Condition": {"StringEquals": {"sekisho:Weekday/UTC": ["Mon", "Tue", "Wed", "Thu", "Fri"]}}},
     {"Sid": "No", "Effect": "Deny", "Action": "ssm:Delete*", "Resource": "*"}
   ]
 }`
@@ -432,9 +434,12 @@ func TestExplain(t *testing.T) {
 			"allowed but for aws:CurrentTime: window closed 2026-04-15T04:00:00Z"},
 		{"ssm:StartSession", node, "2026-04-15T01:00:00Z", "198.51.100.1",
 			"allowed but for aws:SourceIp: is 198.51.100.1, must be 203.0.113.0/24"},
-		{"ssm:StartSession", node, "2026-04-15T01:00:00Z", "", "allowed but for aws:SourceIp: is not in the request"},
+		{"ssm:StartSession", node, "2026-04-15T01:00:00Z", "",
+			"allowed but for aws:SourceIp: is not in the request, must be 203.0.113.0/24"},
 		{"ssm:StartSession", "arn:aws:ec2:us-east-1:1:instance/i-2", "2026-04-15T01:00:00Z", "203.0.113.1",
 			"allowed but for the resource: the statement covers " + node},
+		{"ssm:Weekday", node, "2026-04-18T01:00:00Z", "203.0.113.1",
+			"allowed but for sekisho:Weekday/UTC: is Sat, must be Mon, Tue, Wed, Thu, Fri"},
 		{"ssm:Other", node, "2026-04-15T01:00:00Z", "203.0.113.1", "no identity-based policy allows the action"},
 		{"ssm:DeleteDocument", "*", "2026-04-15T01:00:00Z", "203.0.113.1",
 			"denied by statement No of ops (identity-based policy)"},
@@ -479,7 +484,7 @@ func TestExplainBoundaryAndSCP(t *testing.T) {
 	if e.AllowedByBoundary == nil || *e.AllowedByBoundary || e.AllowedBySCP == nil || !*e.AllowedBySCP {
 		t.Error("boundary or SCP detail is wrong")
 	}
-	if e.Sentence != "allowed but for MFA: is not in the request" {
+	if e.Sentence != "allowed but for MFA: is not in the request, must be true" {
 		t.Error(e.Sentence)
 	}
 	if diff := cmp.Diff([]string{"MFA"}, e.Missing); diff != "" {

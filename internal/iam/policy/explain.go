@@ -321,10 +321,13 @@ func (sc *scope) failures(st *statement, r *Request) (failed []Failure, score in
 	return failed, score
 }
 
+// maxListed is how many values an explanation lists: room for all weekdays.
+const maxListed = 7
+
 func list(not bool, values []string) string {
 	text := strings.Join(values, ", ")
-	if len(values) > 4 {
-		text = strings.Join(values[:4], ", ") + ", …"
+	if len(values) > maxListed {
+		text = strings.Join(values[:maxListed], ", ") + ", …"
 	}
 	if not {
 		return "everything but " + text
@@ -355,8 +358,10 @@ func (c *condition) reason(v Value, present bool, ctx *Context) string {
 		return "must not be in the request"
 	case c.cmp == cmpNull:
 		return "must be in the request"
-	case !present:
+	case !present && c.neg:
 		return "is not in the request"
+	case !present:
+		return "is not in the request, must be " + c.bound() + want
 	case v.multi && c.set == setNone:
 		return "has several values, but the policy compares one"
 	}
@@ -369,18 +374,23 @@ func (c *condition) reason(v Value, present bool, ctx *Context) string {
 	if c.neg {
 		return "is " + have + ", must not be " + want
 	}
+	return "is " + have + ", must be " + c.bound() + want
+}
+
+// bound returns what precedes the policy's values in a requirement.
+func (c *condition) bound() string {
 	switch c.rel {
 	case relLess:
-		return "is " + have + ", must be less than " + want
+		return "less than "
 	case relLessEqual:
-		return "is " + have + ", must be at most " + want
+		return "at most "
 	case relGreater:
-		return "is " + have + ", must be more than " + want
+		return "more than "
 	case relGreaterEqual:
-		return "is " + have + ", must be at least " + want
+		return "at least "
 	case relEqual:
 	}
-	return "is " + have + ", must be " + want
+	return ""
 }
 
 // window describes a bound in time.

@@ -74,7 +74,7 @@ func showCalendar(dial dialer) *cobra.Command {
 }
 
 func printCalendar(w io.Writer, k client.Calendar) error {
-	if _, err := fmt.Fprintf(w, "%s (%s), %d spans\n", client.Printable(k.Name), client.Printable(k.Zone),
+	if _, err := fmt.Fprintf(w, "%s (%s), %d spans in total; the next ones:\n", client.Printable(k.Name), client.Printable(k.Zone),
 		k.Spans); err != nil {
 		return err
 	}

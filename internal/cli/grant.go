@@ -20,7 +20,7 @@ func grantAccess(dial dialer) *cobra.Command {
 and source address, and print it. With --apply, also attach it to the user, group or
 role as an inline policy, replacing any policy of the same name.`,
 		Example: `  sekisho grant --user alice --target tag:Env=prod --weekdays mon-fri --from 09:00 --to 18:00 --zone ` +
-			`Asia/Tokyo \\
+			`Asia/Tokyo \
     --source-ip 203.0.113.0/24 --apply
   sekisho grant --target mi-0123456789abcdef0 --mfa --except holidays`,
 		Args: cobra.NoArgs,
@@ -34,9 +34,12 @@ role as an inline policy, replacing any policy of the same name.`,
 				}
 				when, err := time.Parse(time.RFC3339, t.text)
 				if err != nil {
-					return fmt.Errorf("%s: %q is not a time such as 2026-04-15T02:00:00Z", t.flag, t.text)
+					return usagef(cmd, "%s: %q is not a time such as 2026-04-15T02:00:00Z", t.flag, t.text)
 				}
 				*t.to = client.Seconds(when)
+			}
+			if apply && in.UserName == "" && in.GroupName == "" && in.RoleName == "" {
+				return usagef(cmd, "--apply requires --user, --group or --role")
 			}
 			return with(dial, func(c *client.Client) error {
 				build := c.BuildPolicy

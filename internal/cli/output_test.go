@@ -82,6 +82,8 @@ func TestExitCodes(t *testing.T) {
 		"missing destination": {nil, []string{"cp", "a"}, 2, "missing argument DESTINATION"},
 		"unknown flag":        {nil, []string{"nodes", "--nope"}, 2, "Usage:"},
 		"unknown format":      {nil, []string{"nodes", "-o", "xml"}, 2, "table, json, yaml"},
+		"grant to nobody":     {nil, []string{"grant", "--target", "*", "--apply"}, 2, "--user, --group or --role"},
+		"malformed time":      {nil, []string{"grant", "--target", "*", "--not-before", "now"}, 2, "--not-before"},
 		"unknown command":     {nil, []string{"nope"}, 2, "nope"},
 		"no configuration":    {map[string]string{"HOME": t.TempDir()}, []string{"nodes"}, 1, "AWS_ENDPOINT_URL"},
 		"no credentials": {map[string]string{"HOME": t.TempDir(), "AWS_ENDPOINT_URL": "https://h.example"},

@@ -99,6 +99,23 @@ func whyTarget(ctx context.Context, c *client.Client, action, target string) (st
 	return c.Resolve(ctx, target)
 }
 
+// describeAspect says what each value of Failed means.
+func describeAspect(aspect string) string {
+	switch aspect {
+	case "Who":
+		return "who (no permission for this action, or only for other principals)"
+	case "Where":
+		return "where (the source address or connection)"
+	case "Which":
+		return "which (the node, document or other resource, or its tags)"
+	case "When":
+		return "when (the time)"
+	case "MFA":
+		return "MFA (a second factor is missing or too old)"
+	}
+	return aspect
+}
+
 func printWhy(w io.Writer, a client.Why, windows bool) error {
 	verdict := "no: "
 	if a.Allowed {
@@ -110,7 +127,11 @@ func printWhy(w io.Writer, a client.Why, windows bool) error {
 		fmt.Fprintf(&b, "closest: %s\n", client.Printable(a.Statement))
 	}
 	if len(a.Failed) > 0 {
-		fmt.Fprintf(&b, "failed: %s\n", client.Printable(strings.Join(a.Failed, ", ")))
+		failed := make([]string, len(a.Failed))
+		for i, aspect := range a.Failed {
+			failed[i] = describeAspect(aspect)
+		}
+		fmt.Fprintf(&b, "failed: %s\n", client.Printable(strings.Join(failed, ", ")))
 	}
 	if a.SecondFactor {
 		b.WriteString("note: allowed with a fresh second factor\n")

@@ -61,7 +61,7 @@ func TestWhyLooksUpTheTarget(t *testing.T) {
 		},
 		"ExplainAccess": func(map[string]any) any {
 			return map[string]any{
-				"Allowed": false, "Reason": "allowed but for MFA", "Statement": "statement Window of oncall", "Steps": []any{
+				"Allowed": false, "Failed": []string{"MFA", "Other"}, "Reason": "allowed but for MFA", "Statement": "statement Window of oncall", "Steps": []any{
 					map[string]any{
 						"ResourceArn": "arn:node",
 						"Decision":    "implicitDeny",
@@ -76,6 +76,10 @@ func TestWhyLooksUpTheTarget(t *testing.T) {
 		out, asked, _ := run(t, answers, "why", "--user", "alice", "--target", target)
 		if got := asked["ExplainAccess"]; len(got) != 1 || got[0]["Target"] != want {
 			t.Errorf("%s: asked %v", target, got)
+		}
+		// Aspects are explained; one that a newer server adds is shown as it is.
+		if !strings.Contains(out, "failed: MFA (") || !strings.Contains(out, "), Other\n") {
+			t.Errorf("aspects are not explained:\n%s", out)
 		}
 		if strings.Count(out, "allowed but for MFA") != 1 || !strings.Contains(out, "statement Window of oncall") {
 			t.Errorf("printed\n%s", out)

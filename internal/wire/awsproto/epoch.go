@@ -8,14 +8,14 @@ import (
 	"time"
 )
 
-// Epoch is a time on the wire: in JSON a number of seconds since 1970 with up
-// to three decimals, in XML and queries an ISO 8601 text. It reads either.
-// Tag optional fields with omitzero.
+// Epoch is a time on the wire: in JSON a number of seconds since 1970 with up to three
+// decimals, in XML and queries an ISO 8601 string. It reads both forms. Tag optional fields
+// with omitzero.
 type Epoch struct{ time.Time }
 
 const isoFormat = "2006-01-02T15:04:05.999Z"
 
-// The years an Epoch may lie in, so that every one can be written again.
+// The range of years of an Epoch. Every time within it can be written in both forms.
 var (
 	minEpoch = time.Date(1, 1, 1, 0, 0, 0, 0, time.UTC).Unix()
 	maxEpoch = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC).Unix()

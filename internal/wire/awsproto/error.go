@@ -11,7 +11,7 @@ type Error struct {
 	Message string // for people
 	Status  int    // HTTP status; 0 means 400 for the sender's fault, 500 otherwise
 	Sender  bool   // whether the sender of the request is at fault
-	// Extra holds further members some errors have, by name.
+	// Extra holds additional members of the error, by name.
 	Extra map[string]string
 }
 

@@ -49,8 +49,8 @@ func DecodeJSON(body []byte, v any) error {
 	return assign(body, reflect.ValueOf(v).Elem(), "")
 }
 
-// checkObject reads the rest of an object and finds what encoding/json lets
-// pass: duplicate names and depth.
+// checkObject reads the rest of an object and rejects what encoding/json accepts: duplicate
+// names and excessive depth.
 func checkObject(dec *json.Decoder, depth int) error {
 	seen := map[string]bool{}
 	for dec.More() {
@@ -99,8 +99,8 @@ func checkEnd(dec *json.Decoder) error {
 	return nil
 }
 
-// assign exists because encoding/json matches names in any case, which AWS
-// does not, and because its messages speak of Go types.
+// assign exists because encoding/json matches names in any case, which AWS does not, and
+// because its messages mention Go types.
 func assign(raw json.RawMessage, v reflect.Value, path string) error {
 	null := bytes.Equal(bytes.TrimSpace(raw), []byte("null"))
 	if v.Kind() == reflect.Pointer {

@@ -152,7 +152,7 @@ func FuzzDecodeJSON(f *testing.F) {
 			}
 			return
 		}
-		// What was understood survives being written and read again.
+		// A decoded value survives a round trip.
 		out, err := json.Marshal(v)
 		if err != nil {
 			t.Fatalf("%v from %q", err, body)

@@ -176,8 +176,8 @@ func (n *node) scalar(path string) error {
 	return nil
 }
 
-// items returns a list's elements in the order of their indices. "Name=" is
-// how an empty list is sent.
+// items returns a list's elements in the order of their indices. "Name=" denotes an empty
+// list.
 func (n *node) items(wrapper, path string) ([]*node, error) {
 	if w := n.kids[wrapper]; w != nil {
 		if len(n.kids) > 1 {

@@ -9,9 +9,9 @@ import (
 	"unicode/utf8"
 )
 
-// Constraints collects violations of a request's constraints and reports them in
-// AWS's words. The zero value is ready. Members are named as in AWS's messages, with
-// a small first letter: "target", "tags.1.member.key".
+// Constraints collects violations of a request's constraints and reports them in AWS's
+// wording. The zero value is ready for use. Members are named as in AWS's messages, with a
+// lower-case first letter: "target", "tags.1.member.key".
 type Constraints struct {
 	// Code is the error's code; empty means ValidationException.
 	Code     string
@@ -24,7 +24,7 @@ const sensitive = "***sensitiveInformation***"
 // Hide keeps the values of these members out of the error.
 func (c *Constraints) Hide(members ...string) { c.hidden = append(c.hidden, members...) }
 
-// Require demands that the member is present.
+// Require requires the member to be present.
 func (c *Constraints) Require(member string, present bool) {
 	if !present {
 		c.failures = append(c.failures,
@@ -32,12 +32,12 @@ func (c *Constraints) Require(member string, present bool) {
 	}
 }
 
-// Length demands min to max characters; a negative max means no limit.
+// Length requires min to max characters; a negative max means no limit.
 func (c *Constraints) Length(member, value string, minLength, maxLength int) {
 	c.length(member, value, utf8.RuneCountInString(value), minLength, maxLength)
 }
 
-// Count demands that a list of n elements has min to max of them.
+// Count requires a list, which has n elements, to have min to max elements.
 func (c *Constraints) Count(member string, n, minLength, maxLength int) {
 	c.length(member, fmt.Sprintf("a list of %d", n), n, minLength, maxLength)
 }
@@ -51,7 +51,7 @@ func (c *Constraints) length(member, value string, n, minLength, maxLength int) 
 	}
 }
 
-// Range demands a number from min to max.
+// Range requires a number from min to max.
 func (c *Constraints) Range(member string, n, minValue, maxValue int64) {
 	value := strconv.FormatInt(n, 10)
 	if n < minValue {
@@ -62,14 +62,14 @@ func (c *Constraints) Range(member string, n, minValue, maxValue int64) {
 	}
 }
 
-// Pattern demands that the whole value matches; re must be anchored.
+// Pattern requires the whole value to match re; re must be anchored.
 func (c *Constraints) Pattern(member, value string, re *regexp.Regexp) {
 	if !re.MatchString(value) {
 		c.fail(member, value, "Member must satisfy regular expression pattern: %s", re)
 	}
 }
 
-// Enum demands one of the allowed values.
+// Enum requires one of the allowed values.
 func (c *Constraints) Enum(member, value string, allowed ...string) {
 	if !slices.Contains(allowed, value) {
 		c.fail(member, value, "Member must satisfy enum value set: [%s]", strings.Join(allowed, ", "))
@@ -87,7 +87,7 @@ func (c *Constraints) fail(member, value, format string, args ...any) {
 		member)+fmt.Sprintf(format, args...))
 }
 
-// Err returns nil when every constraint held, otherwise an *Error.
+// Err returns nil if every constraint is satisfied, and an *Error otherwise.
 func (c *Constraints) Err() error {
 	if len(c.failures) == 0 {
 		return nil

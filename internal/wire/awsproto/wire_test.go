@@ -26,7 +26,7 @@ import (
 	"sekisho/internal/wire/awsproto"
 )
 
-// serve answers requests with handle and checks that it wrote an answer.
+// serve answers requests with handle and checks that it wrote a response.
 func serve(t *testing.T, handle func(w http.ResponseWriter, r *http.Request, body []byte) error) (endpoint *string) {
 	t.Helper()
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

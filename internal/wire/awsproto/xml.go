@@ -48,9 +48,8 @@ func WriteQueryError(w http.ResponseWriter, requestID, xmlns string, e *Error) e
 	return d.send(w, e.status(), contentTypeXML, "X-Amzn-Requestid", requestID)
 }
 
-// WriteEC2 writes the response of an EC2 operation: the members of result, a
-// struct with xml tags, stand beside the request ID. A nil result becomes
-// <return>true</return>.
+// WriteEC2 writes the response of an EC2 operation: the members of result, a struct with
+// xml tags, are siblings of the request ID. A nil result becomes <return>true</return>.
 func WriteEC2(w http.ResponseWriter, requestID, op, xmlns string, result any) error {
 	var d document
 	d.open(op+"Response", xmlns)
@@ -102,8 +101,8 @@ func WriteRESTXMLError(w http.ResponseWriter, requestID string, e *Error) error 
 	return d.send(w, e.status(), contentTypeRESTXML, "X-Amz-Request-Id", requestID)
 }
 
-// document writes XML whose element names are known at run time only. The
-// first failure stays.
+// document writes XML whose element names are known only at run time. It keeps the first
+// error.
 type document struct {
 	b   bytes.Buffer
 	err error

@@ -1,29 +1,26 @@
-// Package datachannel is one end of a session's data channel: an ordered
-// reliable stream of payloads in each direction over connections that lose
-// messages and break. The ends are durable and the middle is not: numbers and
-// buffers live here, so a session survives the loss of every connection under
-// it.
+// Package datachannel is one end of a session's data channel: an ordered reliable stream of
+// payloads in each direction over connections that lose messages and break. The sequence
+// numbers and buffers belong to the channel, not to a connection, so a session survives the
+// loss of all its connections.
 //
 // # How it works
 //
-// Each direction numbers its messages from 0. The receiver acknowledges each
-// message on its own; the sender keeps what is not acknowledged and resends
-// the oldest of it when the retransmission timeout passes. On a new
-// connection everything unacknowledged is sent again, in order.
+// Each direction numbers its messages from 0. The receiver acknowledges each message
+// individually; the sender keeps unacknowledged messages and resends the oldest when the
+// retransmission timeout expires. On a new connection it resends all unacknowledged
+// messages in order.
 //
-// Differences from the stock ends, none of which a stock peer notices:
-// duplicates are always acknowledged again; a message that arrives early is
-// acknowledged only when the gap before it is filled; what the application
-// has not taken is acknowledged only up to a small amount, so that a slow
-// reader slows the writer at the far end instead of filling memory; the
-// resend interval doubles while nothing comes back.
+// Differences from the stock ends, none of which a stock peer notices: duplicates are
+// always acknowledged again; a message that arrives early is acknowledged only when the gap
+// before it is filled; only a small amount of data that the application has not read is
+// acknowledged, so that a slow reader slows the writer at the far end instead of filling
+// memory; the resend interval doubles while no acknowledgement arrives.
 //
 // # Hostile peers
 //
-// Everything a peer can make the channel hold is bounded by [Config]. Messages
-// outside the window are dropped. A message that is malformed, too large, of
-// the wrong direction, or that acknowledges what was never sent, closes the
-// channel with a reason.
+// Everything a peer can make the channel hold is bounded by [Config]. Messages outside the
+// window are dropped. A message that is malformed, too large, of the wrong direction, or
+// that acknowledges a message that was never sent, closes the channel with a reason.
 package datachannel
 
 import (
@@ -40,10 +37,10 @@ import (
 
 // Conn carries messages. link.Frames is one.
 type Conn interface {
-	// Read returns the next message, which the channel keeps, and whether it is
+	// Read returns the next message, which the channel may retain, and whether it is
 	// binary.
 	Read(ctx context.Context) (binary bool, b []byte, err error)
-	// Write sends binary messages, together if it can, and does not keep them.
+	// Write sends binary messages, in one write if possible, and does not retain them.
 	Write(ctx context.Context, messages ...[]byte) error
 }
 
@@ -52,7 +49,7 @@ type Checksummer interface {
 	TakesChecksums() bool
 }
 
-// Recycler is a Conn that uses messages again.
+// Recycler is a Conn that reuses the memory of messages.
 type Recycler interface {
 	// Recycle takes back a message that Read has returned.
 	Recycle(message []byte)
@@ -67,38 +64,37 @@ const (
 	ClientLeg                 // sends input_stream_data
 )
 
-// The values a zero Config field stands for.
+// Defaults of Config.
 const (
 	DefaultWindowBytes       = 4 << 20
 	DefaultWindowFrames      = 4096 // well below the 10000 messages the stock client holds
-	DefaultMaxPayload        = 1024 // what every known peer can take
+	DefaultMaxPayload        = 1024 // what every known peer accepts
 	DefaultMaxReceivePayload = 256 << 10
 	DefaultReceiveBytes      = 16 << 20
 	DefaultReceiveFrames     = 16384
 )
 
-// Config shapes a Channel. Zero fields mean the defaults.
+// Config configures a Channel. Zero fields mean the defaults.
 type Config struct {
 	Role Role
 
-	// What may be unacknowledged before Send waits.
+	// How much can be unacknowledged before Send waits.
 	WindowBytes  int
 	WindowFrames int
 	MaxPayload   int // Send cuts payloads at this many bytes
-	// MaxDelay, if not zero, narrows the window of WindowBytes while messages
-	// take this much longer to be acknowledged than the path needs: what a
-	// person sees stays this close to what the program writes.
+	// MaxDelay, if not zero, narrows the window of WindowBytes while acknowledgements take
+	// this much longer than the path requires. It bounds how far the output that a person
+	// sees lags behind the program.
 	MaxDelay time.Duration
 
-	// What may be received and not yet taken by Receive. They should exceed
-	// the peer's window: beyond them the connection is not read, and pings go
-	// unanswered.
+	// How much can be received before Receive returns it. They should exceed the peer's
+	// window: beyond them the connection is not read, and pings go unanswered.
 	ReceiveBytes      int
 	ReceiveFrames     int
 	MaxReceivePayload int // a larger message closes the channel
 }
 
-// Retransmission, as the stock ends have it.
+// Retransmission parameters of the stock ends.
 const (
 	initialRTT = 100 * time.Millisecond
 	initialRTO = 200 * time.Millisecond
@@ -106,27 +102,27 @@ const (
 	minRTOVar  = 10 * time.Millisecond
 )
 
-// Received and not taken, but acknowledged all the same: enough that a
-// person's keys are acknowledged while the program they type into is busy,
-// as the stock client ends a session that is silent for five minutes.
+// ackAhead is how much is acknowledged before Receive returns it. The stock client ends a
+// session that is silent for five minutes, so keystrokes must be acknowledged while the
+// program that reads them is busy.
 const ackAhead = 64 << 10
 
-// An acknowledgement waits for data to go with it, but no longer than ackDelay, and
-// not while much else waits to be acknowledged: one message for a key and its echo
-// in place of two spares both peers and the server a wake-up.
+// An acknowledgement is delayed, by at most ackDelay, so that it can be sent together with
+// data, unless many others are pending. Sending a keystroke's acknowledgement with its echo
+// saves both peers and the server a wake-up.
 const (
 	ackDelay    = 2 * time.Millisecond
 	maxHeldAcks = 16
 	maxHeldSize = 8 << 10
 )
 
-// inlineBytes is how much may be unacknowledged when Send writes to the connection
-// itself. That little fits into the socket's buffer, so the write does not block,
-// and it spares a switch of goroutines.
+// inlineBytes is the most that can be unacknowledged when Send writes to the connection
+// itself. So little fits into the socket's buffer, so the write does not block and saves a
+// goroutine switch.
 const inlineBytes = 32 << 10
 
 const (
-	maxQueuedAcks    = 8192 // beyond, acks are dropped: the peer resends, and is acknowledged then
+	maxQueuedAcks    = 8192 // acks beyond this are dropped: the peer resends, and that message is acknowledged
 	maxQueuedControl = 64
 	writeBatch       = 16
 	maxBatch         = 256 << 10 // bytes; one frame may exceed it
@@ -137,7 +133,7 @@ var ErrClosed = errors.New("datachannel: closed")
 
 // ClosedError says why a channel is closed.
 type ClosedError struct {
-	Reason string // what the peer said, or what the peer did wrong; may be empty
+	Reason string // the peer's reason, or its protocol violation; can be empty
 	Remote bool   // the peer ended it with channel_closed
 	Peer   bool   // the peer broke the protocol
 }
@@ -161,18 +157,18 @@ type Channel struct {
 	receives string // message type of the peer's
 	parse    func(frame []byte) (mgs.Message, error)
 
-	turn    chan struct{} // held by the one Send in progress, so that its pieces stay together
+	turn    chan struct{} // held by the one Send in progress, so that its messages stay together
 	sendIDs *rand.ChaCha8 // guarded by turn
 
 	done chan struct{} // closed together with the channel
 
-	// Each holds a token when what its waiter waits for may have come true.
-	wake    chan struct{} // the writer of the present Serve: there is something to write
-	space   chan struct{} // the present Send: the window opened
-	arrival chan struct{} // Receive: there is something to take
-	room    chan struct{} // the reader of the present Serve: something was taken
+	// Each holds a token when the condition that its waiter waits for may have become true.
+	wake    chan struct{} // the writer of the current Serve: there is something to write
+	space   chan struct{} // the current Send: the window opened
+	arrival chan struct{} // Receive: a message is ready
+	room    chan struct{} // the reader of the current Serve: a message was received
 
-	frames sync.Pool // *[]byte of acknowledged messages, to encode the next into
+	frames sync.Pool // *[]byte of acknowledged messages, for reuse
 
 	mu     sync.Mutex
 	closed *ClosedError
@@ -182,7 +178,7 @@ type Channel struct {
 	queue         []outgoing
 	head          int
 	base, next    int64
-	cursor        int64 // first message not yet written to the present connection
+	cursor        int64 // first message not yet written to the current connection
 	unacked       int   // bytes
 	pace          pace
 	rtt, rttVar   time.Duration
@@ -190,16 +186,17 @@ type Channel struct {
 	paused        bool
 	maxPayload    int
 	checksums     bool // the peer takes checksums in place of digests
-	carried       bool // so does the present connection
+	carried       bool // so does the current connection
 	control       [][]byte
 	acks          []ack
-	heldSize      int   // of the messages that acks acknowledge
-	busyLo        int64 // messages busyLo to busyHi-1 are being written: their memory is not ours to reuse
+	heldSize      int   // total size of the messages that acks acknowledge
+	busyLo        int64 // messages busyLo to busyHi-1 are being written: their memory must not be reused
 	busyHi        int64
 	drainedSignal chan struct{} // non-nil while Drain waits
 	progress      time.Time     // when the peer last acknowledged something
 
-	// Receiving. ready[rhead:] are expected-len, …, expected-1, not yet taken.
+	// Receiving. ready[rhead:] are expected-len, …, expected-1, not yet returned by
+	// Receive.
 	expected   int64
 	ready      []incoming
 	rhead      int
@@ -208,7 +205,7 @@ type Channel struct {
 	ackedBytes int
 	early      map[int64]incoming
 	earlyBytes int
-	loan       incoming // what Receive has last returned
+	loan       incoming // the message that Receive returned last
 }
 
 // serving is a connection while Serve uses it.
@@ -235,7 +232,7 @@ type serving struct {
 type outgoing struct {
 	frame  []byte // nil when acknowledged
 	sentAt time.Time
-	sends  int // on the present connection
+	sends  int // on the current connection
 }
 
 type incoming struct {
@@ -259,7 +256,7 @@ type ack struct {
 	seq int64
 }
 
-// New returns a channel that Serve gives its connections.
+// New returns a channel without a connection. Serve runs it over one.
 func New(cfg Config) *Channel {
 	setDefault(&cfg.WindowBytes, DefaultWindowBytes)
 	setDefault(&cfg.WindowFrames, DefaultWindowFrames)
@@ -314,26 +311,24 @@ func signal(ch chan struct{}) {
 	}
 }
 
-// SetMaxPayload changes where Send cuts, once the peer is known to take more
-// than the default.
+// SetMaxPayload changes the size at which Send splits payloads, once the peer is known to
+// accept more than the default.
 func (c *Channel) SetMaxPayload(n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.maxPayload = max(n, 1)
 }
 
-// SetChecksums has Send put checksums in place of digests into frames, once the
-// peer is known to take them. A connection that takes none gets digests all the
-// same.
+// SetChecksums has Send put checksums in place of digests into frames, once the peer is
+// known to accept them. A connection that does not accept them still gets digests.
 func (c *Channel) SetChecksums() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.checksums = true
 }
 
-// Close closes this end: everything waiting returns, and what is unsent or
-// not taken is forgotten. It tells the peer nothing. Call Drain first to part
-// in peace.
+// Close closes this end. Blocked calls return; unsent and unread messages are discarded. It
+// does not notify the peer. Call Drain first for a clean shutdown.
 func (c *Channel) Close(reason string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -373,10 +368,10 @@ func (c *Channel) closedErr() error {
 	return c.closed
 }
 
-// Send queues p, cut into messages of at most MaxPayload bytes, and returns
-// when all of it is queued. It waits while the window is full. The pieces of
-// one Send are not mixed with those of another. An error means that p may be
-// queued in part. An empty p is not sent, as no peer can take it.
+// Send queues p, cut into messages of at most MaxPayload bytes, and returns when all of it
+// is queued. It waits while the window is full. The pieces of one Send are not mixed with
+// those of another. After an error, part of p may be queued. An empty p is not sent because
+// no peer accepts it.
 func (c *Channel) Send(ctx context.Context, pt mgs.PayloadType, p []byte) error {
 	select {
 	case c.turn <- struct{}{}:
@@ -474,8 +469,8 @@ func (c *Channel) SendControl(m mgs.Message) error {
 // ErrStalled is returned by DrainWithin.
 var ErrStalled = errors.New("datachannel: the peer acknowledges nothing")
 
-// DrainWithin is Drain for a peer that may be away: it returns ErrStalled when
-// the peer acknowledges nothing for as long as patience.
+// DrainWithin is Drain for a peer that may be unreachable: it returns ErrStalled when the
+// peer acknowledges nothing for the duration patience.
 func (c *Channel) DrainWithin(ctx context.Context, patience time.Duration) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -504,8 +499,7 @@ func (c *Channel) DrainWithin(ctx context.Context, patience time.Duration) error
 	return err
 }
 
-// Sent is how many messages were sent, and whether all of them are
-// acknowledged.
+// Sent returns how many messages were sent, and whether all of them are acknowledged.
 func (c *Channel) Sent() (messages int64, acknowledged bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -534,9 +528,9 @@ func (c *Channel) Drain(ctx context.Context) error {
 	}
 }
 
-// Receive returns the peer's payloads, each once and in the order they were
-// sent. The bytes are good until the next Receive. After a channel_closed it returns what came
-// before it, then a *[ClosedError].
+// Receive returns the peer's payloads, each once and in the order they were sent. The bytes
+// are valid until the next Receive. After a channel_closed it returns the payloads that
+// preceded it, then a *[ClosedError].
 func (c *Channel) Receive(ctx context.Context) (mgs.PayloadType, []byte, error) {
 	for {
 		c.mu.Lock()
@@ -549,7 +543,7 @@ func (c *Channel) Receive(ctx context.Context) (mgs.PayloadType, []byte, error) 
 			c.mu.Unlock()
 			signal(c.room)
 			if more {
-				signal(c.arrival) // for another Receive: one token may stand for many messages
+				signal(c.arrival) // for another Receive: one token can represent many messages
 			}
 			return in.pt, in.payload, nil
 		}
@@ -567,7 +561,7 @@ func (c *Channel) Receive(ctx context.Context) (mgs.PayloadType, []byte, error) 
 	}
 }
 
-// take removes the first ready message and acknowledges what may be.
+// take removes the first ready message and acknowledges those that can be acknowledged now.
 func (c *Channel) take() incoming {
 	in := c.ready[c.rhead]
 	seq := c.expected - int64(len(c.ready)-c.rhead)
@@ -591,8 +585,7 @@ func (c *Channel) take() incoming {
 	return in
 }
 
-// ackReady acknowledges messages that wait to be taken, as far as ackAhead
-// allows.
+// ackReady acknowledges unread messages, up to ackAhead bytes.
 func (c *Channel) ackReady() {
 	waiting := c.ready[c.rhead:]
 	for c.acked < len(waiting) {
@@ -606,7 +599,7 @@ func (c *Channel) ackReady() {
 	}
 }
 
-// queueAck acknowledges a message of the given size soon.
+// queueAck queues the acknowledgement of a message of the given size.
 func (c *Channel) queueAck(id mgs.UUID, seq int64, size int) {
 	if len(c.acks) < maxQueuedAcks {
 		c.acks = append(c.acks, ack{id, seq})
@@ -620,11 +613,11 @@ func (c *Channel) queueAck(id mgs.UUID, seq int64, size int) {
 	}
 }
 
-// Serve runs the channel over conn until the connection fails, ctx ends or
-// the channel closes, and says which. It may be called again at any time with
-// another connection, which replaces the present one.
+// Serve runs the channel over conn until the connection fails, ctx ends or the channel
+// closes, and returns the reason. It can be called again at any time with another
+// connection, which replaces the current one.
 //
-// Serve does not close conn, and returns only when no Read or Write of it is
+// Serve does not close conn, and returns only when none of conn's Read and Write calls is
 // in progress; both must return when their context ends.
 func (c *Channel) Serve(ctx context.Context, conn Conn) error {
 	ctx, cancel := context.WithCancel(ctx)
@@ -682,7 +675,7 @@ func (c *Channel) Serve(ctx context.Context, conn Conn) error {
 	readErr := c.read(ctx, conn)
 	cancel()
 	wg.Wait()
-	s.writing <- struct{}{} // Send no longer writes, and does not begin to
+	s.writing <- struct{}{} // Send is not writing, and cannot start to
 	c.mu.Lock()
 	if s.failed != nil {
 		writeErr = s.failed
@@ -692,7 +685,7 @@ func (c *Channel) Serve(ctx context.Context, conn Conn) error {
 	if err := c.closedErr(); err != nil {
 		return err
 	}
-	// The one that failed first made the other end with context.Canceled.
+	// The first failure made the other goroutine end with context.Canceled.
 	if writeErr != nil && !errors.Is(writeErr, context.Canceled) {
 		return fmt.Errorf("datachannel: write: %w", writeErr)
 	}

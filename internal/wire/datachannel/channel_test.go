@@ -41,8 +41,8 @@ func receive(t *testing.T, c *datachannel.Channel, want string) {
 	}
 }
 
-// TestBadLines is the promise of the package: whatever the line does, both
-// streams arrive exact, once and in order.
+// TestBadLines tests the package's guarantee: over any line, both streams arrive complete,
+// once and in order.
 func TestBadLines(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
@@ -266,7 +266,7 @@ func TestTimeoutFollowsRoundTrip(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := datachannel.New(datachannel.Config{Role: datachannel.AgentLeg})
 		p := attach(t, c)
-		// The reference: the estimate as the stock ends compute it.
+		// The reference is the estimate that the stock ends compute.
 		rtt, rttVar := 100*time.Millisecond, time.Duration(0)
 		const trip = 20 * time.Millisecond
 		for range 50 {
@@ -337,9 +337,8 @@ func TestLateAcknowledgementsAfterReconnect(t *testing.T) {
 			sent = append(sent, p.read())
 		}
 		_ = p.hangUp()
-		// The new connection takes nothing beyond the first batch, so most is
-		// not yet sent again when the acknowledgements of the first sending
-		// come.
+		// The new connection accepts only the first batch, so most messages are not yet
+		// resent when the acknowledgements of the first transmission arrive.
 		near, far := pipe(1)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
@@ -407,7 +406,7 @@ func TestWindow(t *testing.T) {
 			}
 			first, second := p.read(), p.read()
 			p.read()
-			// A full window does not hold up acknowledgements.
+			// A full window does not delay acknowledgements.
 			p.write(mgstest.StreamData(mgs.TypeInputStreamData, 0, mgs.PayloadOutput, []byte("key")))
 			if seq := p.readAck(); seq != 0 {
 				t.Errorf("%s: acknowledged %d", name, seq)
@@ -423,8 +422,7 @@ func TestWindow(t *testing.T) {
 	}
 }
 
-// TestDrainWithin: a peer may be away for as long as patience from when it last
-// acknowledged something.
+// TestDrainWithin: the time limit counts from the peer's last acknowledgement.
 func TestDrainWithin(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -675,7 +673,7 @@ func TestWhatIsIgnored(t *testing.T) {
 		p.write(output(1+i, "b"))
 		receive(t, c, "b")
 	}
-	p.write(output(10, "its turn")) // what was dropped is taken when it comes again
+	p.write(output(10, "its turn")) // a dropped message is accepted when it is resent
 	receive(t, c, "its turn")
 }
 
@@ -707,8 +705,8 @@ func TestConcurrentSendsDoNotMix(t *testing.T) {
 	})
 }
 
-// TestChecksums: frames carry checksums where peer and connection take them. A
-// connection that takes none gets digests, also in frames that are sent again.
+// TestChecksums: frames carry checksums if both the peer and the connection accept them.
+// Other connections get digests, also in frames that are resent.
 func TestChecksums(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -775,7 +773,7 @@ func TestControl(t *testing.T) {
 	}
 }
 
-// FuzzServe feeds a channel whatever a hostile peer may send.
+// FuzzServe feeds a channel arbitrary input, as a hostile peer could.
 func FuzzServe(f *testing.F) {
 	var seed []byte
 	for _, m := range []mgs.Message{

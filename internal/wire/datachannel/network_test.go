@@ -21,7 +21,7 @@ type conn struct {
 	out    chan<- []byte
 	cut    chan struct{}
 	cutNow func()
-	sums   bool // it takes checksums in place of digests
+	sums   bool // it accepts checksums in place of digests
 }
 
 // TakesChecksums implements [datachannel.Checksummer].
@@ -58,8 +58,8 @@ func (c *conn) Write(ctx context.Context, frames ...[]byte) error {
 	return nil
 }
 
-// Recycle implements [datachannel.Recycler]. It destroys the message, so that a test
-// fails that still uses it.
+// Recycle implements [datachannel.Recycler]. It overwrites the message, so that a test that
+// still uses it fails.
 func (c *conn) Recycle(message []byte) {
 	for i := range message {
 		message[i] = 0xff

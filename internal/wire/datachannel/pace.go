@@ -2,24 +2,23 @@ package datachannel
 
 import "time"
 
-// The narrowest window of a paced channel, and the one it begins with.
+// The narrowest window of a paced channel, and its initial window.
 const (
 	minWindow   = 64 << 10
 	firstWindow = 256 << 10
 )
 
-// pathMemory is how long a fast acknowledgement counts as what the path can
-// do: paths change.
+// pathMemory is how long the fastest acknowledgement counts as the latency of the path,
+// which can change.
 const pathMemory = 10 * time.Second
 
-// pace sets the window so that little waits on the way: a receiver that takes
-// what comes at once gets a wide one, a terminal that draws slowly a narrow
-// one.
+// pace sets the window so that little data is queued in transit: a fast receiver gets a
+// wide window, a slow terminal a narrow one.
 type pace struct {
 	window, most int
 	delay        time.Duration // 0: the window is fixed
-	path         time.Duration // least time to an acknowledgement, lately
-	next         time.Duration // the same since seen, of messages that had the path to themselves
+	path         time.Duration // shortest recent time to an acknowledgement
+	next         time.Duration // the same since seen, for messages that were alone on the path
 	seen         time.Time
 	narrowed     time.Time
 }
@@ -32,8 +31,8 @@ func newPace(most int, delay time.Duration) pace {
 	return p
 }
 
-// acknowledged takes note that a message of n bytes took so long, while
-// flight bytes were on their way.
+// acknowledged records that the acknowledgement of a message of n bytes took this long,
+// with flight bytes in flight.
 func (p *pace) acknowledged(now time.Time, took time.Duration, n, flight int) {
 	if p.delay == 0 {
 		return
@@ -41,14 +40,14 @@ func (p *pace) acknowledged(now time.Time, took time.Duration, n, flight int) {
 	switch {
 	case p.path == 0 || took < p.path:
 		p.path, p.next, p.seen = took, took, now
-	case flight <= minWindow: // nothing of ours stands in the way: the path itself
+	case flight <= minWindow: // none of our data is queued: this is the latency of the path
 		if p.next = min(p.next, took); now.Sub(p.seen) >= pathMemory {
 			p.path, p.next, p.seen = p.next, took, now
 		}
 	}
 	switch {
 	case took <= p.path+p.delay:
-		if flight >= p.window/2 { // it is the window that limits
+		if flight >= p.window/2 { // the window is the limit
 			p.window = min(p.window+n, p.most)
 		}
 	case now.Sub(p.narrowed) >= took: // its effect shows only in later messages

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// flood sends total bytes over a path of some latency whose far end takes rate
-// bytes a second, and returns the longest that one waited in the second half.
+// flood sends total bytes over a path of some latency whose far end reads rate bytes per
+// second, and returns the longest wait in the second half.
 func flood(p *pace, latency time.Duration, rate, total int) (worst time.Duration) {
 	const frame = 8 << 10
 	type sent struct{ at, acked time.Duration }
@@ -29,7 +29,7 @@ func flood(p *pace, latency time.Duration, rate, total int) (worst time.Duration
 	return worst
 }
 
-// TestPace: a slow receiver has little under way to it, a fast one much.
+// TestPace: little data is in flight to a slow receiver, much to a fast one.
 func TestPace(t *testing.T) {
 	t.Parallel()
 	const most, delay = 4 << 20, 50 * time.Millisecond

@@ -8,7 +8,7 @@ import (
 	"sekisho/internal/wire/mgs"
 )
 
-// write has what is due written to a connection until that fails.
+// write has the due messages written to a connection until a write fails.
 func (c *Channel) write(s *serving) error {
 	for {
 		s.writing <- struct{}{}
@@ -29,8 +29,8 @@ func (c *Channel) write(s *serving) error {
 	}
 }
 
-// flushSoon writes what is due if that cannot block, and has the connection's writer
-// do it otherwise.
+// flushSoon writes the due messages if that cannot block, and wakes the connection's writer
+// otherwise.
 func (c *Channel) flushSoon() {
 	c.mu.Lock()
 	s := c.serve
@@ -58,9 +58,8 @@ func (c *Channel) flushSoon() {
 	}
 }
 
-// flush writes what is due: control messages first, then acknowledgements, then
-// stream data and its repetitions. It reports whether more may be due. The caller
-// holds s.writing.
+// flush writes the due messages: control messages, then acknowledgements, then stream data
+// and retransmissions. It reports whether more may be due. The caller holds s.writing.
 func (c *Channel) flush(s *serving) (more bool, err error) {
 	c.mu.Lock()
 	if c.closed != nil {
@@ -97,7 +96,7 @@ func (c *Channel) flush(s *serving) (more bool, err error) {
 	return more, err
 }
 
-// encodeAcks encodes the acknowledgements that were taken, of messages of a type.
+// encodeAcks encodes the taken acknowledgements of messages of one type.
 func (s *serving) encodeAcks(typ string) {
 	s.encoded, s.ends = s.encoded[:0], s.ends[:0]
 	for _, a := range s.taken {
@@ -115,8 +114,8 @@ func (s *serving) encodeAcks(typ string) {
 	}
 }
 
-// nextBatch picks the stream data to write now, and says how long it will be until
-// something must be resent; 0 means for ever.
+// nextBatch picks the stream data to write now, and returns the time until the next
+// retransmission; 0 means there is none.
 func (c *Channel) nextBatch(batch *[writeBatch][]byte, now time.Time) (n int, wait time.Duration) {
 	c.busyLo, c.busyHi = 0, 0
 	if c.paused {
@@ -150,8 +149,7 @@ func (c *Channel) nextBatch(batch *[writeBatch][]byte, now time.Time) (n int, wa
 	return n, wait
 }
 
-// overdue is how long it will be until the oldest message, which was sent, must be
-// sent again.
+// overdue returns the time until the oldest sent message must be resent.
 func (c *Channel) overdue(now time.Time) time.Duration {
 	oldest := &c.queue[c.head]
 	interval := min(c.rto<<min(oldest.sends-1, 8), maxRTO)
@@ -192,7 +190,7 @@ func (c *Channel) handle(ctx context.Context, binary bool, b []byte, from Recycl
 		}
 		return c.handleAck(a)
 	case mgs.TypeChannelClosed:
-		// What cannot be read of it is only the reason.
+		// If parsing fails, only the reason is missing.
 		body, _ := mgs.ParseBody[mgs.ChannelClosed](m.Payload)
 		c.mu.Lock()
 		defer c.mu.Unlock()
@@ -204,7 +202,7 @@ func (c *Channel) handle(ctx context.Context, binary bool, b []byte, from Recycl
 		c.mu.Unlock()
 		signal(c.wake)
 	}
-	return nil // a type of some later day
+	return nil // a message type of a later version
 }
 
 func (c *Channel) violation(format string, args ...any) error {
@@ -274,8 +272,8 @@ func (c *Channel) handleAck(a mgs.Acknowledge) error {
 	return nil
 }
 
-// sampleRTT takes a sample even of a repeated message, as the stock ends do:
-// on a path slower than the first timeout there would be no other.
+// sampleRTT also uses samples of resent messages, as the stock ends do: on a path slower
+// than the first timeout there would be no others.
 func (c *Channel) sampleRTT(sample time.Duration) {
 	c.rttVar = c.rttVar*3/4 + (c.rtt-sample).Abs()/4
 	c.rtt = c.rtt*7/8 + sample/8
@@ -295,7 +293,7 @@ func (c *Channel) handleData(ctx context.Context, m *mgs.Message, in incoming) e
 			return c.closed
 
 		case m.Seq < c.expected:
-			// What waits to be taken is acknowledged when it is.
+			// An unread message is acknowledged when it is read.
 			if m.Seq < c.expected-int64(waiting-c.acked) {
 				c.queueAck(m.ID, m.Seq, mgs.Overhead+len(m.Payload))
 			}
@@ -330,8 +328,8 @@ func (c *Channel) handleData(ctx context.Context, m *mgs.Message, in incoming) e
 			signal(c.arrival)
 			return nil
 		}
-		// The application is slow and the peer's window larger than our room:
-		// let the peer wait in its connection.
+		// The application is slow and the peer's window larger than our room: stop reading,
+		// so that the peer's connection blocks.
 		c.mu.Unlock()
 		select {
 		case <-c.room:

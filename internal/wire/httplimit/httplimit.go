@@ -1,9 +1,9 @@
-// Package httplimit bounds what unauthenticated clients can hold of an HTTP server:
-// connections, and the time that a request body may take.
+// Package httplimit bounds the resources of an HTTP server that unauthenticated clients can
+// hold: connections, and the time to send a request body.
 //
-// A connection is unauthenticated until [Trust] is called for a request on it.
-// When there are too many of those, of one address or together, the oldest is
-// closed: a client that authenticates at once is served however many others
+// A connection is unauthenticated until [Trust] is called for a request on it. When there
+// are too many unauthenticated connections, from one address or in total, the oldest is
+// closed: a client that authenticates immediately is served, no matter how many others
 // connect and stall.
 package httplimit
 
@@ -22,22 +22,22 @@ import (
 )
 
 const (
-	// bodyIdle is how long a client may be silent in the middle of a body.
+	// bodyIdle is how long a client can pause in the middle of a body.
 	bodyIdle = 30 * time.Second
-	// bodyTotal is how long an unauthenticated client's body may take as a whole.
+	// bodyTotal is the time limit for the whole body of an unauthenticated client.
 	bodyTotal = time.Minute
-	// bodyLinger is how long the server waits for the rest of a body that its
-	// handler did not read.
+	// bodyLinger is how long the server waits for the rest of a body that the handler did
+	// not read.
 	bodyLinger = 5 * time.Second
 )
 
-// Config says how many connections there may be.
+// Config holds the limits on connections.
 type Config struct {
-	PerAddress      int // unauthenticated, for each address (IPv6: each /64); 0 means 256
-	Unauthenticated int // together; 0 means 4096
-	Total           int // of everybody; 0 means 65536
-	// Shared are the networks of proxies and load balancers: many clients
-	// connect from one address there, so that PerAddress does not apply.
+	PerAddress      int // unauthenticated, per address (IPv6: per /64); 0 means 256
+	Unauthenticated int // unauthenticated, in total; 0 means 4096
+	Total           int // including authenticated ones; 0 means 65536
+	// Shared are the networks of proxies and load balancers: many clients share such an
+	// address, so PerAddress does not apply.
 	Shared []netip.Prefix
 }
 
@@ -197,8 +197,8 @@ func ConnContext(ctx context.Context, c net.Conn) context.Context {
 	}
 }
 
-// Trust says that the peer of a request has proved who it is. Its connection
-// is authenticated from then on.
+// Trust marks the connection of a request as authenticated. Call it once the peer has
+// authenticated.
 func Trust(ctx context.Context) {
 	if c, ok := ctx.Value(contextKey{}).(*conn); ok {
 		c.trust()
@@ -209,9 +209,9 @@ func Trust(ctx context.Context) {
 func Bodies(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !r.ProtoAtLeast(1, 1) {
-			// net/http ignores and hides a Transfer-Encoding of HTTP/1.0, by which a
-			// proxy may have found another end of the request. RFC 9112, 6.1: close
-			// the connection.
+			// net/http ignores and hides a Transfer-Encoding of HTTP/1.0, which may have
+			// made a proxy see a different end of the request. RFC 9112, 6.1: close the
+			// connection.
 			w.Header().Set("Connection", "close")
 		}
 		if r.Body == nil || r.Body == http.NoBody {
@@ -219,8 +219,8 @@ func Bodies(next http.Handler) http.Handler {
 			return
 		}
 		if len(r.TransferEncoding) > 0 {
-			// net/http hides a Content-Length beside it, by which a proxy may have
-			// understood another request. RFC 9112, 6.1: close the connection.
+			// net/http hides a Content-Length that accompanies it, by which a proxy may
+			// have parsed a different request. RFC 9112, 6.1: close the connection.
 			w.Header().Set("Connection", "close")
 		}
 		b := &body{ReadCloser: r.Body, deadlines: http.NewResponseController(w), began: time.Now()}
@@ -245,8 +245,8 @@ type body struct {
 	ended     bool
 }
 
-// extend sets the deadline of the next read. Connections in memory, as tests
-// have them, know no deadlines, so that an error means nothing.
+// extend sets the deadline of the next read. In-memory connections, as in tests, do not
+// support deadlines, so errors are ignored.
 func (b *body) extend() {
 	at := time.Now().Add(bodyIdle)
 	if end := b.began.Add(bodyTotal); (b.conn == nil || !b.conn.trusted()) && end.Before(at) {

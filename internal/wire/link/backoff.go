@@ -6,17 +6,16 @@ import (
 )
 
 const (
-	// minBackoff is the longest wait before the second attempt. The first one
-	// is made at once.
+	// minBackoff is the longest wait before the second attempt. The first one is immediate.
 	minBackoff = 100 * time.Millisecond
-	// While an outage is younger than freshOutage, attempts are at most
-	// freshBackoff apart: a server that restarts is back within seconds.
+	// While an outage is younger than freshOutage, attempts are at most freshBackoff apart:
+	// a restarting server is back within seconds.
 	freshOutage  = time.Minute
 	freshBackoff = time.Second
 )
 
-// Backoff paces attempts to connect again. Waits are random, since many lose
-// the same server at the same moment. The zero Backoff with Max set is ready.
+// Backoff paces reconnection attempts. Waits are random because many clients lose the same
+// server at the same moment. The zero Backoff with Max set is ready for use.
 type Backoff struct {
 	Max time.Duration // between two attempts, once an outage is old
 
@@ -25,7 +24,7 @@ type Backoff struct {
 	tried bool
 }
 
-// Reset ends the outage: the connection was good.
+// Reset ends the outage. Call it after a successful connection.
 func (b *Backoff) Reset() { *b = Backoff{Max: b.Max} }
 
 // Next returns how long to wait before the next attempt. The first wait of an

@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// Messages of at least minPooled bytes are read into buffers that can be used
-// again: their sizes are powers of two.
+// Messages of at least minPooled bytes are read into reusable buffers whose sizes are
+// powers of two.
 const (
 	minPooled     = 4 << 10
 	minPooledBits = 12
@@ -27,7 +27,8 @@ func newBuffer(n int) []byte {
 	return make([]byte, n, 1<<(class+minPooledBits))
 }
 
-// Recycle gives back a message that a read has returned: nobody uses it any more.
+// Recycle returns the buffer of a message for reuse. The caller must no longer use the
+// message.
 func Recycle(message []byte) {
 	n := cap(message)
 	class := bits.Len(uint(n)) - 1 - minPooledBits

@@ -17,13 +17,13 @@ var corkBuffers = sync.Pool{New: func() any {
 	return &b
 }}
 
-// corked is a network connection that can gather what is written to it: TLS
-// makes one write of every 16 KiB, and each one costs a system call.
+// corked is a network connection that can gather writes: TLS makes one write per 16 KiB,
+// and each write costs a system call.
 type corked struct {
 	net.Conn
 
 	mu    sync.Mutex
-	depth int     // how many hold the cork in
+	depth int     // number of writers that hold the cork
 	buf   *[]byte // from corkBuffers, while something is gathered
 	err   error   // of an earlier write
 }
@@ -52,7 +52,7 @@ func (c *corked) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// flush writes what was gathered. The mutex is held.
+// flush writes the gathered bytes. The caller holds the mutex.
 func (c *corked) flush() error {
 	if c.buf == nil {
 		return c.err
@@ -87,7 +87,7 @@ func (c *corked) uncork() error {
 	return c.flush()
 }
 
-// NetConn returns the connection beneath, as that of TLS does.
+// NetConn returns the underlying connection, as [tls.Conn.NetConn] does.
 func (c *corked) NetConn() net.Conn {
 	if d, ok := c.Conn.(interface{ NetConn() net.Conn }); ok {
 		return d.NetConn()
@@ -95,8 +95,8 @@ func (c *corked) NetConn() net.Conn {
 	return c.Conn
 }
 
-// Listen returns l with connections of which [Accept] makes faster ones. The
-// server's ConnContext must be [ConnContext].
+// Listen wraps l so that [Accept] can speed up its connections. The server's ConnContext
+// must be [ConnContext].
 func Listen(l net.Listener) net.Listener { return listener{l} }
 
 type listener struct{ net.Listener }
@@ -112,8 +112,8 @@ func (l listener) Accept() (net.Conn, error) {
 
 type corkKey struct{}
 
-// ConnContext is for [http.Server.ConnContext]: it has [Accept] find the
-// connection beneath TLS.
+// ConnContext is for [http.Server.ConnContext]. It lets [Accept] find the connection
+// beneath TLS.
 func ConnContext(ctx context.Context, conn net.Conn) context.Context {
 	if t, ok := conn.(interface{ NetConn() net.Conn }); ok {
 		conn = t.NetConn()

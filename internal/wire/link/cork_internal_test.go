@@ -94,8 +94,8 @@ func TestOneWriteForOneMessage(t *testing.T) {
 	}
 }
 
-// TestCorkReportsErrors: what was gathered and could not be written is an error
-// of the message, and of everything after it.
+// TestCorkReportsErrors: a failure to write gathered bytes is an error of the message and
+// of all later ones.
 func TestCorkReportsErrors(t *testing.T) {
 	t.Parallel()
 	broken := errors.New("broken")
@@ -112,8 +112,8 @@ func TestCorkReportsErrors(t *testing.T) {
 	}
 }
 
-// TestStuckWriteEndsWithItsContext: a large message to a peer that does not read
-// is given up when its context ends.
+// TestStuckWriteEndsWithItsContext: writing a large message to a peer that does not read
+// ends with its context.
 func TestStuckWriteEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	stuck := make(chan struct{})

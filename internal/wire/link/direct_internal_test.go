@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// TestDirect: reads and writes of any size, deadlines, the end and a reset behave as
-// those of any connection.
+// TestDirect: reads and writes of any size, deadlines, EOF and resets behave as on any
+// connection.
 func TestDirect(t *testing.T) {
 	t.Parallel()
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")

@@ -9,9 +9,9 @@ import (
 	"unsafe"
 )
 
-// direct is a TCP connection whose reads and writes do not go through Go's entry to
-// system calls. That wakes the runtime's monitor, in case the call blocks, which these
-// cannot: the socket does not block. For a keystroke the monitor's wake-ups cost more
+// direct is a TCP connection whose reads and writes bypass Go's entry to system calls,
+// which wakes the runtime's monitor in case the call blocks. These calls cannot block
+// because the socket is non-blocking. For a keystroke, the monitor's wake-ups cost more
 // than the calls. One goroutine may read while another writes.
 type direct struct {
 	net.Conn
@@ -45,7 +45,8 @@ func newTransfer(t *transfer, call uintptr) {
 	}
 }
 
-// newDirect returns conn, faster if it is TCP.
+// newDirect wraps conn in a direct if it is a TCP connection, and returns it unchanged
+// otherwise.
 func newDirect(conn net.Conn) net.Conn {
 	tcp, ok := conn.(*net.TCPConn)
 	if !ok {
@@ -61,7 +62,7 @@ func newDirect(conn net.Conn) net.Conn {
 	return d
 }
 
-// NetConn returns the connection beneath.
+// NetConn returns the underlying connection.
 func (d *direct) NetConn() net.Conn { return d.Conn }
 
 // Read implements [net.Conn].
@@ -100,7 +101,7 @@ func (d *direct) Write(p []byte) (n int, err error) {
 	return n, nil
 }
 
-// named gives an error of the connection the name that callers expect.
+// named wraps an error of the connection as callers expect it.
 func named(op string, err error) error {
 	if e, ok := errors.AsType[*net.OpError](err); ok {
 		same := *e

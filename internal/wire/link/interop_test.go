@@ -15,7 +15,7 @@ import (
 	"sekisho/internal/wire/link"
 )
 
-// sizes are around the lengths at which headers, TLS records and buffers change.
+// sizes are near the lengths at which headers, TLS records and buffers change.
 var sizes = []int{0, 1, 125, 126, 4090, 4096, 16383, 16384, 16385, 65535, 65536, 200_001}
 
 // TestWithAnotherServer exchanges messages with the server of another library, with
@@ -125,7 +125,7 @@ func pattern(n int) []byte {
 	return b
 }
 
-// TestBatches: messages that are written together arrive one by one.
+// TestBatches: messages that are written together arrive individually.
 func TestBatches(t *testing.T) {
 	t.Parallel()
 	url, conf := serve(t, link.AcceptOptions{}, echo)
@@ -146,8 +146,8 @@ func TestBatches(t *testing.T) {
 	})
 }
 
-// TestContextsBetweenReads: a context that ends while nothing is read does not
-// close the connection.
+// TestContextsBetweenReads: a context that ends between two reads does not close the
+// connection.
 func TestContextsBetweenReads(t *testing.T) {
 	t.Parallel()
 	url, conf := serve(t, link.AcceptOptions{}, echo)

@@ -1,7 +1,7 @@
-// Package link dials, accepts and keeps WebSocket connections (RFC 6455), and knows
-// nothing of what is sent. It implements the protocol itself, because the libraries
-// there are copy every message through small buffers, which become small TLS
-// records, and cannot write several messages at once.
+// Package link dials, accepts and keeps WebSocket connections (RFC 6455), and is
+// independent of the messages. It implements the protocol itself because existing libraries
+// copy every message through small buffers, which become small TLS records, and cannot
+// write several messages at once.
 //
 // Two properties shape its use:
 //
@@ -35,7 +35,7 @@ import (
 	"unicode/utf8"
 )
 
-// Kind tells a text message from a binary one.
+// Kind distinguishes text messages from binary ones.
 type Kind int
 
 // Values of Kind.
@@ -64,39 +64,38 @@ const DefaultReadLimit = 256 << 10
 // ErrNoPong is returned by KeepAlive when the peer leaves a ping unanswered.
 var ErrNoPong = errors.New("link: no answer to ping")
 
-// ErrTooBig is wrapped by the error of a Read that met a message above the
-// read limit. The connection is closed then.
+// ErrTooBig is wrapped by the error of a Read whose message exceeded the read limit. The
+// connection is then closed.
 var ErrTooBig = errors.New("link: the message is too big")
 
 // Conn is a WebSocket connection. One goroutine may read; any number may
 // write, ping and close.
 type Conn struct {
 	ws     *socket
-	cork   *corked // nil when the connection beneath is not ours
+	cork   *corked // nil if the underlying connection is not a *corked
 	remote string
 	offers []string // of the server
 }
 
-// AcceptOptions says which connections Accept takes.
+// AcceptOptions configures Accept.
 type AcceptOptions struct {
-	// AllowOrigin decides on requests that carry an Origin header, which is
-	// to say on browsers. A request without one is no browser and is always
-	// accepted. Nil allows no browser.
+	// AllowOrigin decides on requests with an Origin header, which browsers send. Requests
+	// without one are always accepted. Nil rejects all browsers.
 	AllowOrigin func(origin string, r *http.Request) bool
 	ReadLimit   int // bytes of one message; 0 means DefaultReadLimit
-	// Offers are words that tell the dialling side what this side can do.
+	// Offers are words that tell the dialing side what this side supports.
 	Offers []string
 }
 
-// OfferChecksums is the offer to take frames with checksums in place of digests.
+// OfferChecksums is the offer to accept frames with checksums in place of digests.
 const OfferChecksums = "checksums"
 
 // offersHeader carries AcceptOptions.Offers in the answer to the upgrade.
 const offersHeader = "Sekisho-Offers"
 
-// Accept upgrades a request. When it returns an error it has answered the
-// request. The request must have come by HTTP/1.1: a server that speaks
-// HTTP/2 has to offer both, as no WebSocket client picks HTTP/2.
+// Accept upgrades a request. When it returns an error, it has already responded. The
+// request must use HTTP/1.1: an HTTP/2 server must offer both, because no WebSocket client
+// picks HTTP/2.
 //
 // The request's context must not be used after Accept returns.
 func Accept(w http.ResponseWriter, r *http.Request, opt AcceptOptions) (*Conn, error) {
@@ -122,7 +121,7 @@ func Accept(w http.ResponseWriter, r *http.Request, opt AcceptOptions) (*Conn, e
 	if err != nil {
 		return nil, fmt.Errorf("link: accept: %w", err)
 	}
-	_ = conn.SetDeadline(time.Time{}) // those of the HTTP server; no error on an open connection
+	_ = conn.SetDeadline(time.Time{}) // clears the HTTP server's deadlines; cannot fail on an open connection
 	from := io.Reader(conn)
 	if n := buffered.Reader.Buffered(); n > 0 {
 		early, _ := buffered.Reader.Peek(n) // it is there
@@ -183,19 +182,19 @@ func limitOf(limit int) int {
 	return limit
 }
 
-// DialOptions says how Dial connects.
+// DialOptions configures Dial.
 type DialOptions struct {
 	Header    http.Header // sent with the handshake
 	TLS       *tls.Config // for wss; nil means the system's roots
 	ReadLimit int         // bytes of one message; 0 means DefaultReadLimit
 
-	// DialContext opens the TCP connection; nil means a plain dial, through
-	// the proxy the environment names.
+	// DialContext opens the TCP connection; nil means a plain dial, through the proxy from
+	// the environment, if any.
 	DialContext func(ctx context.Context, network, addr string) (net.Conn, error)
 }
 
-// HandshakeError is the error of a Dial whose server answered, but not with
-// an upgrade.
+// HandshakeError is the error of a Dial whose server responded with something other than an
+// upgrade.
 type HandshakeError struct {
 	StatusCode int
 	Body       string // its first kilobyte
@@ -317,14 +316,14 @@ func newConn(ws *socket, cork *corked, remote string) *Conn {
 // proxy's.
 func (c *Conn) RemoteAddr() string { return c.remote }
 
-// Read returns the next message, which can be given back with [Recycle]. It answers
-// pings meanwhile.
+// Read returns the next message, whose buffer can be returned with [Recycle]. It answers
+// pings while it waits.
 func (c *Conn) Read(ctx context.Context) (Kind, []byte, error) {
 	return c.ReadInto(ctx, nil)
 }
 
-// ReadInto is Read into the capacity of buf, which it grows when it must. The
-// message it returns is the whole of what was read, whatever buf held.
+// ReadInto is Read into the capacity of buf, which it grows if necessary. It returns only
+// the message; the content of buf is overwritten.
 func (c *Conn) ReadInto(ctx context.Context, buf []byte) (Kind, []byte, error) {
 	op, b, err := c.ws.read(ctx, buf)
 	if err != nil {
@@ -333,14 +332,14 @@ func (c *Conn) ReadInto(ctx context.Context, buf []byte) (Kind, []byte, error) {
 	return Kind(op), b, nil
 }
 
-// Buffered reports whether the next message is here already, so that Read will
-// return at once. It is for the one that reads.
+// Buffered reports whether the next message has already arrived, so that Read would return
+// immediately. Only the reading goroutine can call it.
 func (c *Conn) Buffered() bool { return c.ws.buffered() }
 
-// corkFrom is the size from which messages make more than one TLS record.
+// corkFrom is the size from which messages need more than one TLS record.
 const corkFrom = maxTLSRecord
 
-// Write sends messages, all with one write if possible. They are not kept.
+// Write sends messages, in one write if possible. It does not retain them.
 func (c *Conn) Write(ctx context.Context, kind Kind, messages ...[]byte) error {
 	size := 0
 	for _, p := range messages {
@@ -351,7 +350,7 @@ func (c *Conn) Write(ctx context.Context, kind Kind, messages ...[]byte) error {
 	}
 	err := c.ws.write(ctx, byte(kind), messages...)
 	if size >= corkFrom && c.cork != nil {
-		// What was gathered is written here, out of the socket's sight.
+		// The gathered bytes are written here, where the socket's own watch does not apply.
 		stop := context.AfterFunc(ctx, func() { _ = c.cork.Conn.Close() })
 		err = errors.Join(err, c.cork.uncork())
 		stop()
@@ -374,11 +373,10 @@ func (c *Conn) Ping(ctx context.Context) error {
 	return nil
 }
 
-// KeepAlive pings every interval until neither a pong nor anything else comes
-// within timeout: then it closes the connection and returns an error that
-// wraps ErrNoPong. A pong may stand behind much data on a slow link, and so
-// be late on one that lives. KeepAlive returns ctx's error when ctx ends
-// first, and another error when the connection breaks.
+// KeepAlive pings every interval. If nothing at all arrives within timeout, it closes the
+// connection and returns an error that wraps ErrNoPong. Any data counts, because on a slow
+// link a pong can be queued behind it. KeepAlive returns ctx's error when ctx ends first,
+// and another error when the connection breaks.
 func (c *Conn) KeepAlive(ctx context.Context, interval, timeout time.Duration) error {
 	t := time.NewTicker(interval)
 	defer t.Stop()
@@ -394,8 +392,8 @@ func (c *Conn) KeepAlive(ctx context.Context, interval, timeout time.Duration) e
 	}
 }
 
-// Watch is KeepAlive for a connection whose peer pings, too: it pings only when
-// nothing has come for as long as silence.
+// Watch is KeepAlive for a connection whose peer also pings: it pings only when nothing has
+// arrived for the duration silence.
 func (c *Conn) Watch(ctx context.Context, silence, timeout time.Duration) error {
 	t := time.NewTimer(silence)
 	defer t.Stop()
@@ -416,8 +414,7 @@ func (c *Conn) Watch(ctx context.Context, silence, timeout time.Duration) error 
 	}
 }
 
-// probe pings once. It closes the connection if neither a pong nor anything else
-// comes within timeout.
+// probe pings once. It closes the connection if nothing arrives within timeout.
 func (c *Conn) probe(ctx context.Context, timeout time.Duration) error {
 	asked := int64(c.ws.age())
 	pingCtx, cancel := context.WithTimeout(ctx, timeout)
@@ -436,8 +433,8 @@ func (c *Conn) probe(ctx context.Context, timeout time.Duration) error {
 	return err
 }
 
-// Close says goodbye with a code and a reason, of which 123 bytes are sent.
-// It waits up to ten seconds for a peer that does not answer.
+// Close sends a close frame with a code and a reason, of which at most 123 bytes are sent.
+// It waits up to ten seconds for the peer's answer.
 func (c *Conn) Close(code Code, reason string) error {
 	const most = 123
 	if len(reason) > most {
@@ -452,17 +449,17 @@ func (c *Conn) Close(code Code, reason string) error {
 	return nil
 }
 
-// CloseNow drops the connection without a word. It may be called again.
+// CloseNow drops the connection without a close frame. It can be called repeatedly.
 func (c *Conn) CloseNow() error {
 	if c.cork != nil {
-		_ = c.cork.Conn.Close() // it frees a write that waits, and TLS would wait for that
+		_ = c.cork.Conn.Close() // unblocks a pending write, for which TLS would wait
 	}
 	c.ws.drop()
 	return nil
 }
 
-// CloseStatus reports the code and reason the peer closed with, when err
-// comes from that. Stock agents never say goodbye.
+// CloseStatus returns the code and reason of the peer's close frame, if that caused err.
+// Stock agents never send one.
 func CloseStatus(err error) (code Code, reason string, ok bool) {
 	ce, ok := errors.AsType[*closeError](err)
 	if !ok {
@@ -471,7 +468,7 @@ func CloseStatus(err error) (code Code, reason string, ok bool) {
 	return ce.code, ce.reason, true
 }
 
-// Frames is a connection to a peer that speaks binary frames.
+// Frames is a connection to a peer that exchanges binary frames.
 type Frames struct{ Conn *Conn }
 
 // NewFrames returns c as Frames.
@@ -486,11 +483,11 @@ func (f *Frames) Read(ctx context.Context) (binary bool, b []byte, err error) {
 	return kind == Binary, b, nil
 }
 
-// Recycle gives back a message that nobody uses any more.
+// Recycle returns the buffer of a message that is no longer used.
 func (f *Frames) Recycle(message []byte) { Recycle(message) }
 
-// TakesChecksums reports whether the server takes frames with checksums in place
-// of digests.
+// TakesChecksums reports whether the server accepts frames with checksums in place of
+// digests.
 func (f *Frames) TakesChecksums() bool { return f.Conn.Offers(OfferChecksums) }
 
 // Write sends binary messages.

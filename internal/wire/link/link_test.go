@@ -114,7 +114,7 @@ func TestReadIntoReusesBuffer(t *testing.T) {
 	}
 }
 
-// TestOffers: the dialling side learns what the accepting side offers.
+// TestOffers: the dialing side learns what the accepting side offers.
 func TestOffers(t *testing.T) {
 	t.Parallel()
 	url, conf := serve(t, link.AcceptOptions{Offers: []string{"other", link.OfferChecksums}}, echo)
@@ -311,7 +311,7 @@ func TestKeepAlive(t *testing.T) {
 		const patience = 2 * time.Second
 		stop := make(chan struct{})
 		url, conf := serve(t, link.AcceptOptions{}, func(ctx context.Context, c *link.Conn) {
-			for { // never reads, so never answers, but speaks
+			for { // never reads, so never answers, but sends
 				select {
 				case <-stop:
 					<-ctx.Done()
@@ -360,7 +360,7 @@ func TestKeepAlive(t *testing.T) {
 		if err := c.KeepAlive(t.Context(), time.Millisecond, 20*time.Millisecond); !errors.Is(err, link.ErrNoPong) {
 			t.Errorf("got %v", err)
 		}
-		wg.Wait() // the reader is let go
+		wg.Wait() // the reader returns
 		if readErr == nil {
 			t.Error("the reader got a message")
 		}

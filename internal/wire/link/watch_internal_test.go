@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// TestWatch: a side whose peer pings sends no pings of its own, begins to when the
-// peer falls silent, and gives up a peer that does not answer.
+// TestWatch: a side whose peer pings sends no pings of its own, starts when the peer falls
+// silent, and closes the connection if the peer does not answer.
 func TestWatch(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

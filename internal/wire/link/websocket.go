@@ -22,14 +22,14 @@ import (
 type socket struct {
 	conn   io.ReadWriteCloser
 	br     *bufio.Reader
-	client bool // of the two sides, the one that masks
-	// unmasked has a client mask with zeros, which changes nothing. Masking
-	// protects proxies that read what passes; within TLS they cannot.
+	client bool // this is the client, which masks
+	// unmasked makes a client mask with zeros, which has no effect. Masking protects
+	// proxies that parse the traffic; they cannot within TLS.
 	unmasked bool
 	limit    int // bytes of a message
 
 	began time.Time
-	heard atomic.Int64 // age when something last came
+	heard atomic.Int64 // age when data last arrived
 
 	reading  chanMutex
 	readWait *watch // guarded by reading
@@ -48,7 +48,7 @@ type socket struct {
 	pongs  map[string]chan struct{}
 }
 
-// chanMutex is a mutex that one can stop waiting for.
+// chanMutex is a mutex whose acquisition can be canceled.
 type chanMutex chan struct{}
 
 func (m chanMutex) unlock() { <-m }
@@ -85,7 +85,7 @@ const (
 	maxHeader = 14
 )
 
-// closeError is the close frame of the peer.
+// closeError reports the peer's close frame.
 type closeError struct {
 	code   Code
 	reason string
@@ -98,7 +98,7 @@ func (e *closeError) Error() string {
 // closeNone stands for a close frame without a code.
 const closeNone Code = 1005
 
-// newSocket returns the socket of a connection, whose bytes are read from from.
+// newSocket returns the socket of a connection. It reads from from.
 func newSocket(conn io.ReadWriteCloser, from io.Reader, client bool, limit int) *socket {
 	s := &socket{
 		conn: conn, client: client, limit: limit, began: time.Now(), closed: make(chan struct{}),
@@ -108,7 +108,7 @@ func newSocket(conn io.ReadWriteCloser, from io.Reader, client bool, limit int) 
 	return s
 }
 
-// noting reads for a socket and notes when something came.
+// noting reads for a socket and records when data last arrived.
 type noting struct {
 	s    *socket
 	from io.Reader
@@ -125,20 +125,18 @@ func (n noting) Read(p []byte) (int, error) {
 // age is the time since the connection was opened.
 func (s *socket) age() time.Duration { return time.Since(s.began) }
 
-// never is the context of an operation that only the end of the connection
-// interrupts.
+// never is the context of an operation that ends only with the connection.
 var never context.Context
 
-// watch closes the connection when a context ends while an operation with it is in
-// progress. It is kept from one operation to the next, as most have the same
-// context.
+// watch closes the connection when a context ends while an operation that uses it is in
+// progress. Successive operations reuse it because most have the same context.
 type watch struct {
 	ctx    context.Context
 	active atomic.Bool
 	stop   func() bool
 }
 
-// enter locks m, and has the end of ctx close the connection until leave.
+// enter locks m. Until leave, the end of ctx closes the connection.
 func (s *socket) enter(ctx context.Context, m chanMutex, at **watch) (*watch, error) {
 	var done <-chan struct{}
 	if ctx != never {
@@ -216,7 +214,7 @@ func (s *socket) drop() {
 	})
 }
 
-// frameHeader is what stands before a payload.
+// frameHeader is the header of a frame.
 type frameHeader struct {
 	fin    bool
 	op     byte
@@ -323,7 +321,7 @@ func (s *socket) handleControl(h frameHeader) error {
 	if len(b) >= 2 {
 		e.code, e.reason = Code(binary.BigEndian.Uint16(b)), string(b[2:])
 	}
-	_ = s.sendClose(b) // the peer has said goodbye: it may be gone
+	_ = s.sendClose(b) // the peer has closed and may be gone
 	s.drop()
 	return e
 }
@@ -379,8 +377,8 @@ func (s *socket) message(b []byte) (op byte, _ []byte, err error) {
 	}
 }
 
-// buffered reports whether the whole next message is here already. It is not while
-// close reads, nor behind a control frame: after that, a read may have to wait.
+// buffered reports whether the whole next message has already arrived. It reports false while
+// close reads, and if a control frame is next: after that, a read may have to wait.
 func (s *socket) buffered() bool {
 	select {
 	case s.reading <- struct{}{}:
@@ -392,7 +390,7 @@ func (s *socket) buffered() bool {
 	if n < 2 {
 		return false
 	}
-	b, _ := s.br.Peek(n) // it is there
+	b, _ := s.br.Peek(n) // it is buffered
 	if op := b[0] & 0x0f; b[0]&bitFin == 0 || op != opBinary && op != opText {
 		return false
 	}
@@ -483,8 +481,7 @@ func (s *socket) writeLocked(op byte, messages [][]byte) error {
 	return w.flush()
 }
 
-// recordWriter makes writes of the size of a TLS record, and copies no more than it
-// must.
+// recordWriter makes writes of the size of a TLS record, and copies as little as possible.
 type recordWriter struct {
 	to  io.Writer
 	buf []byte
@@ -502,7 +499,7 @@ func (w *recordWriter) write(p []byte, mask uint32) error {
 		}
 		n := min(len(p), cap(w.buf)-len(w.buf))
 		if mask != 0 && n < len(p) {
-			n &^= 3 // the mask begins again with its first byte
+			n &^= 3 // the mask restarts with its first byte
 		}
 		if n > 0 {
 			at := len(w.buf)
@@ -567,8 +564,8 @@ func (s *socket) sendClose(payload []byte) error {
 	return s.write(never, opClose, payload)
 }
 
-// close says goodbye and waits for the peer's answer. It closes the connection in
-// any case.
+// close sends a close frame and waits for the peer's answer. It always closes the
+// connection.
 func (s *socket) close(code Code, reason string) error {
 	defer s.drop()
 	if s.closing.Swap(true) {
@@ -579,7 +576,7 @@ func (s *socket) close(code Code, reason string) error {
 	}
 	late := time.AfterFunc(closeWait, s.drop)
 	defer late.Stop()
-	// A reader that is at work gets the answer; without one it is read here.
+	// An active reader receives the answer; without one it is read here.
 	w, err := s.enter(never, s.reading, &s.readWait)
 	if errors.Is(err, net.ErrClosed) {
 		return nil
@@ -591,7 +588,7 @@ func (s *socket) close(code Code, reason string) error {
 	return err
 }
 
-// skipToClose reads up to the close frame of the peer.
+// skipToClose reads up to the peer's close frame.
 func (s *socket) skipToClose() error {
 	for {
 		h, err := s.next()
@@ -604,7 +601,7 @@ func (s *socket) skipToClose() error {
 	}
 }
 
-// acceptKey answers the key of an upgrade request.
+// acceptKey returns the response to the key of an upgrade request.
 func acceptKey(key string) string {
 	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11")) //nolint:gosec // the protocol demands it
 	return base64.StdEncoding.EncodeToString(sum[:])

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// wire is a connection that brings fixed bytes and takes any.
+// wire is a connection that delivers fixed bytes and accepts any.
 type wire struct {
 	io.Reader
 	out bytes.Buffer
@@ -26,7 +26,8 @@ func readAll(s *socket, t testing.TB) (messages [][]byte, err error) {
 	}
 }
 
-// TestMalformedFrames: a peer that breaks the protocol is refused, and told so.
+// TestMalformedFrames: a peer that violates the protocol gets a close frame with the
+// reason.
 func TestMalformedFrames(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
@@ -71,7 +72,7 @@ func TestMalformedFrames(t *testing.T) {
 	}
 }
 
-// FuzzSocket: whatever a peer sends, reading ends, and no message exceeds the limit.
+// FuzzSocket: reading ends for any input, and no message exceeds the limit.
 func FuzzSocket(f *testing.F) {
 	f.Add([]byte("\x82\x03abc\x89\x01p\x02\x01x\x80\x01y\x88\x02\x03\xe8"), true)
 	f.Add([]byte("\x82\x83\x01\x02\x03\x04abc"), false)
@@ -96,7 +97,7 @@ func FuzzSocket(f *testing.F) {
 	})
 }
 
-// TestBuffered: a message counts as here when all of it is.
+// TestBuffered: a message is buffered once all of it has arrived.
 func TestBuffered(t *testing.T) {
 	t.Parallel()
 	first := "\x82\x01a"
@@ -117,8 +118,8 @@ func TestBuffered(t *testing.T) {
 	}
 }
 
-// TestBufferedWhileClosing: close reads up to the peer's close frame, which a reader
-// that asks for more meanwhile must not disturb.
+// TestBufferedWhileClosing: close reads up to the peer's close frame, and a concurrent
+// reader must not interfere.
 func TestBufferedWhileClosing(t *testing.T) {
 	t.Parallel()
 	w := &wire{Reader: bytes.NewReader(append(bytes.Repeat([]byte("\x82\x01x"), 10_000), "\x88\x02\x03\xe8"...))}
@@ -133,8 +134,8 @@ func TestBufferedWhileClosing(t *testing.T) {
 	}
 }
 
-// TestRecycledMessages: a buffer that was given back has the size that its next
-// reader needs, and one that no read has returned is refused.
+// TestRecycledMessages: a recycled buffer has the size that its next reader needs, and a
+// buffer that no read has returned is rejected.
 func TestRecycledMessages(t *testing.T) {
 	t.Parallel()
 	for _, n := range []int{0, 1, minPooled - 1, minPooled, minPooled + 1, 1 << maxPooledBits, 1<<maxPooledBits + 1} {
@@ -143,7 +144,7 @@ func TestRecycledMessages(t *testing.T) {
 			if len(b) != n {
 				t.Fatalf("a buffer of %d bytes, want %d", len(b), n)
 			}
-			Recycle(b[n/2:]) // not the whole: its capacity is no power of two
+			Recycle(b[n/2:]) // only a part: its capacity is not a power of two
 			Recycle(b)
 		}
 	}

@@ -30,7 +30,8 @@ type Acknowledge struct {
 type HandshakeRequest struct {
 	AgentVersion           string
 	RequestedClientActions []RequestedAction
-	// Abilities, of Sekisho's agent, is what it can do beyond AWS's.
+	// Abilities lists what Sekisho's agent supports beyond AWS's agent. Only Sekisho's
+	// agent sends it.
 	Abilities []string `json:"Sekisho,omitempty"`
 }
 
@@ -88,7 +89,7 @@ const (
 type ProcessedAction struct {
 	ActionType   string
 	ActionStatus ActionStatus
-	ActionResult json.RawMessage // null when there is nothing to say
+	ActionResult json.RawMessage // null if there is no result
 	Error        string
 }
 
@@ -130,20 +131,20 @@ type SessionNotice struct {
 	Text          string
 }
 
-// SessionInput is the body of [TypeSessionInput]: what somebody typed who joined
-// a session.
+// SessionInput is the body of [TypeSessionInput]: the input of a person who joined a
+// session.
 type SessionInput struct {
 	SchemaVersion int
 	SessionID     string `json:"SessionId"`
 	Data          []byte
 }
 
-// The values of AgentSessionState.SessionState.
+// Values of AgentSessionState.SessionState.
 const (
 	SessionStateConnected   = "Connected"
 	SessionStateTerminating = "Terminating"
 
-	// Ours: whether the terminal echoes what is typed.
+	// Sekisho's own: whether the terminal echoes input.
 	SessionStateEchoOn  = "EchoOn"
 	SessionStateEchoOff = "EchoOff"
 )
@@ -164,7 +165,7 @@ type AgentTask struct {
 	SchemaVersion int
 }
 
-// AgentTaskPayload tells an agent which session to start.
+// AgentTaskPayload describes the session that an agent is to start.
 type AgentTaskPayload struct {
 	DocumentName    string
 	DocumentContent json.RawMessage
@@ -179,7 +180,7 @@ func (t *AgentTask) Payload() (AgentTaskPayload, error) {
 	return ParseBody[AgentTaskPayload]([]byte(t.Content))
 }
 
-// The values of TaskComplete.FinalTaskStatus that matter here.
+// The values of TaskComplete.FinalTaskStatus that Sekisho uses.
 const (
 	TaskSuccess   = "Success"
 	TaskFailed    = "Failed"
@@ -187,8 +188,8 @@ const (
 	TaskTimedOut  = "TimedOut"
 )
 
-// TaskComplete is the body of [TypeAgentTaskComplete]: a session has ended on
-// its node. Output says why when it failed.
+// TaskComplete is the body of [TypeAgentTaskComplete]: a session has ended on its node. If
+// it failed, Output is the reason.
 type TaskComplete struct {
 	SchemaVersion    int
 	TaskID           string `json:"TaskId"`
@@ -204,18 +205,18 @@ type TaskComplete struct {
 	CwlStream        string
 	RetryNumber      int
 
-	// LogProblem, of Sekisho's agent, says why it could not deliver the
-	// session's log.
+	// LogProblem is the reason why the agent could not deliver the session's log. Only
+	// Sekisho's agent sends it.
 	LogProblem string `json:"SekishoLogProblem,omitempty"`
-	// Undelivered, of Sekisho's agent, says that the client has not taken all
-	// of the session's output, and Messages how many messages the agent has
-	// sent on the data channel.
+	// Undelivered reports that the client has not received all of the session's output.
+	// Messages is how many messages the agent has sent on the data channel. Only Sekisho's
+	// agent sends them.
 	Undelivered bool  `json:"SekishoUndelivered,omitempty"`
 	Messages    int64 `json:"SekishoMessages,omitempty"`
 }
 
-// TaskAcknowledge is the body of [TypeAgentTaskAcknowledge]: the server has
-// taken note of a TaskComplete.
+// TaskAcknowledge is the body of [TypeAgentTaskAcknowledge]: the server has recorded a
+// TaskComplete.
 type TaskAcknowledge struct {
 	SchemaVersion int
 	MessageID     UUID   `json:"MessageId"`
@@ -223,7 +224,7 @@ type TaskAcknowledge struct {
 	Topic         string
 }
 
-// OpenControlChannel is the first, textual frame on a control channel.
+// OpenControlChannel is the first frame on a control channel, a text frame.
 type OpenControlChannel struct {
 	Cookie               *string // always present and null
 	MessageSchemaVersion string
@@ -232,14 +233,14 @@ type OpenControlChannel struct {
 	AgentVersion         string
 	PlatformType         string
 
-	// Process, of Sekisho's agent, is a random name of the agent's process. It
-	// changes when the agent is restarted, which ends every session it ran.
+	// Process is a random name of the agent's process. It changes when the agent restarts,
+	// which ends all its sessions. Only Sekisho's agent sends it.
 	Process string `json:"SekishoProcess,omitempty"`
 }
 
-// OpenDataChannel is the first, textual frame on either leg of a data
-// channel. Agents send ClientInstanceID, clients ClientVersion; old clients
-// leave out both ClientID and ClientVersion.
+// OpenDataChannel is the first frame on either leg of a data channel, a text frame. Agents
+// send ClientInstanceID, clients ClientVersion; old clients leave out both ClientID and
+// ClientVersion.
 type OpenDataChannel struct {
 	MessageSchemaVersion string
 	RequestID            string `json:"RequestId"`
@@ -279,7 +280,7 @@ func ParseBody[B Body](b []byte) (B, error) {
 		return v, fmt.Errorf("mgs: %T of %d bytes is too large", v, len(b))
 	}
 	if trimmed := bytes.TrimLeft(b, " \t\r\n"); len(trimmed) == 0 || trimmed[0] != '{' {
-		return v, fmt.Errorf("mgs: %T is not a JSON object", v) // json would let null pass
+		return v, fmt.Errorf("mgs: %T is not a JSON object", v) // json accepts null
 	}
 	if err := json.Unmarshal(b, &v); err != nil {
 		var zero B
@@ -288,8 +289,8 @@ func ParseBody[B Body](b []byte) (B, error) {
 	return v, nil
 }
 
-// MarshalBody is the JSON of v. It fails only on raw JSON or parameters
-// inside v that are not JSON.
+// MarshalBody returns the JSON of v. It fails only if raw JSON or parameters inside v are
+// invalid.
 func MarshalBody[B Body](v B) ([]byte, error) {
 	b, err := json.Marshal(v)
 	if err != nil {
@@ -298,7 +299,7 @@ func MarshalBody[B Body](v B) ([]byte, error) {
 	return b, nil
 }
 
-// mustMarshal is for bodies made of plain strings and numbers.
+// mustMarshal is for bodies of plain strings and numbers.
 func mustMarshal(v any) []byte {
 	b, err := json.Marshal(v)
 	if err != nil {
@@ -319,7 +320,7 @@ const (
 	CreateDataChannelResponse    = "CreateDataChannelResponse"
 )
 
-// MarshalChannelResponse is the XML of r under the given root element.
+// MarshalChannelResponse returns the XML of r under the given root element.
 func MarshalChannelResponse(root string, r ChannelResponse) []byte {
 	b, err := xml.Marshal(struct {
 		XMLName xml.Name
@@ -359,8 +360,7 @@ const (
 // Bytes is the payload that carries f.
 func (f Flag) Bytes() []byte { return binary.BigEndian.AppendUint32(nil, uint32(f)) }
 
-// ParseFlag reads the payload of a PayloadFlag. Values it does not know are
-// an error.
+// ParseFlag reads the payload of a PayloadFlag. Unknown values are an error.
 func ParseFlag(b []byte) (Flag, error) {
 	if len(b) != 4 {
 		return 0, fmt.Errorf("mgs: flag of %d bytes", len(b))

@@ -12,7 +12,7 @@ import (
 	"sekisho/internal/wire/mgs/mgstest"
 )
 
-// The bodies below are as the stock programs write them, or take them.
+// The stock programs write or accept the bodies below in this form.
 
 func roundTrip[B mgs.Body](t *testing.T, text string, want B) {
 	t.Helper()
@@ -359,7 +359,7 @@ func FuzzParseBody(f *testing.F) {
 	})
 }
 
-// again checks that what was read can be written and read again.
+// again checks that a parsed body survives a round trip.
 func again[B mgs.Body](t *testing.T, b []byte, parse func([]byte) (B, error)) {
 	v, err := parse(b)
 	if err != nil {

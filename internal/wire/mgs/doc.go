@@ -19,6 +19,6 @@
 //	   116    4 PayloadLength  at 112 when HeaderLength is 112
 //	   120      Payload        to the end of the frame
 //
-// The stock agent dies on a frame whose header length points past its end, so
-// nothing that [Parse] refuses may ever be forwarded.
+// The stock agent crashes on a frame whose header length points past its end, so a frame
+// that [Parse] rejects must never be forwarded.
 package mgs

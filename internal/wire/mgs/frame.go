@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// The values of Message.Type.
+// Values of Message.Type.
 const (
 	TypeInputStreamData   = "input_stream_data"  // client → agent
 	TypeOutputStreamData  = "output_stream_data" // agent → client
@@ -32,12 +32,12 @@ const (
 	TypeAgentJobReply        = "agent_job_reply"
 	TypeAgentJobReplyAck     = "agent_job_reply_ack"
 	TypeAgentTelemetry       = "agent_telemetry"
-	TypeSessionInput         = "sekisho_session_input"  // for our agent: typed by somebody who joined
-	TypeSessionNotice        = "sekisho_session_notice" // for our agent; AWS's ignores it
+	TypeSessionInput         = "sekisho_session_input"  // for Sekisho's agent: input of a person who joined
+	TypeSessionNotice        = "sekisho_session_notice" // for Sekisho's agent; AWS's ignores it
 	TypeAgentUpdateResult    = "agent_update_result"
 )
 
-// PayloadType says how to read the payload of stream data.
+// PayloadType is the format of the payload of stream data.
 type PayloadType uint32
 
 // Values of PayloadType.
@@ -56,12 +56,12 @@ const (
 	PayloadStdErr               PayloadType = 11 // raw bytes
 	PayloadExitCode             PayloadType = 12 // [AppendExitCode]
 
-	// PayloadCopy is Sekisho's own: files on their way, in either direction.
-	// It is relayed like output and not recorded as what a person saw.
+	// PayloadCopy is Sekisho's own: files in transit, in either direction. It is relayed
+	// like output, but not recorded as terminal output.
 	PayloadCopy PayloadType = 1000
 )
 
-// The bits of Message.Flags.
+// Bits of Message.Flags.
 const (
 	FlagSYN uint64 = 1 << 0
 	FlagFIN uint64 = 1 << 1
@@ -69,32 +69,32 @@ const (
 
 // Sizes of a frame.
 const (
-	HeaderLength      = 116              // as this package writes it
+	HeaderLength      = 116              // written by this package
 	shortHeaderLength = 112              // without PayloadType
 	Overhead          = HeaderLength + 4 // bytes a frame has beyond its payload
 	typeLength        = 32
 )
 
-// Payloads between Sekisho's agent and client, once each knows the other.
+// Payload sizes between Sekisho's agent and client, once each has identified the other.
 const (
-	// LargePayload leaves room for encryption within 64 KiB, which every version
-	// of both receives.
+	// LargePayload leaves room for encryption within 64 KiB, which every version of both
+	// accepts.
 	LargePayload = 60 << 10
-	// JumboPayload is for peers with [AbilityJumboFrames]. It leaves room for
-	// encryption and the header within 256 KiB, which every server takes.
+	// JumboPayload is for peers with [AbilityJumboFrames]. It leaves room for encryption
+	// and the header within 256 KiB, which every server accepts.
 	JumboPayload = 240 << 10
 )
 
-// What Sekisho's agent and client say in the handshake that they can do beyond
-// AWS's programs.
+// Abilities that Sekisho's agent and client announce in the handshake and AWS's programs do
+// not have.
 const (
 	AbilityHalfClose   = "half-close"   // end one direction of a connection before the other
-	AbilityLargeFrames = "large-frames" // take payloads of LargePayload
-	AbilityJumboFrames = "jumbo-frames" // take payloads of JumboPayload
-	AbilityExitCode    = "exit-code"    // take or send the exit code of a shell
-	AbilityJoin        = "join"         // take input from people who join the session
-	AbilityReset       = "reset"        // tell a forwarded connection that broke from one that ended
-	AbilityChecksums   = "checksums"    // take frames of [Message.AppendChecksummed]
+	AbilityLargeFrames = "large-frames" // accept payloads of LargePayload
+	AbilityJumboFrames = "jumbo-frames" // accept payloads of JumboPayload
+	AbilityExitCode    = "exit-code"    // accept or send the exit code of a shell
+	AbilityJoin        = "join"         // accept input from people who join the session
+	AbilityReset       = "reset"        // distinguish a forwarded connection that broke from one that ended
+	AbilityChecksums   = "checksums"    // accept frames of [Message.AppendChecksummed]
 )
 
 // UUID is a message ID in the order of its text form.
@@ -107,7 +107,7 @@ func NewUUID() UUID {
 	return u.V4()
 }
 
-// V4 returns u with the version and variant of a random UUID stamped in.
+// V4 returns u with the version and variant bits of a random UUID.
 func (u UUID) V4() UUID {
 	u[6] = u[6]&0x0f | 0x40
 	u[8] = u[8]&0x3f | 0x80
@@ -165,7 +165,7 @@ type Message struct {
 	Payload       []byte
 }
 
-// New returns a message of the given type, made now under a fresh ID.
+// New returns a message of the given type, with the current time and a new ID.
 func New(typ string, payload []byte) Message {
 	return Message{
 		Type:          typ,
@@ -187,38 +187,38 @@ func (m *Message) IsStreamData() bool {
 // Size is the length of the frame AppendTo writes.
 func (m *Message) Size() int { return Overhead + len(m.Payload) }
 
-// AppendTo appends the frame to dst. A type longer than 32 bytes is cut.
+// AppendTo appends the frame to dst. A type longer than 32 bytes is truncated.
 func (m *Message) AppendTo(dst []byte) []byte {
 	return m.appendFrame(dst, sha256.Sum256(m.Payload))
 }
 
-// AppendChecksummed is AppendTo for peers that take a checksum in place of the
-// digest. TLS protects frames against changes in transit. The checksum costs a
-// tenth and still reveals a program that mixes up its buffers.
+// AppendChecksummed is AppendTo for peers that accept a checksum in place of the digest.
+// TLS protects frames against changes in transit. The checksum costs a tenth of the digest
+// and still detects a program that confuses its buffers.
 func (m *Message) AppendChecksummed(dst []byte) []byte {
 	return m.appendFrame(dst, checksum(m.Payload))
 }
 
-// checksum returns the CRC-32C of a payload as the field of the digest holds it:
-// after zeros, which a SHA-256 does not begin with.
+// checksum returns the CRC-32C of a payload in the form of the digest field: after zeros,
+// with which no SHA-256 digest begins.
 func checksum(payload []byte) (field [sha256.Size]byte) {
 	binary.BigEndian.PutUint32(field[checksumAt:], crc32.Checksum(payload, castagnoli))
 	return field
 }
 
-// checksumAt is where the checksum is in the field of the digest.
+// checksumAt is the offset of the checksum in the digest field.
 const checksumAt = sha256.Size - 4
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// Place of the digest in a frame.
+// Offsets of the digest in a frame.
 const (
 	digestAt  = 80
 	digestEnd = digestAt + sha256.Size
 )
 
-// Redigest replaces the checksum of a frame by the digest, for a connection that
-// takes no checksums.
+// Redigest replaces the checksum of a frame with the digest, for a connection that does not
+// accept checksums.
 func Redigest(frame []byte) {
 	if len(frame) < Overhead || !isChecksum(frame[digestAt:digestEnd]) {
 		return
@@ -261,10 +261,10 @@ func (m *Message) appendFrame(dst []byte, digest [sha256.Size]byte) []byte {
 	return append(dst, m.Payload...)
 }
 
-// ParseClient is Parse for frames of clients. It also accepts the digest of the
-// npm package ssm-session, which sends the first half of the hexadecimal SHA-256
-// as text. AWS's agent checks no digest. Frames of agents are not read so
-// leniently: AWS's plugin does check them.
+// ParseClient is Parse for frames of clients. It also accepts the digest of the npm package
+// ssm-session, which sends the first half of the hexadecimal SHA-256 as text. AWS's agent
+// checks no digest. Frames of agents are parsed more strictly because AWS's plugin checks
+// them.
 func ParseClient(frame []byte) (Message, error) {
 	m, digest, err := parse(frame)
 	if err != nil || len(m.Payload) == 0 {
@@ -284,8 +284,8 @@ func ParseClient(frame []byte) (Message, error) {
 
 var errDigest = errors.New("mgs: payload digest does not match")
 
-// Parse reads one frame and checks all of it. The message's payload aliases
-// frame. A digest is not checked on an empty payload, as no peer does.
+// Parse reads one frame and checks all of it. The message's payload aliases frame. The
+// digest of an empty payload is not checked; no peer checks it.
 func Parse(frame []byte) (Message, error) {
 	m, digest, err := parse(frame)
 	if err != nil {
@@ -297,8 +297,8 @@ func Parse(frame []byte) (Message, error) {
 	return m, nil
 }
 
-// Peek is Parse without the digest: for those who route by header a frame
-// that is parsed elsewhere. What Peek accepts is not yet fit to forward.
+// Peek is Parse without the digest check, for routing a frame by its header before it is
+// parsed elsewhere. A frame that only Peek has accepted must not be forwarded.
 func Peek(frame []byte) (Message, error) {
 	m, _, err := parse(frame)
 	return m, err

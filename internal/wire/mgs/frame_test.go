@@ -125,7 +125,8 @@ func TestParseRefuses(t *testing.T) {
 	}
 }
 
-// TestChecksums: a checksum stands in for the digest, and a digest can replace it.
+// TestChecksums: a checksum is accepted in place of the digest, and the digest can replace
+// it.
 func TestChecksums(t *testing.T) {
 	t.Parallel()
 	m := mgstest.StreamData(mgs.TypeOutputStreamData, 3, mgs.PayloadOutput, []byte("payload"))
@@ -325,8 +326,8 @@ func BenchmarkParseAck(b *testing.B) {
 	}
 }
 
-// TestFramesOfLooseClients: what AWS's agent accepts of clients is accepted, as
-// far as a frame still proves that it is whole.
+// TestFramesOfLooseClients: a client's frame that AWS's agent accepts is accepted, provided
+// that its integrity can be verified.
 func TestFramesOfLooseClients(t *testing.T) {
 	t.Parallel()
 	m := mgstest.StreamData(mgs.TypeInputStreamData, 3, mgs.PayloadOutput, []byte("ls\r"))

@@ -22,8 +22,8 @@ func NewAckOf(typ string, id UUID, seq int64) Message {
 	return ack
 }
 
-// AppendAck appends the JSON of a, whose type is one of the message types, as
-// every known peer writes it.
+// AppendAck appends the JSON of a, whose type is one of the message types, in the form that
+// every known peer writes.
 func AppendAck(dst []byte, a Acknowledge) []byte {
 	dst = append(dst, `{"AcknowledgedMessageType":"`...)
 	dst = append(dst, a.Type...)
@@ -36,9 +36,9 @@ func AppendAck(dst []byte, a Acknowledge) []byte {
 	return append(dst, '}')
 }
 
-// ParseAck reads the body of an acknowledgement: any JSON, but fastest and
-// without allocating in the form AppendAck writes. Some clients
-// acknowledge messages that are not stream data: the caller checks the type.
+// ParseAck reads the body of an acknowledgement: any JSON, but the form that AppendAck
+// writes is fastest and does not allocate. Some clients acknowledge messages that are not
+// stream data: the caller checks the type.
 func ParseAck(b []byte) (Acknowledge, error) {
 	a, ok := parseUsualAck(b)
 	if !ok {
@@ -98,8 +98,8 @@ func parseUsualAck(b []byte) (a Acknowledge, ok bool) {
 	return a, true
 }
 
-// NewChannelClosed ends a data channel, or on a control channel the session
-// of that ID. Output is the reason shown to the user; empty for a plain end.
+// NewChannelClosed ends a data channel, or, on a control channel, the session with that ID.
+// Output is the reason shown to the user; it is empty for a normal end.
 func NewChannelClosed(destination, session, output string) Message {
 	m := New(TypeChannelClosed, nil)
 	m.Payload = mustMarshal(ChannelClosed{
@@ -119,12 +119,12 @@ func NewSessionNotice(session, text string) Message {
 	return New(TypeSessionNotice, mustMarshal(SessionNotice{SchemaVersion: 1, SessionID: session, Text: text}))
 }
 
-// NewSessionInput types into the terminal of a session.
+// NewSessionInput carries input for the terminal of a session.
 func NewSessionInput(session string, data []byte) Message {
 	return New(TypeSessionInput, mustMarshal(SessionInput{SchemaVersion: 1, SessionID: session, Data: data}))
 }
 
-// NewAgentSessionState tells the server the state of an agent's session.
+// NewAgentSessionState reports the state of an agent's session to the server.
 func NewAgentSessionState(session, state string) Message {
 	m := New(
 		TypeAgentSessionState,
@@ -134,7 +134,7 @@ func NewAgentSessionState(session, state string) Message {
 	return m
 }
 
-// NewInteractiveShell tells an agent to start a session.
+// NewInteractiveShell asks an agent to start a session.
 func NewInteractiveShell(p AgentTaskPayload) (Message, error) {
 	content, err := MarshalBody(p)
 	if err != nil {
@@ -148,8 +148,8 @@ func NewInteractiveShell(p AgentTaskPayload) (Message, error) {
 	})), nil
 }
 
-// NewTaskComplete reports the end of a session to the server. It fills in
-// what is the same in all of them.
+// NewTaskComplete reports the end of a session to the server. It fills in the fields that
+// are always the same.
 func NewTaskComplete(c TaskComplete) Message {
 	c.SchemaVersion, c.Topic = 1, TypeAgentTaskComplete
 	return New(TypeAgentTaskComplete, mustMarshal(c))
@@ -162,8 +162,8 @@ func NewTaskAcknowledge(m *Message, task string) Message {
 	}))
 }
 
-// NewPublication tells a leg to send (start) or to hold (pause). Its body is
-// not empty because some readers cannot take an empty one.
+// NewPublication asks a leg to start or pause sending. Its body is not empty because some
+// peers reject an empty one.
 func NewPublication(start bool) Message {
 	if start {
 		return New(TypeStartPublication, []byte("{}"))

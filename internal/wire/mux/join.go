@@ -6,26 +6,26 @@ import (
 	"sync/atomic"
 )
 
-// HalfCloser is a connection one of whose directions can end by itself: a
-// [Stream], a TCP connection, a Unix socket.
+// HalfCloser is a connection whose directions can be closed separately: a [Stream], a TCP
+// connection, a Unix socket.
 type HalfCloser interface {
 	io.ReadWriteCloser
 	CloseWrite() error
 }
 
-// Abort closes a connection so that its peer sees that it broke: a TCP connection
-// is reset. What was cut off must not look complete.
+// Abort closes a connection so that its peer sees that it broke: a TCP connection is reset.
+// Truncated data must not look complete.
 func Abort(c io.Closer) {
 	switch c := c.(type) {
 	case interface{ Reset() error }:
-		_ = c.Reset() // the connection may be over
+		_ = c.Reset() // fails if the connection has ended
 	case interface {
 		io.Closer
 		SetLinger(seconds int) error
 	}:
-		_ = c.SetLinger(0) // it may be closed already
+		_ = c.SetLinger(0) // fails if it is already closed
 		_ = c.Close()
-	default: // a Unix socket has no such end
+	default: // a Unix socket cannot be reset
 		_ = c.Close()
 	}
 }
@@ -34,10 +34,10 @@ func Abort(c io.Closer) {
 // closes them. If one breaks, so does the other.
 func Join(a, b HalfCloser) {
 	var both sync.WaitGroup
-	var whole [2]atomic.Bool // this way everything has passed
+	var whole [2]atomic.Bool // everything in this direction was delivered
 	for i, way := range []struct{ from, to HalfCloser }{{a, b}, {b, a}} {
 		both.Go(func() {
-			// No shortcuts from socket to socket: a stream has none.
+			// Hide ReadFrom and WriteTo: a stream cannot use socket-to-socket shortcuts.
 			_, err := io.CopyBuffer(struct{ io.Writer }{way.to}, struct{ io.Reader }{way.from}, make([]byte, CopySize))
 			if err == nil {
 				err = way.to.CloseWrite()
@@ -45,7 +45,7 @@ func Join(a, b HalfCloser) {
 			switch {
 			case err == nil:
 				whole[i].Store(true)
-			case whole[1-i].Load(): // from has all that was for it, perhaps not yet read
+			case whole[1-i].Load(): // everything for from was delivered, though perhaps not yet read
 				Abort(way.to)
 				_ = way.from.Close()
 			default:

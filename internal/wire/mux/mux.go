@@ -1,11 +1,10 @@
-// Package mux runs many streams over one connection, in the way of smux
-// version 1, which AWS's agent and session-manager-plugin speak on forwarded
-// ports.
+// Package mux runs many streams over one connection. It implements smux version 1, which
+// AWS's agent and session-manager-plugin use for port forwarding.
 //
-// The protocol gives a receiver no means to slow one stream and not the
-// others. So what a slow reader has not taken is put into a file that has no
-// name, and the others go on; a stream that is alone slows its sender instead.
-// Each direction of a stream ends by itself, as with TCP.
+// The protocol has no flow control per stream. Data that a slow reader has not read
+// therefore goes to an unlinked temporary file, so that the other streams continue; a
+// stream that is alone slows its sender instead. The directions of a stream end separately,
+// as with TCP.
 package mux
 
 import (
@@ -28,38 +27,38 @@ const (
 // Commands of a frame, as in smux version 1.
 const (
 	cmdOpen byte = iota
-	cmdEnd       // nothing more comes in this direction
+	cmdEnd       // no more data in this direction
 	cmdData
 	cmdNothing // keeps a connection alive
-	// cmdReset is Sekisho's own: the stream broke, so what arrived of it may not be all.
+	// cmdReset is Sekisho's own: the stream broke, so its data may be incomplete.
 	cmdReset
 )
 
-// maxData is what one frame carries: about half of what every peer takes, so
+// maxData is the most that one frame carries: about half of what every peer accepts, so
 // that streams alternate often.
 const maxData = 15<<10 - headerSize
 
-// maxWrite is the most that one write to the connection beneath carries: frames
-// that fill one message between Sekisho's own client and agent.
+// maxWrite is the most that one write to the underlying connection carries: frames that
+// fill one message between Sekisho's client and agent.
 const maxWrite = 4 * (headerSize + maxData)
 
-// CopySize is the size of writes to a stream that needs the fewest writes to the
-// connection beneath.
+// CopySize is the size of writes to a stream that needs the fewest writes to the underlying
+// connection.
 const CopySize = maxWrite / (headerSize + maxData) * maxData
 
-// maxStreams bounds what a peer can make us hold.
+// maxStreams bounds the streams that a peer can open.
 const maxStreams = 4096
 
-// maxWaiting is how many streams of the peer wait for Accept.
+// maxWaiting is how many of the peer's streams can wait for Accept.
 const maxWaiting = 256
 
 // ErrClosed is the error of a connection or stream that was closed on this side.
 var ErrClosed = errors.New("mux: closed")
 
-// ErrReset is the error of a stream whose other side broke.
+// ErrReset is the error of a stream that the peer has reset.
 var ErrReset = errors.New("mux: the other side of the connection broke")
 
-// errStalled is why a stream ends whose reader leaves too much behind.
+// errStalled is the error of a stream whose reader leaves too much data unread.
 var errStalled = fmt.Errorf("mux: the reader left more than %d MiB", maxSpill>>20)
 
 // Conn is one connection and the streams that share it. All methods may be
@@ -67,24 +66,24 @@ var errStalled = fmt.Errorf("mux: the reader left more than %d MiB", maxSpill>>2
 type Conn struct {
 	under io.ReadWriteCloser
 
-	// Frames are written by whoever holds writing. Those who wait for it leave
-	// theirs in waiting, so that one write carries the frames of many streams.
+	// The holder of writing writes the frames. Other writers add theirs to waiting, so that
+	// one write carries the frames of many streams.
 	writing sync.Mutex
 	spare   []byte // the other buffer; guarded by writing
 
 	gathering sync.Mutex
 	waiting   []byte
-	batch     uint64 // number of the batch that waiting is
+	batch     uint64 // number of the batch in waiting
 	written   uint64 // number of the last batch written
-	writeErr  error  // of the first write that failed
+	writeErr  error  // of the first failed write
 
 	mu      sync.Mutex
-	change  sync.Cond // the reader of the connection waits for it, in slow
+	change  sync.Cond // the connection's reader waits for it in slow
 	streams map[uint32]*Stream
 	next    uint32
 	arrived chan *Stream
 	err     error
-	resets  bool // the peer knows cmdReset
+	resets  bool // the peer supports cmdReset
 	done    chan struct{}
 	reading sync.WaitGroup
 }
@@ -92,7 +91,7 @@ type Conn struct {
 // Client returns the connection of the side that opened the connection.
 func Client(conn io.ReadWriteCloser) *Conn { return start(conn, 1) }
 
-// Server returns the connection of the side that was called.
+// Server returns the connection of the side that accepted the connection.
 func Server(conn io.ReadWriteCloser) *Conn { return start(conn, 2) }
 
 func start(conn io.ReadWriteCloser, first uint32) *Conn {
@@ -145,18 +144,18 @@ func (c *Conn) Accept() (*Stream, error) {
 	}
 }
 
-// SendResets says that the peer is Sekisho's: [Stream.Reset] reaches it.
+// SendResets makes [Stream.Reset] send resets. Call it if the peer is Sekisho's.
 func (c *Conn) SendResets() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.resets = true
 }
 
-// Done is closed when the connection is over.
+// Done is closed when the connection has ended.
 func (c *Conn) Done() <-chan struct{} { return c.done }
 
-// Close ends the connection and its streams, and waits until the connection is
-// no longer read.
+// Close ends the connection and its streams, and waits until the connection's reader has
+// returned.
 func (c *Conn) Close() error {
 	c.end(ErrClosed)
 	c.reading.Wait()
@@ -178,11 +177,11 @@ func (c *Conn) end(err error) {
 	}
 	c.change.Broadcast()
 	close(c.done)
-	_ = c.under.Close() // there is nobody to tell
+	_ = c.under.Close() // there is no one to report the error to
 }
 
-// write writes frames that carry p, which is at most CopySize long, and returns
-// when the connection beneath has them.
+// write writes frames that carry p, which is at most CopySize long, and returns when they
+// were written to the underlying connection.
 func (c *Conn) write(cmd byte, id uint32, p []byte) error {
 	c.gathering.Lock()
 	left := len(c.waiting) == 0 || len(c.waiting)+headerSize*(len(p)/maxData+1)+len(p) <= maxWrite
@@ -218,7 +217,7 @@ func (c *Conn) write(cmd byte, id uint32, p []byte) error {
 	return c.writeErr
 }
 
-// gather appends frames to those that wait. The mutex gathering is held.
+// gather appends frames to waiting. The caller holds the mutex gathering.
 func (c *Conn) gather(cmd byte, id uint32, p []byte) {
 	for {
 		piece := p[:min(len(p), maxData)]
@@ -241,7 +240,7 @@ func (c *Conn) read() error {
 		header, err := r.Peek(headerSize)
 		if err != nil {
 			if errors.Is(err, io.EOF) {
-				err = io.ErrUnexpectedEOF // of no stream is it known to be the end
+				err = io.ErrUnexpectedEOF // no stream is known to be complete
 			}
 			return err
 		}
@@ -301,7 +300,7 @@ func (c *Conn) take(cmd byte, id uint32, data []byte) error {
 		}
 	case cmdData:
 		if st == nil || st.theirEnd || len(data) == 0 {
-			return nil // closed on our side meanwhile
+			return nil // closed on this side in the meantime
 		}
 		c.slow(st)
 		if st.theirEnd {
@@ -317,9 +316,9 @@ func (c *Conn) take(cmd byte, id uint32, data []byte) error {
 	return nil
 }
 
-// slow has the sender wait with us for a stream's reader. Of several streams the
-// others wait, too: therefore only for a short time, and not again until the
-// reader has caught up.
+// slow pauses reading from the connection, so that the sender waits for a stream's reader.
+// If there are other streams, they wait too, so the pause is short and is not repeated
+// until the reader has caught up.
 func (c *Conn) slow(st *Stream) {
 	if st.held.len() < slowAt {
 		return
@@ -331,8 +330,7 @@ func (c *Conn) slow(st *Stream) {
 	c.slowAlone(st)
 }
 
-// slowShared keeps streams that are read, though more slowly than they arrive, out
-// of files.
+// slowShared keeps streams that are read slowly, but are not stalled, out of files.
 func (c *Conn) slowShared(st *Stream) {
 	if st.behind {
 		return
@@ -349,9 +347,8 @@ func (c *Conn) slowShared(st *Stream) {
 	}
 }
 
-// slowAlone has the sender of a stream that is alone wait with us for the stream's
-// reader. What waits with it may be the opening of another stream, where it is
-// the peer that opens them: such a wait has an end.
+// slowAlone makes the sender of the only stream wait for the stream's reader. If the peer
+// opens the streams, the opening of another one may be waiting too, so the wait is bounded.
 func (c *Conn) slowAlone(st *Stream) {
 	alone := func() bool {
 		return st.held.len() >= slowAt && len(c.streams) == 1 && c.err == nil && !st.theirEnd
@@ -378,7 +375,7 @@ func (c *Conn) slowAlone(st *Stream) {
 	}
 }
 
-// settle forgets a stream that has ended both ways.
+// settle removes a stream whose two directions have ended.
 func (c *Conn) settle(st *Stream) {
 	if st.ourEnd && st.theirEnd {
 		delete(c.streams, st.id)
@@ -393,13 +390,13 @@ type Stream struct {
 	id uint32
 
 	// Guarded by c.mu.
-	ready    sync.Cond // Read waits for it: the others' streams do not concern it
+	ready    sync.Cond // Read waits for it; other streams do not signal it
 	held     spill
 	taken    time.Time // when something was last read
 	ourEnd   bool
 	theirEnd bool
 	readErr  error // instead of io.EOF
-	behind   bool  // the others do not wait for its reader until it has caught up
+	behind   bool  // other streams do not wait for its reader until it has caught up
 }
 
 // Read implements io.Reader.
@@ -451,7 +448,7 @@ func (st *Stream) Write(p []byte) (n int, err error) {
 	return n, nil
 }
 
-// CloseWrite says that nothing more will be written. Reading goes on.
+// CloseWrite ends the write direction. Reading continues.
 func (st *Stream) CloseWrite() error {
 	st.c.mu.Lock()
 	if st.ourEnd || st.c.err != nil {
@@ -467,8 +464,8 @@ func (st *Stream) CloseWrite() error {
 	return err
 }
 
-// Reset ends the stream both ways because something broke: the other side must
-// not take what arrived for all. A peer that does not know resets sees the end.
+// Reset ends both directions of the stream because something broke: the peer must not treat
+// the data it received as complete. A peer that does not support resets sees a normal end.
 func (st *Stream) Reset() error {
 	st.c.mu.Lock()
 	if st.ourEnd && st.theirEnd || st.c.err != nil || !st.c.resets {
@@ -487,7 +484,7 @@ func (st *Stream) Reset() error {
 	return st.c.write(cmdReset, st.id, nil)
 }
 
-// Close ends the stream both ways. What was not read is forgotten.
+// Close ends both directions of the stream and discards unread data.
 func (st *Stream) Close() error {
 	err := st.CloseWrite()
 	st.c.mu.Lock()

@@ -31,7 +31,7 @@ func pair(t *testing.T) (client, server *mux.Conn) {
 	return client, server
 }
 
-// TestHalfClose: one direction ends, the other goes on.
+// TestHalfClose: one direction ends, the other continues.
 func TestHalfClose(t *testing.T) {
 	t.Parallel()
 	client, server := pair(t)
@@ -66,8 +66,8 @@ func TestHalfClose(t *testing.T) {
 	}
 }
 
-// TestStalled: of 64 streams one is not read; the others are whole, and so is
-// that one when it is read at last.
+// TestStalled: one of 64 streams is not read; the others arrive complete, and so does that
+// one when it is finally read.
 func TestStalled(t *testing.T) {
 	t.Parallel()
 	client, server := pair(t)
@@ -111,7 +111,7 @@ func TestStalled(t *testing.T) {
 	stalled.Wait()
 }
 
-// TestWithSmux speaks with the library that AWS's programs use.
+// TestWithSmux exchanges data with the library that AWS's programs use.
 func TestWithSmux(t *testing.T) {
 	t.Parallel()
 	a, b := net.Pipe()

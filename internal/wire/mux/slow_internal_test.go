@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// A stream whose reader is a little slower than its sender stays out of files, and
-// one whose reader stops does not stop the others.
+// A stream whose reader is slightly slower than its sender is kept in memory, and a stream
+// whose reader stops does not stop the others.
 func TestSharedConnectionWaitsForReaders(t *testing.T) {
 	t.Parallel()
 	for _, stalled := range []bool{false, true} {

@@ -7,29 +7,29 @@ import (
 	"time"
 )
 
-// A reader that takes nothing for stallTime has stalled: its stream may hold
-// freeSpill at once, and more only frame by frame, each trickleTime apart.
+// A reader that reads nothing for stallTime has stalled: its stream can spill freeSpill
+// bytes immediately, and more only frame by frame, one every trickleTime.
 const (
 	stallTime   = time.Second
 	freeSpill   = 16 << 20
 	trickleTime = 100 * time.Millisecond
 )
 
-// shareTime is how long streams that share a connection wait for the reader of one
-// that holds slowAt.
+// shareTime is how long the streams of a connection wait for the reader of a stream that
+// holds slowAt bytes.
 const shareTime = 50 * time.Millisecond
 
 const (
-	slowAt   = 1 << 20        // from here on the sender waits
-	inMemory = slowAt + 1<<16 // beyond, bytes go to a file; a frame arrives before the sender waits
-	maxSpill = 1 << 30        // beyond, the stream is given up
+	slowAt   = 1 << 20        // from this size the sender waits
+	inMemory = slowAt + 1<<16 // beyond this, bytes go to a file; one more frame can arrive before the sender waits
+	maxSpill = 1 << 30        // beyond this, the stream fails
 )
 
-// spill is a queue of bytes that begins in memory and continues in a file.
+// spill is a queue of bytes in memory that overflows to a file.
 type spill struct {
 	mem  []byte
 	head int
-	// The file holds what comes after mem, from read to written.
+	// The file holds the bytes that follow mem, from read to written.
 	file          *os.File
 	read, written int64
 }
@@ -97,7 +97,7 @@ func (q *spill) drop() {
 
 func (q *spill) close() {
 	if q.file != nil {
-		_ = q.file.Close() // nothing in it is wanted any more
+		_ = q.file.Close() // its content is no longer needed
 	}
 	q.file, q.read, q.written = nil, 0, 0
 }

@@ -7,8 +7,7 @@ import (
 	"sekisho/internal/wire/sigv4"
 )
 
-// BenchmarkVerify measures what a signed call costs before anything is done
-// about it.
+// BenchmarkVerify measures the cost of verifying a signed call.
 func BenchmarkVerify(b *testing.B) {
 	const body = "Action=GetCallerIdentity&Version=2011-06-15"
 	hash := sigv4.HashBody([]byte(body))

@@ -45,7 +45,7 @@ type Body struct {
 	want string
 
 	// An aws-chunked body.
-	key      []byte // nil: chunks are not signed
+	key      []byte // nil if chunks are not signed
 	prefix   string // of a chunk's text: time and scope
 	previous string // signature
 	trailers bool
@@ -213,7 +213,7 @@ func (b *Body) end() error {
 		}
 		if line == "" {
 			if signature == "" && b.key != nil && b.trailers {
-				// The signature may stand behind an empty line.
+				// The signature can follow an empty line.
 				if next, err := b.src.Peek(1); err == nil && next[0] != '\r' {
 					continue
 				}

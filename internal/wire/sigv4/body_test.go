@@ -50,7 +50,7 @@ func readBody(p *sigv4.Parsed, body string) (string, http.Header, error) {
 	b := p.Body(exampleSecret, iotest.OneByteReader(strings.NewReader(body)))
 	got, err := io.ReadAll(b)
 	if err == nil {
-		// A body that was read to its end stays there.
+		// A body that was read to its end keeps returning io.EOF.
 		if _, again := b.Read(make([]byte, 1)); !errors.Is(again, io.EOF) {
 			err = fmt.Errorf("read after the end: %w", again)
 		}
@@ -131,7 +131,7 @@ func TestBodiesThatAreNotWhatWasSigned(t *testing.T) {
 	}
 }
 
-// TestSignedTrailer is the example of AWS's documentation whole.
+// TestSignedTrailer is the complete example of AWS's documentation.
 func TestSignedTrailer(t *testing.T) {
 	t.Parallel()
 	for name, between := range map[string]string{"as SDKs send it": "\r\n", "as documented": "\n\r\n"} {
@@ -143,8 +143,8 @@ func TestSignedTrailer(t *testing.T) {
 	}
 }
 
-// FuzzBody reads arbitrary bodies. What is accepted must not depend on how
-// the bytes arrive, and nothing is accepted under a signature nobody made.
+// FuzzBody reads arbitrary bodies. The result must not depend on how the bytes arrive, and
+// no body is accepted without a valid signature.
 func FuzzBody(f *testing.F) {
 	f.Add("5\r\nhello\r\n0\r\nx-amz-checksum-crc32:AAAAAA==\r\n\r\n", uint8(0))
 	f.Add(chunk(3, plainSeed)+chunk(0, plainSeed), uint8(1))

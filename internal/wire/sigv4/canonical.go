@@ -53,9 +53,8 @@ func otherHosts(host string) []string {
 	return []string{strings.TrimSuffix(host, ":"+port), name}
 }
 
-// StringToSign returns the text whose signature r carries, in its most usual
-// reading. payloadHash is the hash of the body where the request declares
-// none.
+// StringToSign returns the string that r's signature covers, in its most common reading.
+// payloadHash is the hash of the body where the request declares none.
 func (p *Parsed) StringToSign(r *http.Request, payloadHash string) string {
 	if p.PayloadHash != "" {
 		payloadHash = p.PayloadHash
@@ -111,7 +110,7 @@ func headerValues(r *http.Request, name, host string) []string {
 	return nil
 }
 
-// fold trims a header value and makes runs of spaces one space.
+// fold trims a header value and replaces runs of spaces with one space.
 func fold(v string) string {
 	v = strings.Trim(v, " \t")
 	if !strings.Contains(v, "  ") {
@@ -126,8 +125,8 @@ func fold(v string) string {
 	return b.String()
 }
 
-// canonicalQuery decodes, re-encodes and sorts the query; the sort is by the
-// encoded form. The presigned signature itself is left out.
+// canonicalQuery decodes, re-encodes and sorts the query; the sort is by the encoded form.
+// It leaves out the presigned signature itself.
 func canonicalQuery(raw string) (string, *Error) {
 	if raw == "" {
 		return "", nil
@@ -177,8 +176,8 @@ func writeEncoded(b *strings.Builder, c byte, keepSlash bool) {
 	b.WriteByte(digits[c&15])
 }
 
-// reencode brings an escaped path into S3's one encoding. An escaped slash
-// stays escaped: it is part of a name.
+// reencode converts an escaped path to S3's canonical encoding. An escaped slash stays
+// escaped because it is part of a name.
 func reencode(s string) string {
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {

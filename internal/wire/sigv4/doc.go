@@ -1,7 +1,6 @@
-// Package sigv4 verifies AWS Signature Version 4 as a server must: the
-// Authorization header, the presigned query, and the RSA variant with which
-// a managed node asks for its role credentials. [Sign] and [SignRSA] are the
-// other side, for our own agent and command.
+// Package sigv4 verifies AWS Signature Version 4 as a server must: the Authorization
+// header, the presigned query, and the RSA variant with which a managed node requests its
+// role credentials. [Sign] and [SignRSA] sign requests for Sekisho's agent and command.
 //
 // # Use
 //
@@ -14,11 +13,10 @@
 //
 // # Differences between signers
 //
-// Signers differ in three details. The verifier tries each form that stands for the
-// same request: paths with empty or dot segments
-// are signed as sent (SDKs in Go) or cleaned (botocore); S3 paths are signed
-// as sent or encoded again from their meaning; a default port may be in the
-// Host header and not in the signed host, or the other way round.
+// Signers differ in three details. The verifier tries each equivalent form of a request:
+// paths with empty or dot segments are signed as sent (SDKs in Go) or cleaned (botocore);
+// S3 paths are signed as sent or decoded and re-encoded; a default port can be in the Host
+// header but not in the signed host, or vice versa.
 //
 // Reference: "AWS Signature Version 4 for API requests", IAM User Guide.
 package sigv4

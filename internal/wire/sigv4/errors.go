@@ -21,7 +21,7 @@ const (
 	codeJSONUnknownKey   = "UnrecognizedClientException"
 )
 
-// Error says why a signature is not accepted.
+// Error is the reason why a signature is not accepted.
 type Error struct {
 	Code      string // one of the Code constants
 	Message   string // one sentence for the caller

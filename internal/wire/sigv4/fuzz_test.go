@@ -11,8 +11,8 @@ import (
 	"sekisho/internal/wire/sigv4"
 )
 
-// FuzzVerify feeds arbitrary requests. None may panic, and none may be
-// accepted under a secret nobody has signed with.
+// FuzzVerify feeds arbitrary requests. None must cause a panic, and none must be accepted
+// under a secret that signed nothing.
 func FuzzVerify(f *testing.F) {
 	for _, c := range readCaptured(f) {
 		r := c.request()
@@ -55,8 +55,8 @@ func FuzzVerify(f *testing.F) {
 	})
 }
 
-// FuzzCanonical signs a request with an arbitrary target and host: whatever a
-// server sees of it must verify, and must not verify with a changed query.
+// FuzzCanonical signs a request with an arbitrary target and host: the request that the
+// server receives must verify, and must not verify with a changed query.
 func FuzzCanonical(f *testing.F) {
 	for _, o := range oddRequests {
 		r, _ := o.build(f)

@@ -9,9 +9,9 @@ import (
 // maxKeys bounds the signing keys that are kept, in each of two generations.
 const maxKeys = 1024
 
-// signingKeys keeps the keys of recent callers: deriving one takes four HMACs,
-// and it changes once a day. A key is found by a hash of all it depends on, so a
-// secret that was replaced or deleted matters no more than one never seen.
+// signingKeys caches the keys of recent callers: deriving one takes four HMACs, and it
+// changes once a day. The cache key is a hash of all inputs, so entries of a replaced or
+// deleted secret are never used.
 var signingKeys keys
 
 type keys struct {
@@ -19,7 +19,7 @@ type keys struct {
 	recent, old map[[sha256.Size]byte][]byte
 }
 
-// of returns the signing key. The caller must not change it.
+// of returns the signing key. The caller must not modify it.
 func (k *keys) of(secret string, c Credential) []byte {
 	name := nameOf(secret, c)
 	k.mu.Lock()

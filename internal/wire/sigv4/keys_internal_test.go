@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// A kept key is the derived one, whatever else is kept, and memory is bounded.
+// A cached key equals the derived one, and the cache is bounded.
 func TestSigningKeysAreKept(t *testing.T) {
 	t.Parallel()
 	var k keys

@@ -27,7 +27,7 @@ const (
 
 	defaultSkew    = 5 * time.Minute
 	defaultSkewS3  = 15 * time.Minute
-	defaultExpires = 15 * time.Minute // of presigned requests that name none, outside S3
+	defaultExpires = 15 * time.Minute // of presigned requests that specify none, outside S3
 	maxExpires     = 7 * 24 * time.Hour
 
 	maxAuthorization = 8 << 10
@@ -232,7 +232,7 @@ func parseQuery(query []pair) (*Parsed, *Error) {
 	return p, nil
 }
 
-// check checks what headers and presigned queries have in common.
+// check checks the parts that headers and presigned queries have in common.
 func (p *Parsed) check(r *http.Request) *Error {
 	code := CodeIncomplete
 	if p.Presigned {

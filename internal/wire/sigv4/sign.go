@@ -14,16 +14,16 @@ import (
 	"time"
 )
 
-// Credentials are an access key as a signer holds it.
+// Credentials are an access key with its secret.
 type Credentials struct {
 	AccessKeyID     string
 	SecretAccessKey string
 	SessionToken    string // of temporary credentials; otherwise empty
 }
 
-// Sign signs req in its Authorization header. payloadHash is [HashBody] of
-// the body. It covers host, Content-Type, Content-MD5 and every X-Amz header,
-// which therefore must be set before.
+// Sign signs req in its Authorization header. payloadHash is [HashBody] of the body. It
+// covers host, Content-Type, Content-MD5 and every X-Amz header, which must therefore be
+// set before the call.
 func Sign(req *http.Request, creds Credentials, region, service string, t time.Time, payloadHash string) {
 	if creds.SessionToken != "" {
 		req.Header.Set("X-Amz-Security-Token", creds.SessionToken)
@@ -37,8 +37,8 @@ func Sign(req *http.Request, creds Credentials, region, service string, t time.T
 	p.authorize(req)
 }
 
-// SignRSA signs req as a managed node does when it asks for its role
-// credentials; see [VerifyRSA].
+// SignRSA signs req as a managed node does to request its role credentials; see
+// [VerifyRSA].
 func SignRSA(req *http.Request, key *rsa.PrivateKey, nodeID, region, service string, t time.Time,
 	payloadHash string) error {
 	p := prepare(req, nodeID, region, service, t)

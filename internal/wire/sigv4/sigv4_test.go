@@ -29,7 +29,7 @@ const secret = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 
 var signedAt = time.Date(2026, 4, 15, 9, 30, 0, 0, time.UTC)
 
-// arrive sends req through the wire format into what a server's handler sees.
+// arrive returns req as a server's handler sees it after transport.
 func arrive(t testing.TB, req *http.Request, body string) *http.Request {
 	t.Helper()
 	if body != "" && req.Body == nil {
@@ -54,7 +54,7 @@ type oddRequest struct {
 	service string
 	header  http.Header
 	token   string
-	hash    string // payload hash when not that of the body
+	hash    string // payload hash, if not that of the body
 	chunked bool
 	host    string
 }
@@ -128,7 +128,7 @@ func sdkCredentials(token string) aws.Credentials {
 	return aws.Credentials{AccessKeyID: "AKIAIOSFODNN7EXAMPLE", SecretAccessKey: secret, SessionToken: token}
 }
 
-// verify runs what a door runs.
+// verify verifies a request as a door does.
 func verify(r *http.Request, body, secret string, now time.Time) error {
 	p, err := sigv4.Parse(r)
 	if err != nil {
@@ -514,7 +514,7 @@ func TestRSA(t *testing.T) {
 	if got := codeOf(t, sigv4.VerifyRSA(p, &key.PublicKey, r, hash, signedAt.Add(time.Hour))); got != sigv4.CodeExpired {
 		t.Errorf("an hour later: %q", got)
 	}
-	// An RSA signature is no HMAC, whatever the secret.
+	// An RSA signature must not verify as an HMAC.
 	if got := codeOf(t, p.Verify("", r, hash, signedAt)); got != sigv4.CodeIncomplete {
 		t.Errorf("as HMAC: %q", got)
 	}
@@ -540,7 +540,7 @@ func TestS3BodyLeftToTheReader(t *testing.T) {
 	if got := codeOf(t, p.Verify(secret, r, sigv4.HashBody([]byte("other")), signedAt)); got != sigv4.CodePayloadHash {
 		t.Errorf("another body: %q", got)
 	}
-	// Without a declared hash nobody would ever check the body.
+	// Without a declared hash, nothing would check the body.
 	r = httptest.NewRequest("POST", "https://h.example/", nil)
 	sigv4.Sign(r, sigv4.Credentials{AccessKeyID: "AKIA1", SecretAccessKey: secret}, "r", "ssm", signedAt, hash)
 	if p, err = sigv4.Parse(r); err != nil {

@@ -21,10 +21,10 @@ func HashBody(body []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// Verify reports whether r was signed with secret, within the allowed time.
-// bodyHash is [HashBody] of the body that was read. It may be empty only if
-// the request declares its payload hash (S3): the caller then must hold the
-// body to p.PayloadHash while it reads. The error is an *Error.
+// Verify reports whether r was signed with secret, within the allowed time. bodyHash is
+// [HashBody] of the body that was read. It may be empty only if the request declares its
+// payload hash (S3): the caller must then verify the body against p.PayloadHash while
+// reading it. The error is an *Error.
 func (p *Parsed) Verify(secret string, r *http.Request, bodyHash string, now time.Time) error {
 	want, err := hex.DecodeString(p.Signature)
 	if err != nil || len(want) != sha256.Size || p.Signature != strings.ToLower(p.Signature) {
@@ -36,10 +36,9 @@ func (p *Parsed) Verify(secret string, r *http.Request, bodyHash string, now tim
 	})
 }
 
-// VerifyRSA reports whether r was signed with the private half of pub: the
-// form in which a managed node asks for its role credentials, RSA-PSS with
-// SHA-256 and a salt of 32 bytes, base64 encoded. The other arguments and the
-// error are those of [Parsed.Verify].
+// VerifyRSA reports whether r was signed with the private half of pub: the form in which a
+// managed node requests its role credentials, RSA-PSS with SHA-256 and a salt of 32 bytes,
+// base64 encoded. The other arguments and the error are those of [Parsed.Verify].
 func VerifyRSA(p *Parsed, pub *rsa.PublicKey, r *http.Request, bodyHash string, now time.Time) error {
 	if n := pub.N.BitLen(); n < minRSABits || n > maxRSABits {
 		return errorf(
@@ -124,7 +123,7 @@ func (p *Parsed) checkTime(now time.Time) error {
 	return nil
 }
 
-// checkHeaders checks that every signed header is there and that every header that
+// checkHeaders checks that every signed header is present and that every header that
 // handlers trust is signed.
 func (p *Parsed) checkHeaders(r *http.Request) error {
 	for _, name := range p.SignedHeaders {
@@ -135,8 +134,8 @@ func (p *Parsed) checkHeaders(r *http.Request) error {
 	}
 	for name := range r.Header {
 		lower := strings.ToLower(name)
-		// The payload hash is part of what is signed even where the header
-		// that declares it is not listed: the real agent adds it late.
+		// The signature covers the payload hash even if the header that declares it is not
+		// listed: AWS's agent adds the header late.
 		if !strings.HasPrefix(lower, "x-amz-") || lower == "x-amz-content-sha256" {
 			continue
 		}

@@ -1,4 +1,4 @@
-// Package mgstest builds messages for tests and for doubles of AWS's programs.
+// Package mgstest builds messages for tests and for test doubles of AWS's programs.
 package mgstest
 
 import "sekisho/internal/wire/mgs"

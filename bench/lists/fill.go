@@ -10,7 +10,7 @@ import (
 	_ "modernc.org/sqlite" // the driver
 )
 
-// copies are rows to make of one that the server has written: each column is
+// copies are rows to make from a row that the server has written: each column is
 // copied, or computed by an expression in which i counts the rows from 1.
 type copies struct {
 	table string

@@ -22,6 +22,7 @@ func TestAgentDependencies(t *testing.T) {
 		"sekisho/internal/wire/mgs":         "format",
 		"sekisho/internal/wire/sigv4":       "format; signs",
 		"sekisho/internal/netguard":         "helper; the addresses that nobody may reach",
+		"sekisho/internal/nearest":          "helper",
 		"sekisho/internal/ratelimit":        "helper",
 		"sekisho/internal/safetext":         "helper",
 		"sekisho/internal/shellquote":       "helper",

@@ -98,7 +98,7 @@ func TestJoinSession(t *testing.T) {
 	}
 }
 
-// TestJoinSessionRefused: who may not join sees nothing.
+// TestJoinSessionRefused: a user without permission sees nothing.
 func TestJoinSessionRefused(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)

@@ -34,7 +34,7 @@ func (s *Server) watchAccess(ctx context.Context) {
 		}
 		seen, checked = now, time.Now()
 		return nil
-	}, "could not end the sessions of revoked access")
+	}, "access of the owners of sessions")
 }
 
 // signedOut ends the sessions that a console sign-in has started.

@@ -45,7 +45,7 @@ func (s *Server) watchLapses(ctx context.Context) {
 		warned:     map[sekisho.SessionID]time.Duration{},
 	}
 	s.whileActive(ctx, s.startedForLapses, lapseEvery, broker.Query{Lapsing: true}, w.check,
-		"could not check the permissions of sessions")
+		"permissions of sessions")
 }
 
 func (w *lapseWatch) check(ctx context.Context) error {

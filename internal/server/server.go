@@ -284,8 +284,8 @@ func (s *Server) open(ctx context.Context) error {
 	return errors.Join(s.openObjects(ctx), s.routes())
 }
 
-// resume opens the sessions that an earlier process left open, and seals the recordings of those
-// that do not continue. It reads these recordings to their end, which must not delay the start.
+// resume opens the sessions that an earlier process left open, and seals the recordings of the
+// sessions that do not continue. It reads these recordings to their end, which must not delay the start.
 func (s *Server) resume(ctx context.Context) {
 	if err := s.broker.ResumeAll(ctx); err != nil {
 		if ctx.Err() == nil {

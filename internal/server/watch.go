@@ -25,7 +25,7 @@ func (w wakeup) send() {
 // server does not wake up. A session can be left from an earlier process.
 func (s *Server) whileActive(
 	ctx context.Context, started wakeup, every time.Duration, q broker.Query, check func(ctx context.Context) error,
-	failed string,
+	what string,
 ) {
 	q.Active, q.Limit = true, 1
 	tick := time.NewTicker(every)
@@ -47,7 +47,7 @@ func (s *Server) whileActive(
 		case <-tick.C:
 		}
 		if err = check(ctx); err != nil && ctx.Err() == nil {
-			s.cfg.Log.Error(failed, "error", err) // retried at the next tick
+			s.cfg.Log.Error("a periodic check failed", "check", what, "error", err) // retried at the next tick
 		}
 	}
 }

@@ -70,8 +70,8 @@ func ReadWitnessBucket(ctx context.Context, c *config.WitnessBucket) ([]byte, er
 	return all, w.store.Close()
 }
 
-// useBucket takes the heads that a bucket has. What is there without the server's signature is a
-// finding, and hides nothing: it cannot replace what is locked.
+// useBucket takes the heads in a bucket. An object without the server's signature is a
+// finding. It hides nothing, because it cannot replace locked objects.
 func (c *integrityCheck) useBucket(ctx context.Context, bucket *config.WitnessBucket, keys record.Keys) error {
 	text, err := ReadWitnessBucket(ctx, bucket)
 	if err != nil {

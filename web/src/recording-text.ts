@@ -77,7 +77,7 @@ export function commandsOf(events: readonly CastEvent[]): Command[] {
   return commands
 }
 
-/** markersOf lists what is said of a session beside its output: connections, copied files, restarts. */
+/** markersOf lists the events of a session beside its output: connections, copied files, restarts. */
 export function markersOf(events: readonly CastEvent[]): Command[] {
   return events.flatMap((e) =>
     e.code === 'm' ? [{ time: e.time, text: e.data.replaceAll(CONTROLS, '').replaceAll(BIDI, '') }] : [],

@@ -40,7 +40,7 @@ func (p *present) Type(_ context.Context, _ *root.Session, data []byte) error {
 	return nil
 }
 
-// TestJoinSession: who may join types into the session, the recording says who
+// TestJoinSession: a user with permission types into the session, the recording says who
 // typed, and the owner sees who is there.
 func TestJoinSession(t *testing.T) {
 	t.Parallel()

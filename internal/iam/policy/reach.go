@@ -126,8 +126,8 @@ type Classifier struct {
 	scopes     []*scope // of each statement
 }
 
-// Classifier returns the Classifier of an action. ok is false if resources are
-// told apart by variables, too, so that they have no class.
+// Classifier returns the Classifier of an action. ok is false if policies
+// also distinguish resources by variables, so that they have no class.
 func (s *Set) Classifier(action string) (c *Classifier, ok bool) {
 	c = &Classifier{}
 	for _, sc := range s.scopes() {

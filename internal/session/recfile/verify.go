@@ -162,12 +162,12 @@ func (v *verifier) check(r io.ReaderAt, b BlockInfo) (problem string, err error)
 	}
 	h, err := decodeHeader(p)
 	if err != nil {
-		return err.Error(), nil
+		return err.Error(), nil //nolint:nilerr // it is the problem
 	}
 	body := p[:len(p)-ed25519.SignatureSize]
 	sum := sha256.Sum256(body)
 	if err := v.signed(&h, sum[:], p[len(body):]); err != nil {
-		return err.Error(), nil
+		return err.Error(), nil //nolint:nilerr // it is the problem
 	}
 	return "", nil
 }

@@ -336,8 +336,8 @@ const maxUnsized = 64 << 10
 
 // render applies records to the screen, for later keyframes.
 func (m *mainFile) render(records []byte) error {
-	// Output is rendered together: what scrolls off the screen within it need not
-	// be rendered.
+	// Output is rendered together, so that the screen can skip text that scrolls off
+	// within it.
 	m.unshown = m.unshown[:0]
 	for p, at := records, int64(0); len(p) > 0; {
 		r, rest, now, err := parseRecord(p, at)

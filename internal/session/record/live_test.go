@@ -15,7 +15,7 @@ import (
 	"sekisho/internal/session/record"
 )
 
-// TestPageFromNow: who comes to a running session sees the screen as it is, and
+// TestPageFromNow: a user who opens a running session sees the screen as it is, and
 // then everything that follows, exactly once.
 func TestPageFromNow(t *testing.T) {
 	t.Parallel()

@@ -732,7 +732,7 @@ func (r *Recorder) fetchLonger(dir string) error {
 	switch {
 	case findErr != nil && here:
 		r.uploads.silent.Store(true)
-		return nil //nolint:nilerr // a killed process has lost nothing, and the state of the store says so
+		return nil // a killed process has lost nothing, and the state of the store says so
 	case findErr != nil:
 		return findErr
 	case parts.Len() == 0 || here && st.Size() >= parts.Len():
@@ -760,7 +760,7 @@ func RestoreLedger(ctx context.Context, dir string, s recstore.Store, keys Keys)
 	if err != nil {
 		st, statErr := root.Lstat(LedgerFile)
 		if statErr == nil && st.Size() > 0 {
-			return nil //nolint:nilerr // the upload compares them later
+			return nil // the upload compares them later
 		}
 		return fmt.Errorf(
 			"the ledger of recordings is missing or empty here, and the store does not say whether it has one: %w", err,

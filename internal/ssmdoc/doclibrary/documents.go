@@ -276,7 +276,7 @@ func (l *Library) Create(ctx context.Context, in Draft) (*Saved, error) {
 		return nil, fault(
 			ErrDocumentLimit,
 			sekisho.CodeLimit,
-			"There is an auto-approval policy already, as many as an account may have: update or delete %s.",
+			"The account already has the one auto-approval policy that it can have: update or delete %s.",
 			all[i].Name,
 		)
 	}

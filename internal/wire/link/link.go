@@ -425,7 +425,7 @@ func (c *Conn) probe(ctx context.Context, timeout time.Duration) error {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case err != nil && c.ws.heard.Load() > asked && (late || errors.Is(err, context.DeadlineExceeded)):
-		return nil // not silent, only slow
+		return nil //nolint:nilerr // not silent, only slow
 	case err != nil && late:
 		_ = c.CloseNow() // it is broken already
 		return fmt.Errorf("%w within %v", ErrNoPong, timeout)

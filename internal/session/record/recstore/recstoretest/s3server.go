@@ -99,7 +99,7 @@ func (s *S3Server) Credentials() aws.CredentialsProvider {
 // Start starts the server again after Stop, with the same data.
 func (s *S3Server) Start(t testing.TB) {
 	t.Helper()
-	s.cmd = exec.Command(s.program, "-listen", s.address, "-data", s.Data)
+	s.cmd = exec.CommandContext(context.WithoutCancel(t.Context()), s.program, "-listen", s.address, "-data", s.Data)
 	s.cmd.Env = []string{"AWS_ACCESS_KEY_ID=" + AccessKey, "AWS_SECRET_ACCESS_KEY=" + SecretKey,
 		"PATH=" + os.Getenv("PATH")}
 	log, err := os.OpenFile(filepath.Join(s.Data, "log"), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)

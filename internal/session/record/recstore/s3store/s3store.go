@@ -229,7 +229,7 @@ func (s *Store) abortUploads(ctx context.Context, key string) error {
 	defer cancel()
 	left, err := s.client.ListMultipartUploads(limit, &s3.ListMultipartUploadsInput{Bucket: &s.cfg.Bucket, Prefix: &key})
 	if err != nil {
-		return nil //nolint:nilerr // not all stores can list them, and rules of the bucket can remove them as well
+		return nil // not all stores can list them, and rules of the bucket can remove them as well
 	}
 	for _, u := range left.Uploads {
 		if aws.ToString(u.Key) != key {

@@ -86,7 +86,7 @@ func static(key, secret string) aws.CredentialsProvider {
 
 func notS3(t *testing.T) string {
 	t.Helper()
-	ts := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", 418) }))
+	ts := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", http.StatusTeapot) }))
 	t.Cleanup(ts.Close)
 	return ts.URL
 }

@@ -47,7 +47,7 @@ func TestServiceSettings(t *testing.T) {
 	}
 	for _, tc := range []struct{ id, value, code, text string }{
 		{tier, "advanced", "", ""},
-		{tier, "standard", "ValidationException", "costs nothing"},
+		{tier, "standard", "ValidationException", "advanced"},
 		{publicSharing, "Perhaps", "ValidationException", "Enable or Disable"},
 		{publicSharing, "", "ValidationException", ""},
 		{publicSharing, "Disable", "", ""},

@@ -10,7 +10,7 @@ import (
 	"sekisho"
 )
 
-// readSecret reads a master key, refusing one that others could have read.
+// readSecret reads a master key. It refuses a file that others can read.
 func readSecret(path string) (_ []byte, err error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -53,8 +53,8 @@ func readBounded(path string, limit int64) (_ []byte, err error) {
 	return b, nil
 }
 
-// putNew writes a file of mode 0600 whole, and never over another: it appears
-// under its name only when all of it is on the disk.
+// putNew writes a new file of mode 0600 atomically: it appears under its name only when all
+// of it is on disk. It never replaces a file.
 func putNew(path string, data []byte) error {
 	temp, err := writeTemp(path, data)
 	if err != nil {
@@ -63,8 +63,7 @@ func putNew(path string, data []byte) error {
 	return errors.Join(os.Link(temp, path), os.Remove(temp), syncDir(path))
 }
 
-// replace puts data in the place of the file at path: the old or the new is
-// there at any time.
+// replace atomically replaces the file at path with data.
 func replace(path string, data []byte) error {
 	temp, err := writeTemp(path, data)
 	if err != nil {

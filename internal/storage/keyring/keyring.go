@@ -33,8 +33,8 @@ const (
 	maxKeyPurpose = 128
 )
 
-// errSealed is what Open says of anything it cannot open: why is of no use to
-// an honest caller and of some use to another.
+// errSealed is Open's error for every failure: the reason would not help an honest caller
+// but could help an attacker.
 var errSealed = sekisho.Errorf(sekisho.CodeInvalid,
 	"the sealed value cannot be opened: it was altered, or sealed under another keyring or for another purpose")
 
@@ -43,9 +43,9 @@ type Ring struct {
 	dir string
 
 	mu     sync.RWMutex
-	looked time.Time // when the files were last read for a key that was not known
+	looked time.Time // when the files were last read for an unknown key
 	master []byte
-	keys   []dataKey // oldest first; the last one writes
+	keys   []dataKey // oldest first; the last one seals
 	aeads  map[aeadName]cipher.AEAD
 	seed   []byte
 	signer ed25519.PrivateKey
@@ -65,7 +65,7 @@ type aeadName struct {
 // onDisk is keyring.json.
 type onDisk struct {
 	Version int       `json:"version"`
-	Master  string    `json:"master"` // fingerprint of the master key all of it is wrapped under
+	Master  string    `json:"master"` // fingerprint of the master key that wraps the other keys
 	Keys    []wrapped `json:"keys"`
 	Signing wrapped   `json:"signing"`
 }
@@ -76,8 +76,7 @@ type wrapped struct {
 	Key  []byte    `json:"key"` // nonce and ciphertext
 }
 
-// Load opens the keyring in dir, making dir and a new keyring when there is
-// none.
+// Load opens the keyring in dir. It creates dir and a new keyring if there is none.
 func Load(dir string) (*Ring, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the keyring folder: %w", err)
@@ -109,8 +108,7 @@ func (r *Ring) load() error {
 
 func (r *Ring) path(name string) string { return filepath.Join(r.dir, name) }
 
-// create writes a new keyring. The master key is put in place first and never
-// over another.
+// create writes a new keyring. It writes the master key first and never replaces one.
 func (r *Ring) create() error {
 	now := time.Now().UTC()
 	r.master = random(keySize)
@@ -147,8 +145,8 @@ func (r *Ring) read() error {
 		return sekisho.Errorf(sekisho.CodeInvalid, "%s has version %d; this program reads version 1", r.path(ringFile),
 			doc.Version)
 	}
-	// A rotation that was cut short is finished when keyring.json was already
-	// replaced, and forgotten when it was not.
+	// An interrupted rotation is finished if keyring.json was already replaced, and
+	// discarded otherwise.
 	switch {
 	case next != nil && doc.Master == fingerprint(next):
 		if err := rename(r.path(nextFile), r.path(masterFile)); err != nil {
@@ -245,8 +243,8 @@ func (r *Ring) Open(purpose string, sealed, aad []byte) ([]byte, error) {
 	return plain, nil
 }
 
-// Fresh reports whether sealed was made with the newest data key. A value
-// that was not should be sealed again when it is next written.
+// Fresh reports whether sealed was made with the newest data key. Otherwise the value
+// should be resealed when it is next written.
 func (r *Ring) Fresh(sealed []byte) bool {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
@@ -292,7 +290,7 @@ func (r *Ring) aead(id uint32, purpose string) (cipher.AEAD, error) {
 }
 
 // reload reads the files again for an unknown data key, because another process may have
-// rotated the keyring. It reads at most once a second, whatever key IDs are asked for.
+// rotated the keyring. It reads at most once a second, regardless of the key IDs.
 func (r *Ring) reload(id uint32) []byte {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -329,7 +327,7 @@ func (r *Ring) rotate() error {
 	if err != nil {
 		return err
 	}
-	// In this order a crash at any point leaves a keyring that opens: see read.
+	// This order leaves a usable keyring after a crash at any point: see read.
 	if err := putNew(r.path(nextFile), master); err != nil {
 		return fmt.Errorf("rotate the master key: %w", err)
 	}
@@ -388,7 +386,7 @@ func parseKeyID(s string) (uint32, error) {
 	return id, nil
 }
 
-// fingerprint names a master key without telling anything about it.
+// fingerprint identifies a master key without revealing anything about it.
 func fingerprint(master []byte) string {
 	sum := sha256.Sum256(append([]byte("sekisho master key "), master...))
 	return fmt.Sprintf("%x", sum[:8])

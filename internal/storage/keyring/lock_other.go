@@ -2,6 +2,6 @@
 
 package keyring
 
-// locked runs f. The server is built for other systems for development only:
-// there, only one process may use a keyring.
+// locked runs f. The server runs on other systems only for development. There, only one
+// process at a time can use a keyring.
 func (r *Ring) locked(f func() error) error { return f() }

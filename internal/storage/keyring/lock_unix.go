@@ -9,8 +9,8 @@ import (
 	"syscall"
 )
 
-// locked runs f while no other process reads or rotates the keyring: a reader
-// in the middle of a rotation would take it for one that was cut short.
+// locked runs f while no other process reads or rotates the keyring: during a rotation, a
+// reader would mistake it for an interrupted one.
 func (r *Ring) locked(f func() error) (err error) {
 	l, err := os.OpenFile(r.path("keyring.lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {

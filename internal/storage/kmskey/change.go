@@ -13,7 +13,7 @@ import (
 // ErrNoGrant says that a key has no such grant.
 var ErrNoGrant = sekisho.Errorf(sekisho.CodeNotFound, "The key has no grant with this ID.")
 
-// change alters a key that is not waiting for its deletion.
+// change alters a key that is not pending deletion.
 func (s *Keys) change(ctx context.Context, keyID string, change func(k *Key) error) error {
 	return s.alter(ctx, keyID, func(k *Key) error {
 		if k.State == PendingDeletion {
@@ -64,8 +64,8 @@ func (s *Keys) SetPolicy(ctx context.Context, keyID string, policy Policy) error
 	})
 }
 
-// SetRotation turns the rotation of a key's material on or off. A period of 0 keeps
-// the present one.
+// SetRotation turns the rotation of a key's material on or off. A period of 0 keeps the
+// current one.
 func (s *Keys) SetRotation(ctx context.Context, keyID string, on bool, every time.Duration) error {
 	if every != 0 && (every < minRotation || every > maxRotation) {
 		return sekisho.Errorf(sekisho.CodeInvalid, "RotationPeriodInDays must be between 90 and 2560.")
@@ -92,12 +92,12 @@ func (s *Keys) Retag(ctx context.Context, keyID string, change func(tags map[str
 	})
 }
 
-// maxGrants bounds the grants of one key: each is looked at in every decision.
+// maxGrants bounds the grants of one key: every decision examines all of them.
 const maxGrants = 1000
 
-// AddGrant adds a grant to a key and returns its ID. policy makes the grant's
-// policy once the ID is known. A named grant that is there already is not made
-// again.
+// AddGrant adds a grant to a key and returns its ID. policy makes the grant's policy once
+// the ID is known. If the same grant already exists under the same name, AddGrant returns
+// it.
 func (s *Keys) AddGrant(ctx context.Context, keyID string, g Grant, policy func(Grant) (Policy,
 	error)) (grantID string, err error) {
 	g.ID, g.CreatedAt = strings.ReplaceAll(id.UUID()+id.UUID(), "-", ""), s.cfg.Now().UTC()
@@ -121,8 +121,7 @@ func (s *Keys) AddGrant(ctx context.Context, keyID string, g Grant, policy func(
 	return grantID, err
 }
 
-// RemoveGrant removes a grant from a key, also from one that waits for its
-// deletion.
+// RemoveGrant removes a grant from a key, even if the key is pending deletion.
 func (s *Keys) RemoveGrant(ctx context.Context, keyID, grantID string) error {
 	return s.alter(ctx, keyID, func(k *Key) error {
 		i := slices.IndexFunc(k.Grants, func(g Grant) bool { return g.ID == grantID })

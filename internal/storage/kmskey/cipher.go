@@ -16,9 +16,9 @@ import (
 	"sekisho"
 )
 
-// ErrCiphertext says that a ciphertext is none of this server's, was altered,
-// or was made with another encryption context. Which of these is of no use to
-// an honest caller and of some use to another.
+// ErrCiphertext reports that a ciphertext is not from this server, was altered, or was made
+// with another encryption context. Which of these would not help an honest caller but could
+// help an attacker.
 var ErrCiphertext = sekisho.Errorf(sekisho.CodeInvalid,
 	"The ciphertext was altered, or made with another encryption context, or is none of this server's.")
 
@@ -31,18 +31,18 @@ const (
 	materialLen = 32
 	deriveInfo  = "sekisho kms ciphertext v1"
 
-	// The bounds of AWS.
+	// AWS's limits.
 	maxPlaintext  = 4096
 	maxCiphertext = 6144
 )
 
-// The bounds of an encryption context. AWS bounds its size only.
+// Limits of an encryption context. AWS limits only its size.
 const (
 	maxContextPairs = 128
 	maxContextBytes = 8192
 )
 
-// header is what a ciphertext says of itself.
+// header is the decoded header of a ciphertext.
 type header struct {
 	keyID      string
 	generation int // from 0
@@ -100,8 +100,8 @@ func unseal(blob, material []byte, context map[string]string) ([]byte, error) {
 	return plain, nil
 }
 
-// messageCipher derives the key of one ciphertext: random nonces under one key
-// would run out, one key for each ciphertext does not.
+// messageCipher derives the key of one ciphertext: the number of random nonces that are
+// safe under one key is limited.
 func messageCipher(material, head []byte) (cipher.AEAD, error) {
 	salt := head[headerSize-nonceSize-saltSize : headerSize-nonceSize]
 	key, err := hkdf.Key(sha256.New, material, salt, deriveInfo, materialLen)
@@ -115,7 +115,7 @@ func messageCipher(material, head []byte) (cipher.AEAD, error) {
 	return cipher.NewGCM(block)
 }
 
-// bound is what is authenticated with a ciphertext.
+// bound returns the data that is authenticated with a ciphertext.
 func bound(head []byte, context map[string]string) []byte {
 	out := slices.Clone(head)
 	out = binary.BigEndian.AppendUint32(out, uint32(len(context)))
@@ -128,8 +128,7 @@ func bound(head []byte, context map[string]string) []byte {
 	return out
 }
 
-// CheckContext refuses an encryption context that policies could read in two
-// ways, or that is too large.
+// CheckContext refuses an encryption context that is ambiguous to policies or too large.
 func CheckContext(context map[string]string) error {
 	if len(context) > maxContextPairs {
 		return sekisho.Errorf(sekisho.CodeInvalid, "EncryptionContext has %d pairs; it may have %d.", len(context),
@@ -142,7 +141,7 @@ func CheckContext(context map[string]string) error {
 		if k == "" {
 			return sekisho.Errorf(sekisho.CodeInvalid, "EncryptionContext has a pair without a name.")
 		}
-		// The names of condition keys have no case.
+		// The names of condition keys are case-insensitive.
 		fold := strings.ToLower(k)
 		if folded[fold] {
 			return sekisho.Errorf(

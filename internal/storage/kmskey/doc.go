@@ -15,8 +15,8 @@
 //
 //	"SKC" (3 bytes) | format (1 byte, 1) | key ID (16) | generation (4) | salt (16) | nonce (12) | ciphertext and tag
 //
-// It is AES-256-GCM under a key that HKDF-SHA-256 derives from the material
-// and the salt. Everything before the ciphertext is authenticated with it, and
-// so is the encryption context: its pairs, sorted by name, each part behind
-// its length, so that no two contexts read alike.
+// It is AES-256-GCM under a key that HKDF-SHA-256 derives from the material and the salt.
+// Everything before the ciphertext is authenticated with it, and so is the encryption
+// context: its pairs, sorted by name, each part preceded by its length, so that no two
+// contexts have the same encoding.
 package kmskey

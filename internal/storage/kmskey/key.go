@@ -33,7 +33,7 @@ type Key struct {
 	Generations []Generation
 }
 
-// Grant allows a principal operations on a key, beside the key's policy.
+// Grant allows a principal operations on a key, in addition to the key's policy.
 type Grant struct {
 	ID            string            `json:"id"`
 	Name          string            `json:"name,omitempty"`
@@ -44,11 +44,11 @@ type Grant struct {
 	ContextSubset map[string]string `json:"contextSubset,omitempty"`
 	IssuedBy      string            `json:"issuedBy"`
 	CreatedAt     time.Time         `json:"createdAt"`
-	// Policy says the same in statements of a key policy.
+	// Policy expresses the grant as statements of a key policy.
 	Policy Policy `json:"policy"`
 }
 
-// same reports whether two grants differ in nothing that their maker chose.
+// same reports whether two grants agree in everything that their creator specified.
 func (g Grant) same(other Grant) bool {
 	return g.Name == other.Name && g.Grantee == other.Grantee && g.Retiring == other.Retiring &&
 		slices.Equal(g.Operations, other.Operations) &&

@@ -17,14 +17,14 @@ import (
 
 // Errors that callers distinguish, besides [ErrCiphertext].
 var (
-	// ErrDisabled says that a key is disabled.
+	// ErrDisabled reports that a key is disabled.
 	ErrDisabled = errors.New("the key is disabled")
-	// ErrState says that a key's state does not allow the operation.
+	// ErrState reports that a key's state does not allow the operation.
 	ErrState = errors.New("the key's state does not allow it")
-	// ErrWrongKey says that a ciphertext was made with another key than the
-	// request names.
+	// ErrWrongKey reports that a ciphertext was made with a key other than the one in the
+	// request.
 	ErrWrongKey = errors.New("another key made the ciphertext")
-	// ErrARN says that an ARN is of another service, region or account.
+	// ErrARN reports that an ARN belongs to another service, region or account.
 	ErrARN = errors.New("the ARN leads elsewhere")
 )
 
@@ -34,14 +34,14 @@ type Store interface {
 	Key(ctx context.Context, id string) (*Key, error)
 	// Keys returns all keys, by ID.
 	Keys(ctx context.Context) ([]*Key, error)
-	// UpdateKey reads the key, lets change alter it, and stores it, as one
-	// step. An error of change is returned and nothing is stored.
+	// UpdateKey atomically reads the key, lets change alter it, and stores it. If change
+	// returns an error, nothing is stored and the error is returned.
 	UpdateKey(ctx context.Context, id string, change func(k *Key) error) error
 	// DeleteKey removes a key and its aliases.
 	DeleteKey(ctx context.Context, id string) error
 
-	// CreateAlias is CodeConflict for a name in use, CodeNotFound for a key
-	// that does not exist.
+	// CreateAlias returns CodeConflict for a name in use, and CodeNotFound for a key that
+	// does not exist.
 	CreateAlias(ctx context.Context, a Alias) error
 	Alias(ctx context.Context, name string) (*Alias, error)
 	// Aliases returns all aliases, by name.
@@ -59,7 +59,7 @@ type Sealer interface {
 	Fresh(sealed []byte) bool
 }
 
-// Config is what Keys needs.
+// Config configures Keys.
 type Config struct {
 	Store  Store
 	Sealer Sealer
@@ -103,7 +103,7 @@ func (s *Keys) ARN(keyID string) string { return s.prefix + "key/" + keyID }
 // AliasARN is the ARN of an alias.
 func (s *Keys) AliasARN(name string) string { return s.prefix + name }
 
-// NewKey is the request of [Keys.Create].
+// NewKey is the input of [Keys.Create].
 type NewKey struct {
 	Description string
 	Policy      func(keyARN string) (Policy, error) // called with the new key's ARN
@@ -164,7 +164,7 @@ func (s *Keys) material(k *Key, generation int) ([]byte, error) {
 	material, err := s.cfg.Sealer.Open(purposeMaterial, k.Generations[generation].Sealed, place(k.ID, generation))
 	if err != nil {
 		return nil, fmt.Errorf("material of the key %s: %w", k.ID,
-			errors.New(err.Error())) // an internal error, whatever the code of err is
+			errors.New(err.Error())) // an internal error, regardless of err's code
 	}
 	return material, nil
 }
@@ -208,15 +208,15 @@ func (s *Keys) List(ctx context.Context) ([]*Key, error) {
 	return live, nil
 }
 
-// Resolved is the key that a key identifier of a request names.
+// Resolved is the key that a request's key identifier refers to.
 type Resolved struct {
 	KeyID string
 	ARN   string
 	Alias string // that the identifier named; empty if it named the key
 }
 
-// Resolve reads a key identifier: a key's ID or ARN, an alias or its ARN. An alias
-// must exist. The key need not: [Keys.Key] finds that out.
+// Resolve reads a key identifier: a key's ID or ARN, an alias or its ARN. An alias must
+// exist. The key need not exist: [Keys.Key] checks that.
 func (s *Keys) Resolve(ctx context.Context, keyID string) (Resolved, error) {
 	name := keyID
 	if strings.HasPrefix(keyID, "arn:") {
@@ -257,7 +257,7 @@ func (s *Keys) Resolve(ctx context.Context, keyID string) (Resolved, error) {
 	return Resolved{name, s.ARN(name), ""}, nil
 }
 
-// printable bounds what an error quotes.
+// printable limits a value for quoting in an error.
 func printable(s string) string { return safetext.Line(s, 100) }
 
 // usable reports why k cannot encrypt or decrypt now.
@@ -323,7 +323,7 @@ func (s *Keys) rotated(ctx context.Context, k *Key) (*Key, error) {
 	return out, s.missing(k.ID, err)
 }
 
-// DataKey makes n random bytes and returns them plain and encrypted.
+// DataKey generates n random bytes and returns them as plaintext and encrypted.
 func (s *Keys) DataKey(ctx context.Context, keyID string, n int, context map[string]string) (plain, sealed []byte,
 	err error) {
 	if n < 1 || n > 1024 {

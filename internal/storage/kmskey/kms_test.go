@@ -134,7 +134,7 @@ func (m *memory) DeleteAlias(_ context.Context, name string) error {
 	return nil
 }
 
-// bench is an account with a clock that a test moves.
+// bench is an account with a clock that tests advance.
 type bench struct {
 	*kmskey.Keys
 	store *memory
@@ -246,7 +246,7 @@ func TestTampering(t *testing.T) {
 	if got, err := b.Decrypt(t.Context(), k.ID, blob, nil); err != nil || string(got) != "secret" {
 		t.Errorf("right key named: %q, %v", got, err)
 	}
-	// Material sealed for another place.
+	// Material sealed for another location.
 	if err := b.store.UpdateKey(t.Context(), k.ID, func(k *kmskey.Key) error {
 		k.Generations[0].Sealed = other.Generations[0].Sealed
 		return nil
@@ -335,7 +335,7 @@ func TestStates(t *testing.T) {
 		}
 	}
 	must(b.CancelDeletion(ctx, k.ID))
-	check(kmskey.ErrDisabled) // as in AWS: whoever wants it back enables it
+	check(kmskey.ErrDisabled) // as in AWS: the key must be enabled again
 	must(b.Enable(ctx, k.ID, true))
 	check(nil)
 

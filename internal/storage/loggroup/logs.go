@@ -14,14 +14,14 @@ import (
 
 // Limits of CloudWatch Logs.
 const (
-	MaxEvents     = 10_000  // of one batch, and of one page
+	MaxEvents     = 10_000  // per batch, and per page
 	MaxBatch      = 1 << 20 // bytes, with eventOverhead for each event
 	eventOverhead = 26
 	maxSpan       = 24 * time.Hour
 	maxAge        = 14 * 24 * time.Hour
 	maxFuture     = 2 * time.Hour
 
-	// maxPage bounds the messages of one answer, maxScan what is read for it.
+	// maxPage limits the messages of one response, maxScan the bytes read for it.
 	maxPage = 1 << 20
 	maxScan = 50_000
 
@@ -86,9 +86,9 @@ type Store interface {
 	LogStream(ctx context.Context, group, name string) (*Stream, error)
 	LogStreams(ctx context.Context, q StreamQuery) ([]*Stream, error)
 	DeleteLogStream(ctx context.Context, group, name string) error
-	// AppendLogEvents gives the events their Seq.
+	// AppendLogEvents assigns each event its Seq.
 	AppendLogEvents(ctx context.Context, group, stream string, events []*Event) error
-	// LogEvents calls each until it returns false.
+	// LogEvents calls each for every event until it returns false.
 	LogEvents(ctx context.Context, q Query, each func(*Event) (bool, error)) error
 	// ExpireLogEvents removes a group's events older than before.
 	ExpireLogEvents(ctx context.Context, group string, before time.Time) error
@@ -222,12 +222,12 @@ func (s *Service) DeleteStream(ctx context.Context, group, name string) error {
 	return s.store.DeleteLogStream(ctx, group, name)
 }
 
-// Rejected says which events of a batch were rejected. An index is -1 if none was
+// Rejected reports which events of a batch were rejected. An index is -1 if no event was
 // rejected for that reason.
 type Rejected struct {
 	TooOldEnd   int // events before this one are too old
 	ExpiredEnd  int // events before this one are past the group's retention
-	TooNewStart int // events from this one on lie in the future
+	TooNewStart int // this event and those after it are too far in the future
 }
 
 // Any reports whether any event was rejected.
@@ -294,7 +294,7 @@ func (s *Service) Put(ctx context.Context, group, stream string, batch []Event) 
 // aad binds a message to its stream. Neither name has a colon.
 func aad(group, stream string) []byte { return []byte(group + ":" + stream) }
 
-// Found is one page of events, the oldest first.
+// Found is one page of events, oldest first.
 type Found struct {
 	Events []*Event
 	// Next is where the search resumes; nil = it is complete.

@@ -2,8 +2,8 @@ package loggroup
 
 import "strings"
 
-// Pattern is a filter pattern for unstructured events: all words must be
-// there, none of the excluded, and one of the alternatives if there are any.
+// Pattern is a filter pattern for unstructured events: a message matches if it contains all
+// required words, no excluded word, and at least one of the alternatives, if there are any.
 // The zero Pattern matches everything.
 type Pattern struct {
 	all, none, any []string
@@ -11,8 +11,8 @@ type Pattern struct {
 
 const maxPattern = 1024
 
-// ParsePattern reads a filter pattern. Those for JSON, for columns and with
-// regular expressions are refused.
+// ParsePattern reads a filter pattern. It rejects patterns for JSON, for columns and with
+// regular expressions.
 func ParsePattern(text string) (Pattern, error) {
 	var p Pattern
 	if len(text) > maxPattern {
@@ -44,7 +44,8 @@ func ParsePattern(text string) (Pattern, error) {
 				end = len(rest)
 			}
 			word, rest = rest[:end], rest[end:]
-			// CloudWatch wants anything but letters, digits and _ in quotes.
+			// CloudWatch requires quotes around words with characters other than letters,
+			// digits and _.
 			if i := strings.IndexFunc(word, func(r rune) bool {
 				return r != '_' && r != '.' && r < 0x80 && (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z')
 			}); i >= 0 {
@@ -77,7 +78,7 @@ func unquote(s string) (word, rest string, ok bool) {
 	return "", "", false
 }
 
-// Match reports whether a message fits.
+// Match reports whether a message matches.
 func (p Pattern) Match(message string) bool {
 	for _, w := range p.all {
 		if !strings.Contains(message, w) {

@@ -18,8 +18,8 @@ import (
 // benchSize is the size of the objects of the benchmarks.
 const benchSize = 100 << 20
 
-// BenchmarkPlainEncryptedFile is what the others are compared with: writing a file
-// under AES-256-GCM in pieces of 64 KiB, with fsync, and reading it back.
+// BenchmarkPlainEncryptedFile is the baseline for the others: writing a file under
+// AES-256-GCM in pieces of 64 KiB, with fsync, and reading it back.
 func BenchmarkPlainEncryptedFile(b *testing.B) {
 	content := noise(benchSize)
 	key := make([]byte, 32)

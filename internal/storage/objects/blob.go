@@ -241,8 +241,7 @@ func (f folder) remove(id string) error {
 	return err
 }
 
-// sweep makes the folder and removes the blobs that a crash left: those that are
-// not known.
+// sweep creates the folder and removes unknown blobs, which a crash can leave behind.
 func (f folder) sweep(ctx context.Context, known func(ctx context.Context, prefix string) (map[string]bool,
 	error)) error {
 	if err := os.RemoveAll(f.tmp()); err != nil {

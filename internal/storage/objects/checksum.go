@@ -1,7 +1,7 @@
 package objects
 
 import (
-	"crypto/md5"  //nolint:gosec // one of the checksums S3 has; nothing trusts it
+	"crypto/md5"  //nolint:gosec // one of S3's checksums; not used for security
 	"crypto/sha1" //nolint:gosec // as above
 	"crypto/sha256"
 	"crypto/sha512"
@@ -41,7 +41,7 @@ const (
 // nvme is the reflected polynomial of CRC64NVME.
 const nvme = 0x9a6c9329ac4bc9b5
 
-// Checksum is a checksum beside the MD5.
+// Checksum is a checksum in addition to the MD5.
 type Checksum struct {
 	Algorithm string `json:"algorithm,omitempty"`
 	Type      string `json:"type,omitempty"`
@@ -52,8 +52,8 @@ type Checksum struct {
 type algorithm struct {
 	size int // of a checksum, in bytes
 	make func() hash.Hash
-	// polynomial of a CRC. The CRC of an object follows from those of its parts;
-	// other checksums do not (0).
+	// polynomial of a CRC; 0 for other checksums. Only CRCs of parts can be combined into
+	// that of the object.
 	polynomial uint64
 }
 
@@ -83,7 +83,7 @@ func (xxh128) Size() int { return 16 }
 // Algorithms lists the names of all algorithms, sorted.
 func Algorithms() []string { return slices.Sorted(maps.Keys(algorithms)) }
 
-// NewHash returns the hash of an algorithm, nil for one it does not know.
+// NewHash returns the hash of an algorithm, or nil for an unknown one.
 func NewHash(name string) hash.Hash {
 	if a, ok := algorithms[name]; ok {
 		return a.make()
@@ -100,8 +100,8 @@ func ValidChecksum(name, value string) bool {
 	return err == nil && len(b) == algorithms[name].size
 }
 
-// typeFor is the checksum type of a multipart object for which asked was
-// requested ("" = the default); ok is false for a pair that does not exist.
+// typeFor is the checksum type of a multipart object for which asked was requested ("" =
+// the default); ok is false for an invalid pair.
 func typeFor(name, asked string) (string, bool) {
 	switch {
 	case name == CRC64NVME:
@@ -140,11 +140,11 @@ func ofParts(name, kind string, parts []*Part) (string, error) {
 	return base64.StdEncoding.EncodeToString(out[8-width:]), nil
 }
 
-// combine returns the CRC of A followed by B from the CRCs of both and B's
-// length: A's CRC is moved over n zero bytes by squaring the operator that
-// moves it over one bit.
+// combine returns the CRC of A followed by B from the CRCs of both and B's length: A's CRC
+// is advanced over n zero bytes by repeatedly squaring the operator that advances it by one
+// bit.
 func combine(poly, a, b uint64, n int64) uint64 {
-	var op [64]uint64 // column i is what bit i becomes
+	var op [64]uint64 // column i is the image of bit i
 	op[0] = poly
 	for i := 1; i < 64; i++ {
 		op[i] = 1 << (i - 1)

@@ -7,22 +7,21 @@ import (
 	"sync"
 )
 
-// smallContent is the size up to which content is hashed in line: starting
-// goroutines would take longer.
+// smallContent is the size up to which content is hashed inline: starting goroutines would
+// take longer.
 const smallContent = 256 << 10
 
 // blocks is how many chunks of an upload are in memory while they are hashed.
 const blocks = 4
 
-// block is a chunk of content that hashes read. It is reused once they are done.
+// block is a chunk of content that the hashes read. It is reused when they are done.
 type block struct {
 	data  []byte
 	users sync.WaitGroup
 }
 
-// copyHashed copies src to dst and writes it to the hashes, each in a goroutine of
-// its own: hashing takes longer than encrypting. The goroutines have ended when it
-// returns.
+// copyHashed copies src to dst and to the hashes, each in its own goroutine: hashing takes
+// longer than encrypting. All goroutines have ended when it returns.
 func copyHashed(dst io.Writer, src io.Reader, size int64, hashes ...hash.Hash) (int64, error) {
 	if size >= 0 && size <= smallContent {
 		sinks := make([]io.Writer, 0, len(hashes)+1)
@@ -74,8 +73,8 @@ func copyHashed(dst io.Writer, src io.Reader, size int64, hashes ...hash.Hash) (
 	}
 }
 
-// fill reads until p is full. Unlike [io.ReadFull] it returns the reader's own
-// error: io.ErrUnexpectedEOF is that of a body that was cut off.
+// fill reads until p is full. Unlike [io.ReadFull] it returns the reader's own error:
+// io.ErrUnexpectedEOF is the error of a truncated body.
 func fill(src io.Reader, p []byte) (n int, err error) {
 	for n < len(p) && err == nil {
 		var m int

@@ -10,8 +10,8 @@ import (
 	"testing/iotest"
 )
 
-// TestCopyHashed compares content and hashes around the borders of chunks, from
-// readers that return much and little at a time.
+// TestCopyHashed compares content and hashes around chunk boundaries, with readers that
+// return large and small amounts at a time.
 func TestCopyHashed(t *testing.T) {
 	t.Parallel()
 	random := rand.New(rand.NewPCG(1, 2))

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// abandonedAfter is how long an unfinished upload is kept when no rule of its
-// bucket ends it earlier.
+// abandonedAfter is how long an unfinished upload is kept if no rule of its bucket aborts
+// it earlier.
 const abandonedAfter = 7 * 24 * time.Hour
 
 // LifecycleRule removes objects, old versions and unfinished uploads of a bucket.
@@ -17,7 +17,7 @@ type LifecycleRule struct {
 	ID      string            `json:"id"`
 	Enabled bool              `json:"enabled"`
 	Prefix  string            `json:"prefix,omitempty"`
-	Tags    map[string]string `json:"tags,omitempty"` // all of which an object must have
+	Tags    map[string]string `json:"tags,omitempty"` // an object must have all of them
 	Larger  *int64            `json:"larger,omitempty"`
 	Smaller *int64            `json:"smaller,omitempty"`
 
@@ -29,7 +29,7 @@ type LifecycleRule struct {
 	AbortDays         int       `json:"abortDays,omitempty"`      // after which an upload is removed
 }
 
-// matches reports whether a rule is about a version.
+// matches reports whether a rule applies to a version.
 func (r *LifecycleRule) matches(v *Version) bool {
 	if !r.Enabled || !strings.HasPrefix(v.Key, r.Prefix) {
 		return false
@@ -42,8 +42,8 @@ func (r *LifecycleRule) matches(v *Version) bool {
 	return (r.Larger == nil || v.Size > *r.Larger) && (r.Smaller == nil || v.Size < *r.Smaller)
 }
 
-// due is when something expires that has been there since: days later, at the
-// next midnight in UTC.
+// due returns when something that exists since then expires: after days, at the next
+// midnight UTC.
 func due(since time.Time, days int) time.Time {
 	at := since.UTC().AddDate(0, 0, days)
 	midnight := at.Truncate(24 * time.Hour)
@@ -53,7 +53,7 @@ func due(since time.Time, days int) time.Time {
 	return midnight
 }
 
-// expires is when a current version expires; zero = never.
+// expires returns when a current version expires; zero = never.
 func (r *LifecycleRule) expires(v *Version) time.Time {
 	switch {
 	case r.Days > 0:
@@ -64,8 +64,8 @@ func (r *LifecycleRule) expires(v *Version) time.Time {
 	return time.Time{}
 }
 
-// Expiration is when a current version of a bucket expires, and the rule that says
-// so; ok is false when none does.
+// Expiration returns when a current version of a bucket expires, and the rule that applies;
+// ok is false if none does.
 func (b *Bucket) Expiration(v *Version) (at time.Time, rule string, ok bool) {
 	for i := range b.Settings.Lifecycle {
 		r := &b.Settings.Lifecycle[i]
@@ -79,8 +79,8 @@ func (b *Bucket) Expiration(v *Version) (at time.Time, rule string, ok bool) {
 	return at, rule, ok
 }
 
-// Expire removes what the lifecycle rules of all buckets say, and abandoned
-// uploads. What fails for one bucket does not keep the others.
+// Expire applies the lifecycle rules of all buckets and removes abandoned uploads. A
+// failure in one bucket does not affect the others.
 func (s *Store) Expire(ctx context.Context) error {
 	buckets, err := s.index.Buckets(ctx)
 	if err != nil {
@@ -96,7 +96,7 @@ func (s *Store) Expire(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// expirePage is how many entries of the index are looked at together.
+// expirePage is how many entries of the index are read at a time.
 const expirePage = 500
 
 func (s *Store) expireUploads(ctx context.Context, b *Bucket) error {
@@ -149,8 +149,8 @@ func (s *Store) abandoned(ctx context.Context, u *Upload, since time.Time) (bool
 	return true, nil
 }
 
-// expireVersions applies the rules of a bucket to its versions. The index lists
-// the versions of a key together, the newest first.
+// expireVersions applies the rules of a bucket to its versions. The index lists the
+// versions of a key together, newest first.
 func (s *Store) expireVersions(ctx context.Context, b *Bucket) error {
 	var versions []*Version // of one key
 	r := Range{Bucket: b.Name, Limit: expirePage}
@@ -181,7 +181,7 @@ func (s *Store) expireVersions(ctx context.Context, b *Bucket) error {
 
 func (s *Store) expireKey(ctx context.Context, b *Bucket, versions []*Version) error {
 	now := s.time()
-	// The oldest first: a delete marker may be the only version left.
+	// Oldest first: a delete marker can be the only version left.
 	left := len(versions)
 	for i := left - 1; i > 0; i-- {
 		v := versions[i]
@@ -216,8 +216,8 @@ func (s *Store) expireKey(ctx context.Context, b *Bucket, versions []*Version) e
 	return nil
 }
 
-// deleteCurrent makes an object appear deleted, unless another version became the
-// current one meanwhile.
+// deleteCurrent makes an object appear deleted, unless another version has become the
+// current one in the meantime.
 func (s *Store) deleteCurrent(ctx context.Context, v *Version) (Deleted, error) {
 	now, err := s.index.Version(ctx, v.Bucket, v.Key, "")
 	if errors.Is(err, ErrNoKey) || err == nil && (now.Seq != v.Seq || !maps.Equal(now.Facts.Tags, v.Facts.Tags)) {

@@ -64,7 +64,7 @@ func TestObjectsExpireByRule(t *testing.T) {
 	put("logs/tagged", map[string]string{"keep": "no"})
 	put("logs/plain", nil)
 	put("other", map[string]string{"keep": "no"})
-	clock.Add(24 * time.Hour) // the day is over, the midnight after it is not there
+	clock.Add(24 * time.Hour) // the day has passed, but not yet the midnight after it
 	expire(t, r, "logs/plain", "logs/tagged", "other")
 	clock.Add(24 * time.Hour)
 	expire(t, r, "logs/plain", "other")
@@ -98,9 +98,9 @@ func TestVersionsExpireByRule(t *testing.T) {
 	setRules(t, r, objects.VersioningEnabled, objects.LifecycleRule{ID: "a", Enabled: true, NoncurrentDays: 1,
 		LoneDeleteMarkers: true})
 	clock.Add(3 * 24 * time.Hour)
-	expire(t, r) // the marker has nothing behind it once the versions are gone
+	expire(t, r) // the marker is the only version once the others are gone
 
-	// An expired current version stays behind a delete marker.
+	// An expired current version remains as a noncurrent version under a delete marker.
 	setRules(t, r, objects.VersioningEnabled, objects.LifecycleRule{ID: "a", Enabled: true, Days: 1})
 	if _, err := r.Put(t.Context(), "bucket", "k", objects.Facts{}, objects.Content{Body: strings.NewReader("x"),
 		Size: 1}, objects.Condition{}); err != nil {

@@ -18,9 +18,9 @@ import (
 
 // Limits of S3.
 const (
-	MaxObject   = 5 << 30 // of one upload; larger objects come in parts
-	MinPart     = 5 << 20 // of all but the last
-	MaxPart     = 10_000  // the number
+	MaxObject   = 5 << 30 // of a single upload; larger objects need multipart uploads
+	MinPart     = 5 << 20 // of all parts but the last
+	MaxPart     = 10_000  // part numbers
 	MaxKey      = 1024
 	MaxMetadata = 2 << 10
 	MaxPolicy   = 20 << 10
@@ -86,8 +86,8 @@ const (
 	VersioningSuspended Versioning = "Suspended"
 )
 
-// Bucket is a bucket. Its objects are always encrypted with AES-256, whatever its
-// settings are.
+// Bucket is a bucket. Its objects are always encrypted with AES-256, regardless of its
+// settings.
 type Bucket struct {
 	Name       string
 	CreatedAt  time.Time
@@ -175,7 +175,7 @@ type Part struct {
 	Size       int64
 	ETag       string
 	Checksum   string   // under the upload's algorithm, CRC64NVME if it has none
-	Stated     Checksum // what the sender knows of it: the algorithm it chose, or the upload's
+	Stated     Checksum // as the sender sees it: under its own algorithm, or the upload's
 	ModifiedAt time.Time
 }
 
@@ -213,12 +213,12 @@ type Index interface {
 	PutVersion(ctx context.Context, v *Version, c Condition, upload string) (dead []string, err error)
 	// Version returns a version with its pieces; id "" is the current one.
 	Version(ctx context.Context, bucket, key, id string) (*Version, error)
-	// UpdateVersion reads a version, lets change alter its facts, and stores them,
-	// as one step; id "" is the current version.
+	// UpdateVersion atomically reads a version, lets change alter its facts, and stores
+	// them; id "" is the current version.
 	UpdateVersion(ctx context.Context, bucket, key, id string, change func(*Version) error) (*Version, error)
 	// DeleteVersion removes a version permanently; gone is nil if there was none.
 	DeleteVersion(ctx context.Context, bucket, key, id string) (gone *Version, dead []string, err error)
-	// Versions lists by key, the newest version of each first.
+	// Versions lists by key, newest version first.
 	Versions(ctx context.Context, r Range) ([]*Version, error)
 	// Current lists the current versions that are not delete markers.
 	Current(ctx context.Context, r Range) ([]*Version, error)
@@ -228,7 +228,7 @@ type Index interface {
 	Uploads(ctx context.Context, r Range) ([]*Upload, error)
 	DeleteUpload(ctx context.Context, id string) (dead []string, err error)
 	PutPart(ctx context.Context, p *Part) (dead []string, err error)
-	// Parts lists the parts of an upload with greater numbers than after.
+	// Parts lists the parts of an upload with numbers greater than after.
 	Parts(ctx context.Context, upload string, after, limit int) ([]*Part, error)
 
 	// Blobs returns the blobs, dead ones included, whose IDs begin with prefix.
@@ -237,7 +237,7 @@ type Index interface {
 	ForgetBlobs(ctx context.Context, ids []string) error
 }
 
-// Config is what a Store needs.
+// Config configures a Store.
 type Config struct {
 	Dir   string
 	Index Index
@@ -248,15 +248,15 @@ type Config struct {
 
 // Store is an object store. It is safe for concurrent use.
 type Store struct {
-	detached context.Context // for erasing what the last reader leaves
+	detached context.Context // for removing dead blobs after their last reader
 	index    Index
 	files    folder
 	log      *slog.Logger
 	now      func() time.Time
 
-	// lookup is held for reading from the look-up of a version to the pin of its
-	// blobs, and for writing while dead blobs are chosen for removal, so that no
-	// blob is removed between the two.
+	// lookup is read-locked from the look-up of a version until its blobs are pinned, and
+	// write-locked while dead blobs are chosen for removal, so that no blob is removed
+	// before it is pinned.
 	lookup  sync.RWMutex
 	pins    map[string]*pin
 	pinning sync.Mutex // guards pins; taken inside lookup
@@ -377,7 +377,7 @@ func (s *Store) CreateBucket(ctx context.Context, name string, tags map[string]s
 	return b, s.index.CreateBucket(ctx, b)
 }
 
-// time is the current time in the precision of the index.
+// time returns the current time at the precision of the index.
 func (s *Store) time() time.Time { return s.now().UTC().Truncate(time.Millisecond) }
 
 // Bucket returns a bucket.
@@ -433,13 +433,12 @@ func CheckKey(key string) error {
 	return nil
 }
 
-// newID makes the ID of a version or an upload.
-// It begins with a letter: the aws CLI takes a value that begins with a hyphen for
-// an option.
+// newID returns the ID of a version or an upload. It begins with a letter: the aws CLI
+// treats a value that begins with a hyphen as an option.
 func newID() string { return "v" + base64.RawURLEncoding.EncodeToString(random(24)) }
 
-// versionID is the form of version IDs in S3: opaque, and longer than what people
-// make up. IDs of another store, in a restored database, are of this form too.
+// versionID is the form of version IDs in S3: opaque, and longer than IDs that people
+// invent. IDs of another store in a restored database also have this form.
 var versionID = regexp.MustCompile(`^[A-Za-z0-9._-]{24,200}$`)
 
 // ValidVersionID reports whether a version could have this ID.

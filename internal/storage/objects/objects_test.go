@@ -36,7 +36,7 @@ type rig struct {
 	now  func() time.Time
 }
 
-// clock is a clock that tests move.
+// clock is a clock that tests advance.
 type clock struct{ now time.Time }
 
 func (c *clock) Now() time.Time { return c.now }
@@ -119,7 +119,7 @@ func (r *rig) get(key, id string) string {
 	return b.String()
 }
 
-// files lists all files of the store but directories.
+// files lists all files of the store, without directories.
 func (r *rig) files() []string {
 	r.t.Helper()
 	var all []string
@@ -170,7 +170,7 @@ func TestVersionsOfAnObject(t *testing.T) {
 		page.Entries[2].ID != first.ID {
 		t.Fatalf("%+v %v", page, err)
 	}
-	// Without the marker the object is there again.
+	// Without the marker, the object exists again.
 	if _, err := r.Delete(t.Context(), "bucket", "log", gone.VersionID); err != nil {
 		t.Fatal(err)
 	}
@@ -263,8 +263,8 @@ func TestRanges(t *testing.T) {
 	}
 }
 
-// TestAlteredFiles: whoever can write to the folder cannot pass off anything
-// as an object's content.
+// TestAlteredFiles: an attacker who can write to the folder cannot forge an object's
+// content.
 func TestAlteredFiles(t *testing.T) {
 	t.Parallel()
 	for name, alter := range map[string]func(b []byte) []byte{
@@ -420,8 +420,8 @@ func TestWhatACrashLeaves(t *testing.T) {
 	}
 }
 
-// TestReadersKeepWhatTheyRead: an object that is replaced or deleted is still
-// read to its end by those who began.
+// TestReadersKeepWhatTheyRead: active readers can read a replaced or deleted object to its
+// end.
 func TestReadersKeepWhatTheyRead(t *testing.T) {
 	t.Parallel()
 	r := open(t)
@@ -501,8 +501,7 @@ func TestManyAtOnce(t *testing.T) {
 	}
 }
 
-// TestListings holds every page size to the listing that a loop over all keys
-// would give.
+// TestListings compares the listing for every page size with a loop over all keys.
 func TestListings(t *testing.T) {
 	t.Parallel()
 	r := open(t)
@@ -633,7 +632,7 @@ func TestMultipart(t *testing.T) {
 		if !ok || off != 2*objects.MinPart || n != 12_345 {
 			t.Errorf("part 3 is %d bytes at %d, %v", n, off, ok)
 		}
-		// The checksum of the whole is what one upload of it would have.
+		// The checksum of the object equals that of a single upload.
 		want := ""
 		if c.kind == objects.FullObject {
 			h := objects.NewHash(c.algorithm)
@@ -684,8 +683,8 @@ func TestMultipart(t *testing.T) {
 	}
 }
 
-// TestMultipartWithoutAlgorithm uploads parts with any checksum, as SDKs do when
-// the upload was created without one: the object gets a CRC64NVME.
+// TestMultipartWithoutAlgorithm uploads parts with arbitrary checksums, as SDKs do when the
+// upload was created without one: the object gets a CRC64NVME.
 func TestMultipartWithoutAlgorithm(t *testing.T) {
 	t.Parallel()
 	r := open(t)
@@ -734,7 +733,7 @@ func TestMultipartWithoutAlgorithm(t *testing.T) {
 	}
 }
 
-// TestPartsOfCompositeUploadsNeedChecksums.
+// TestPartsOfCompositeUploadsNeedChecksums: a part without a checksum is rejected.
 func TestPartsOfCompositeUploadsNeedChecksums(t *testing.T) {
 	t.Parallel()
 	r := open(t)
@@ -770,7 +769,7 @@ func TestPartsOfCompositeUploadsNeedChecksums(t *testing.T) {
 	}
 }
 
-// TestChecksums holds the algorithms to known answers for "123456789".
+// TestChecksums compares the algorithms with known results for "123456789".
 func TestChecksums(t *testing.T) {
 	t.Parallel()
 	for algorithm, want := range map[string]string{

@@ -13,9 +13,9 @@ type Object struct {
 	store *Store
 }
 
-// Head returns a version without its content; id "" is the current one. A
-// delete marker is returned together with ErrNoKey when it is the current
-// version, with ErrDeleteMarker when it was asked for by its ID.
+// Head returns a version without its content; id "" is the current one. A delete marker is
+// returned together with ErrNoKey if it is the current version, and with ErrDeleteMarker if
+// it was requested by its ID.
 func (s *Store) Head(ctx context.Context, bucket, key, id string) (*Version, error) {
 	v, err := s.index.Version(ctx, bucket, key, id)
 	switch {
@@ -49,7 +49,7 @@ func (o *Object) Close() {
 	}
 }
 
-// WriteTo writes n bytes of the content from off on.
+// WriteTo writes n bytes of the content, starting at off.
 func (o *Object) WriteTo(w io.Writer, off, n int64) error {
 	buf := make([]byte, chunkSize)
 	for _, p := range o.Pieces {
@@ -85,8 +85,8 @@ func (o *Object) copyPiece(w io.Writer, p Piece, off, n int64, buf []byte) error
 	return err
 }
 
-// Reader reads n bytes of the content from off on. It must be closed before the
-// object is.
+// Reader returns a reader of n bytes of the content, starting at off. It must be closed
+// before the object.
 func (o *Object) Reader(off, n int64) io.ReadCloser { return &contentReader{o: o, off: off, left: n} }
 
 // contentReader reads the pieces of an object one after the other.
@@ -141,9 +141,9 @@ func (r *contentReader) Close() error {
 	return open.Close()
 }
 
-// Part returns where part number n of the content is, and the part's checksum
-// if it has one of its own; ok is false when there is no such part. An object that
-// was not uploaded in parts is its own part 1.
+// Part returns the offset and size of part number n, and the part's own checksum, if any;
+// ok is false if there is no such part. An object that was not uploaded in parts consists
+// of part 1.
 func (v *Version) Part(n int) (off, size int64, sum Checksum, ok bool) {
 	if v.Facts.Parts == 0 {
 		return 0, v.Size, v.Facts.Checksum, n == 1
@@ -164,8 +164,8 @@ type PartInfo struct {
 	Checksum Checksum
 }
 
-// Parts describes the parts of an object whose parts have checksums of their own,
-// which are those with a composite checksum.
+// Parts describes the parts of an object with a composite checksum. Only these have
+// checksums per part.
 func (v *Version) Parts() []PartInfo {
 	var all []PartInfo
 	if v.Facts.Checksum.Type == Composite {
@@ -217,7 +217,7 @@ func (s *Store) ListVersions(ctx context.Context, l Listing) (*Page[*Version], e
 		switch {
 		case err == nil:
 			first = Range{From: l.After, Before: v.Seq}
-		case errors.Is(err, ErrNoVersion), errors.Is(err, ErrNoKey): // removed meanwhile
+		case errors.Is(err, ErrNoVersion), errors.Is(err, ErrNoKey): // removed in the meantime
 		default:
 			return nil, err
 		}
@@ -236,12 +236,12 @@ func (s *Store) ListUploads(ctx context.Context, l Listing) (*Page[*Upload], err
 		func(r *Range, u *Upload) { r.From, r.After = u.Key, u.ID })
 }
 
-// foldedRead is how many entries of the index are read at first where keys may be
-// folded: most of them are skipped.
+// foldedRead is how many entries of the index are read at first if keys can be folded: most
+// of them are skipped.
 const foldedRead = 32
 
-// list reads pages of the index until one page for the caller is full. Keys that
-// the delimiter folds are skipped, not read. past moves a range to behind an entry.
+// list reads pages of the index until one page for the caller is full. Keys that the
+// delimiter folds are skipped, not read. past moves the start of a range past an entry.
 func list[T any](ctx context.Context, l Listing, read func(context.Context, Range) ([]T, error), first Range,
 	place func(T) (key, id string), past func(r *Range, entry T)) (*Page[T], error) {
 	page := &Page[T]{}
@@ -253,7 +253,7 @@ func list[T any](ctx context.Context, l Listing, read func(context.Context, Rang
 		r.From = l.Prefix
 		if l.After >= l.Prefix && l.After != "" {
 			r.From = l.After + "\x00"
-			// A marker that is a common prefix stands for all keys under it.
+			// A marker that is a common prefix covers all keys under it.
 			if common, ok := fold(l.After, l.Prefix, l.Delimiter); ok && common == l.After {
 				if r.From, ok = successor(common); !ok {
 					return page, nil
@@ -268,7 +268,7 @@ func list[T any](ctx context.Context, l Listing, read func(context.Context, Rang
 		most = foldedRead
 	}
 	for {
-		// Read one more than fits, to find out whether there is more.
+		// Read one more entry than fits, to find out whether there are more.
 		r.Limit = min(most, l.Limit-len(page.Entries)-len(page.Prefixes)+1)
 		entries, err := read(ctx, r)
 		if err != nil {
@@ -321,7 +321,7 @@ func fold(key, prefix, delimiter string) (string, bool) {
 	return key[:len(prefix)+i+len(delimiter)], true
 }
 
-// successor is the least string greater than all that begin with prefix.
+// successor returns the smallest string greater than all strings that begin with prefix.
 func successor(prefix string) (string, bool) {
 	for i := len(prefix) - 1; i >= 0; i-- {
 		if prefix[i] < 0xff {

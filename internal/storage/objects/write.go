@@ -16,11 +16,11 @@ import (
 	"sekisho"
 )
 
-// Content is what is uploaded.
+// Content is the content of an upload.
 type Content struct {
 	Body io.Reader
 	Size int64  // -1 = unknown
-	MD5  []byte // that the sender expects; nil = none
+	MD5  []byte // expected by the sender; nil = none
 	// Algorithm is the checksum algorithm that the sender chose; "" = none.
 	Algorithm string
 	// Want returns the checksum the sender expects ("" = none). It is called after
@@ -28,17 +28,17 @@ type Content struct {
 	Want func() (string, error)
 }
 
-// written is content that has become a blob.
+// written is content that was stored as a blob.
 type written struct {
 	blob   string
 	size   int64
 	md5    []byte
-	kept   string // checksum under the algorithm that was to be kept
+	kept   string // checksum under the algorithm of the stored checksum
 	stated string // checksum under the sender's algorithm
 }
 
-// write stores content as a blob that the index does not name yet. keep is the
-// algorithm of the checksum to store with it.
+// write stores content as a blob that is not yet in the index. keep is the algorithm of the
+// checksum to store with it.
 func (s *Store) write(ctx context.Context, c Content, keep string) (*written, error) {
 	if c.Algorithm == "" {
 		c.Algorithm = keep
@@ -88,7 +88,7 @@ func (s *Store) write(ctx context.Context, c Content, keep string) (*written, er
 	return out, nil
 }
 
-// badChecksum says that content does not have the checksum its sender stated.
+// badChecksum returns the error for content that does not match the sender's checksum.
 func badChecksum(algorithm string) error {
 	return &sekisho.Error{
 		Code: sekisho.CodeInvalid, Err: ErrChecksum,
@@ -96,7 +96,7 @@ func badChecksum(algorithm string) error {
 	}
 }
 
-// contextReader ends with its context.
+// contextReader is a reader that ends with its context.
 type contextReader struct {
 	ctx context.Context
 	r   io.Reader
@@ -109,7 +109,7 @@ func (c contextReader) Read(p []byte) (int, error) {
 	return c.r.Read(p)
 }
 
-// Put makes a new version of an object. It sets facts.Checksum.
+// Put creates a new version of an object. It sets facts.Checksum.
 func (s *Store) Put(ctx context.Context, bucket, key string, facts Facts, content Content, cond Condition) (*Version,
 	error) {
 	if err := CheckKey(key); err != nil {
@@ -134,9 +134,8 @@ func (s *Store) Put(ctx context.Context, bucket, key string, facts Facts, conten
 	return v, nil
 }
 
-// unwrite removes a blob that the index refused. After an internal error (a
-// canceled commit) it is unknown whether the index has the blob; the next start
-// finds out.
+// unwrite removes a blob that the index refused. After an internal error (a canceled
+// commit) it is unknown whether the index has the blob; the next start determines it.
 func (s *Store) unwrite(err error, t *written) error {
 	if sekisho.CodeOf(err) == sekisho.CodeInternal {
 		return err
@@ -164,8 +163,8 @@ type Deleted struct {
 	DeleteMarker bool   // the removed version or the new one is a marker
 }
 
-// Delete removes a version permanently. Without an ID it removes the object: where
-// versions are kept, by adding a delete marker.
+// Delete removes a version permanently. Without an ID it removes the object, by adding a
+// delete marker if the bucket keeps versions.
 func (s *Store) Delete(ctx context.Context, bucket, key, id string) (Deleted, error) {
 	if err := CheckKey(key); err != nil {
 		return Deleted{}, err
@@ -190,8 +189,8 @@ func (s *Store) Delete(ctx context.Context, bucket, key, id string) (Deleted, er
 	return Deleted{VersionID: v.ID, DeleteMarker: true}, err
 }
 
-// StartUpload begins a multipart upload. Without an algorithm in facts.Checksum
-// its parts may have checksums of any, and the object gets a CRC64NVME.
+// StartUpload begins a multipart upload. Without an algorithm in facts.Checksum its parts
+// can have checksums of any algorithm, and the object gets a CRC64NVME.
 func (s *Store) StartUpload(ctx context.Context, bucket, key, by string, facts Facts) (*Upload, error) {
 	if err := CheckKey(key); err != nil {
 		return nil, err
@@ -218,8 +217,8 @@ func (s *Store) Upload(ctx context.Context, bucket, key, id string) (*Upload, er
 	return s.index.Upload(ctx, bucket, key, id)
 }
 
-// PutPart stores one part of an upload, in place of an earlier one of the same
-// number. A part of a composite upload must state its checksum.
+// PutPart stores one part of an upload. It replaces an earlier part with the same number. A
+// part of a composite upload must state its checksum.
 func (s *Store) PutPart(ctx context.Context, u *Upload, number int, content Content) (*Part, error) {
 	of := u.Facts.Checksum
 	if of.Algorithm != "" && content.Algorithm != of.Algorithm && (content.Algorithm != "" || of.Type == Composite) {
@@ -255,7 +254,7 @@ func (s *Store) PutPart(ctx context.Context, u *Upload, number int, content Cont
 	return p, nil
 }
 
-// Parts lists the parts of an upload with greater numbers than after.
+// Parts lists the parts of an upload with numbers greater than after.
 func (s *Store) Parts(ctx context.Context, u *Upload, after, limit int) ([]*Part, error) {
 	return s.index.Parts(ctx, u.ID, after, limit)
 }
@@ -267,22 +266,22 @@ func (s *Store) AbortUpload(ctx context.Context, u *Upload) error {
 	return err
 }
 
-// Chosen is a part as the request that completes an upload names it.
+// Chosen is a part that the request to complete an upload lists.
 type Chosen struct {
 	Number   int
 	ETag     string
 	Checksum Checksum // zero = not stated
 }
 
-// Completion is the request to make an object of an upload's parts.
+// Completion is the request to assemble an object from an upload's parts.
 type Completion struct {
 	Parts    []Chosen
-	Checksum string // expected of the object; "" = none
-	Size     int64  // expected of the object; -1 = none
+	Checksum string // expected by the caller; "" = none
+	Size     int64  // expected by the caller; -1 = none
 	Condition
 }
 
-// CompleteUpload makes an object of an upload's parts.
+// CompleteUpload assembles an object from an upload's parts.
 func (s *Store) CompleteUpload(ctx context.Context, u *Upload, c Completion) (*Version, error) {
 	all, err := s.index.Parts(ctx, u.ID, 0, MaxPart)
 	if err != nil {
@@ -340,7 +339,7 @@ func (s *Store) CompleteUpload(ctx context.Context, u *Upload, c Completion) (*V
 	if check.Value, err = ofParts(check.Algorithm, check.Type, parts); err != nil {
 		return nil, err
 	}
-	// Senders may leave the number of parts out of a composite checksum.
+	// Senders can omit the number of parts from a composite checksum.
 	if c.Checksum != "" && u.Facts.Checksum.Algorithm != "" && c.Checksum != check.Value &&
 		(check.Type != Composite || !strings.HasPrefix(check.Value, c.Checksum+"-")) {
 		return nil, badChecksum(check.Algorithm)
@@ -353,8 +352,7 @@ func (s *Store) CompleteUpload(ctx context.Context, u *Upload, c Completion) (*V
 	return v, nil
 }
 
-// checkPart compares the checksum that the request to complete an upload states
-// for a part with the part's own.
+// checkPart compares a part's checksum with the one in the request to complete the upload.
 func checkPart(of Checksum, chosen Chosen, p *Part) error {
 	stated := chosen.Checksum
 	switch {

@@ -18,8 +18,8 @@ var _ audit.Store = (*AuditStore)(nil)
 
 const auditColumns = `seq, event_id, time, event_name, event_source, username, access_key_id, read_only, hash, body`
 
-// The statements of a batch. They are kept: a call that is recorded costs little
-// more than they do.
+// The statements of a batch. They are prepared once because they are most of the cost of
+// recording a call.
 const (
 	insertIntent   = `INSERT INTO audit_intents (id, body) VALUES ($1, $2)`
 	deleteIntent   = `DELETE FROM audit_intents WHERE id = $1`
@@ -32,7 +32,7 @@ const (
 // AppendAudit implements [audit.Store].
 func (db *AuditStore) AppendAudit(ctx context.Context, b audit.Batch) error {
 	return db.sql.inTx(ctx, func(tx *sql.Tx) error {
-		within := map[string]*sql.Stmt{} // kept statements, on the connection of tx
+		within := map[string]*sql.Stmt{} // prepared statements, on the connection of tx
 		exec := func(query string, args ...any) error {
 			s := within[query]
 			if s == nil {
@@ -134,7 +134,7 @@ func (db *AuditStore) auditRecords(ctx context.Context, query string, args ...an
 		bySeq[records[i].Seq] = &records[i]
 		first, last = min(first, records[i].Seq), max(last, records[i].Seq)
 	}
-	// A sparse look-up spans many records: then ask for each of its own.
+	// The results of a sparse look-up span many records: query each record separately then.
 	ranges := [][2]int64{{first, last}}
 	if last-first >= 4*int64(len(records)) {
 		ranges = ranges[:0]
@@ -209,9 +209,9 @@ func (db *AuditStore) LookupAudit(ctx context.Context, q audit.Query) ([]audit.R
 	return db.auditRecords(ctx, query, args...)
 }
 
-// auditQuery selects the page after the record q.Before, which is of the given
-// time. The first filter uses its index; a unary plus keeps the others from
-// being chosen in its place.
+// auditQuery selects the page after the record q.Before, which has the given time. The
+// first filter uses its index; a unary plus keeps the others from being chosen in its
+// place.
 func auditQuery(q *audit.Query, before int64) (string, []any) {
 	var where conditions
 	from, at, indexed := "audit_records r", "r", false
@@ -219,7 +219,7 @@ func auditQuery(q *audit.Query, before int64) (string, []any) {
 		switch {
 		case value == "":
 		case !indexed:
-			// A record may have several resources that match: the first counts.
+			// A record can have several matching resources: the first counts.
 			indexed, at = true, "x"
 			from = "audit_resources x CROSS JOIN audit_records r ON r.seq = x.seq"
 			where.add(
@@ -287,8 +287,8 @@ func (db *AuditStore) LastAuditHead(ctx context.Context) (*audit.Head, error) {
 	return &h, err
 }
 
-// DeleteAudit implements [audit.Archiver]. It deletes in steps, so that nobody
-// has to wait long for the database.
+// DeleteAudit implements [audit.Archiver]. It deletes in steps, so that other writers do
+// not wait long for the database.
 func (db *AuditStore) DeleteAudit(ctx context.Context, last int64) error {
 	const step = 1000
 	for {

@@ -9,7 +9,7 @@ import (
 	"sekisho/internal/wire/id"
 )
 
-// BenchmarkAppendAudit stores batches as large as eight callers make them.
+// BenchmarkAppendAudit stores batches of the size that eight callers produce.
 func BenchmarkAppendAudit(b *testing.B) {
 	for name, newID := range map[string]func() string{"random IDs": id.UUID, "ordered IDs": id.OrderedUUID} {
 		b.Run(name, func(b *testing.B) {

@@ -18,7 +18,7 @@ type CommandStore struct{ sql pool }
 
 var _ runcommand.Store = (*CommandStore)(nil)
 
-// bodyJSON is the stored form of a value of texts, numbers and times.
+// bodyJSON returns the stored form of a value that consists of strings, numbers and times.
 func bodyJSON(v any) string {
 	b, err := json.Marshal(v)
 	if err != nil {
@@ -27,7 +27,7 @@ func bodyJSON(v any) string {
 	return string(b)
 }
 
-// scanBody reads a row that is a body alone.
+// scanBody reads a row that contains only a body.
 func scanBody[T any](row scanner) (*T, error) {
 	var body string
 	if err := row.Scan(&body); err != nil {
@@ -112,7 +112,7 @@ func scanCommand(row scanner) (*runcommand.Command, error) {
 	return c, nil
 }
 
-// bare is inv without its steps, which are kept apart.
+// bare returns inv without its steps, which are stored separately.
 func bare(inv *runcommand.Invocation) *runcommand.Invocation {
 	c := *inv
 	c.Steps = nil
@@ -151,7 +151,7 @@ func (db *CommandStore) Command(ctx context.Context, id string) (*runcommand.Com
 	return c, notFound(err, "command %s does not exist", id)
 }
 
-// between adds the bounds of time that commands and invocations are selected by.
+// between adds a query's time bounds on commands and invocations.
 func (c *conditions) between(column string, q *runcommand.Query) {
 	if !q.After.IsZero() {
 		c.add(column+" > ?", micros(q.After))
@@ -172,8 +172,8 @@ func (db *CommandStore) Commands(ctx context.Context, q runcommand.Query) ([]*ru
 	}, q.Limit)
 }
 
-// pastTime returns the time of the last command of a page, which may have been
-// removed since; 0 = no page.
+// pastTime returns the time of the last command of a page, which may have been removed in
+// the meantime; 0 = no page.
 func (db *CommandStore) pastTime(ctx context.Context, seq int64) (at int64, err error) {
 	if seq == 0 {
 		return 0, nil
@@ -194,7 +194,7 @@ func commandListings(q *runcommand.Query, at int64) []listing {
 	from, place, indexed := "commands c", "c.", false
 	switch {
 	case q.Node != "":
-		// The invocations of a node are in the order of their commands.
+		// The invocations of a node are listed in the order of their commands.
 		from, place, indexed = "command_invocations i CROSS JOIN commands c ON c.id = i.command", "i.", true
 		c.add("i.node = ?", q.Node)
 		if q.Command != "" {
@@ -299,7 +299,7 @@ func invocationListings(q *runcommand.Query, at int64) []listing {
 		c.add("command = ?", q.Command)
 		order, indexed = "node", true
 	}
-	if q.Node != "" { // there is one per command, and few in all
+	if q.Node != "" { // there is one per command, and few in total
 		c.add("node = ?", q.Node)
 		indexed, eachStatus = true, false
 	}

@@ -13,7 +13,7 @@ type conditions struct {
 	args  []any
 }
 
-// add adds a condition, in which each ? stands for the next of args.
+// add adds a condition, in which each ? is a placeholder for the next of args.
 func (c *conditions) add(cond string, args ...any) {
 	for _, a := range args {
 		c.args = append(c.args, a)
@@ -29,7 +29,7 @@ func (c *conditions) clause() string {
 	return strings.Join(c.where, " AND ")
 }
 
-// limit is a LIMIT clause, or nothing.
+// limit returns a LIMIT clause, or "".
 func (c *conditions) limit(n int) string {
 	if n == 0 {
 		return ""
@@ -55,8 +55,8 @@ func (c *conditions) clone() *conditions {
 	return &conditions{where: slices.Clone(c.where), args: slices.Clone(c.args)}
 }
 
-// forEach returns one listing per value of an indexed column. Each walks the index
-// in the order of the list, which one query for all values would have to sort.
+// forEach returns one listing per value of an indexed column. Each walks the index in the
+// order of the list, whereas one query for all values would have to sort.
 func forEach[T any](c *conditions, column string, values []T, complete func(c *conditions) listing) []listing {
 	all := make([]listing, 0, len(values))
 	for _, v := range values {
@@ -89,8 +89,8 @@ func queryListings[T any](
 	return all, nil
 }
 
-// isIn is the condition that a column has one of some values. The unary plus keeps
-// the column's index from being chosen.
+// isIn adds the condition that a column has one of the values. The unary plus keeps the
+// column's index from being chosen.
 func (c *conditions) isIn(column string, values []string) {
 	if len(values) == 0 {
 		c.add("1 = 0")
@@ -103,8 +103,8 @@ func (c *conditions) isIn(column string, values []string) {
 	c.add("+"+column+" IN (?"+strings.Repeat(", ?", len(args)-1)+")", args...)
 }
 
-// textUnder is the condition that a text column begins with prefix: a range of its
-// index, and the exact comparison.
+// textUnder adds the condition that a text column begins with prefix: a range of its index,
+// and the exact comparison.
 func (c *conditions) textUnder(column, prefix string) {
 	if prefix != "" {
 		c.add(column+" >= ? AND "+column+" < ?", prefix, prefix+"\U0010FFFF")

@@ -48,7 +48,7 @@ func TestConsoleSignIns(t *testing.T) {
 	want("b", "3")
 	want("gone", "")
 
-	// A later sign-in sweeps what has expired.
+	// A later sign-in removes expired ones.
 	must(db.SignIns.PutConsoleSignIn(ctx, []byte("c"), []byte("4"), now.Add(9*time.Hour), now.Add(2*time.Hour)))
 	want("a", "")
 	want("b", "3")

@@ -164,7 +164,7 @@ func (db *DocumentStore) DeleteDocument(ctx context.Context, name string) error 
 	})
 }
 
-// deleteOne runs a deletion that must find something.
+// deleteOne runs a deletion that must delete a row.
 func deleteOne(ctx context.Context, q querier, query string, args ...any) error {
 	res, err := q.ExecContext(ctx, query, args...)
 	if err != nil {

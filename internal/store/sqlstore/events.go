@@ -9,7 +9,7 @@ import (
 	"sekisho/internal/activity/event"
 )
 
-// EventStore keeps events and what is queued for webhooks.
+// EventStore keeps events and the queues of webhooks.
 type EventStore struct{ sql pool }
 
 var _ event.Store = (*EventStore)(nil)

@@ -17,8 +17,8 @@ var _ identity.Store = (*IdentityStore)(nil)
 func (db *IdentityStore) Changes(
 	ctx context.Context, since int64,
 ) (objects []identity.Object, newest int64, err error) {
-	// The generation is read first: what a writer adds meanwhile is of a later
-	// one, is left out here, and comes with the next call.
+	// The generation is read first: changes that a writer adds in the meantime belong to a
+	// later generation, are left out here, and are returned by the next call.
 	if err := db.sql.QueryRowContext(ctx, `SELECT newest FROM identity_generation WHERE id = 1`).Scan(
 		&newest); err != nil {
 		return nil, 0, err

@@ -109,7 +109,7 @@ func (db *NodeStore) RegisterNode(ctx context.Context, n *sekisho.Node) error {
 			return sekisho.Errorf(sekisho.CodeLimit, "The activation has been used as often as it allows.").
 				WithHint("Make a new activation, or one with a higher registration limit.")
 		}
-		// An ID that was given in advance may have been another machine's.
+		// A preassigned ID may have belonged to another machine.
 		if _, err := tx.ExecContext(ctx, `DELETE FROM nodes WHERE id = $1 AND deregistered_at <> 0`, n.ID); err != nil {
 			return err
 		}
@@ -204,8 +204,8 @@ var changedNodes = `SELECT ` + listedColumns + ` FROM nodes WHERE revision > $1`
 
 // NodeChanges implements [fleet.NodeStore].
 func (db *NodeStore) NodeChanges(ctx context.Context, after int64) (nodes []*sekisho.Node, revision int64, err error) {
-	// A change that is committed between the two queries is returned now and
-	// once more by the next call.
+	// A change that is committed between the two queries is returned now and again by the
+	// next call.
 	if err := db.sql.QueryRowContext(ctx, `SELECT revision FROM node_revision`).Scan(&revision); err != nil {
 		return nil, 0, err
 	}

@@ -327,8 +327,8 @@ func checkCondition(ctx context.Context, tx *sql.Tx, v *objects.Version, c objec
 	return nil
 }
 
-// removeVersion removes a version, marks its blobs dead and lets the newest
-// one left be the current one. Without such a version it does nothing.
+// removeVersion removes a version, marks its blobs dead and makes the newest remaining
+// version the current one. It does nothing if there is no such version.
 func removeVersion(ctx context.Context, tx *sql.Tx, bucket, key, id string) (*objects.Version, []string, error) {
 	v, err := versionIn(ctx, tx, bucket, key, id)
 	if errors.Is(err, sql.ErrNoRows) {
@@ -383,7 +383,7 @@ func (db *ObjectStore) DeleteVersion(
 	return gone, dead, nil
 }
 
-// between is the condition on keys of a range. $1 is the bucket.
+// between returns the condition on the keys of a range. $1 is the bucket.
 func between(r objects.Range, place string, after any) (where string, args []any) {
 	args = []any{r.Bucket, []byte(r.From)}
 	where = `bucket = $1 AND key >= $2`
@@ -499,7 +499,7 @@ func (db *ObjectStore) DeleteUpload(ctx context.Context, id string) (dead []stri
 	return dead, nil
 }
 
-// dropUpload ends an upload; its parts' blobs die but for those that are used.
+// dropUpload ends an upload and marks the blobs of its unused parts dead.
 func dropUpload(ctx context.Context, tx *sql.Tx, id string, used map[string]bool) ([]string, error) {
 	parts, err := queryAll(ctx, tx, scanText, `SELECT blob FROM object_parts WHERE upload = $1`, id)
 	if err != nil {
@@ -605,7 +605,7 @@ func (db *ObjectStore) Parts(ctx context.Context, upload string, after, limit in
 
 // Blobs implements [objects.Index].
 func (db *ObjectStore) Blobs(ctx context.Context, prefix string) (map[string]bool, error) {
-	// Below prefix + "g" are all hexadecimal continuations.
+	// All hexadecimal continuations sort before prefix + "g".
 	ids, err := queryAll(
 		ctx,
 		db.sql,

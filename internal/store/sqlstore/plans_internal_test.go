@@ -31,8 +31,8 @@ func plan(t *testing.T, d *DB, query string, args []any) string {
 	return strings.Join(steps, " | ")
 }
 
-// wantIndexed demands that a listing walks an index in its order: neither a
-// scan nor a sort, whose cost grows with the table.
+// wantIndexed requires a listing to walk an index in order, without a scan or a sort, whose
+// cost grows with the table.
 func wantIndexed(t *testing.T, name, got, index string) {
 	t.Helper()
 	if !strings.Contains(got, "USING INDEX "+index) || strings.Contains(got, "SCAN ") ||

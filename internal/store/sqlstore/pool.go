@@ -9,9 +9,9 @@ import (
 	"sekisho"
 )
 
-// pool is a database with one writer at a time. SQLite
-// lets the others retry at growing intervals: some of many would wait for
-// seconds, each with a connection of its own.
+// pool is a database with one writer at a time. SQLite itself makes concurrent writers
+// retry at growing intervals: some of many would wait for seconds, each with its own
+// connection.
 type pool struct {
 	*sql.DB
 	writer chan struct{} // holds one element during a write
@@ -19,15 +19,15 @@ type pool struct {
 	statements *statements
 }
 
-// statements keeps those that are run all the time, so that each connection
-// parses them once. Only constant queries belong in it: it is never emptied.
+// statements keeps frequent statements prepared, so that each connection parses them once.
+// Only constant queries belong in it: it is never emptied.
 type statements struct {
 	mu      sync.Mutex
 	byQuery map[string]*sql.Stmt
 }
 
-// prepared returns a constant query as a statement that is kept. The caller must
-// not close it.
+// prepared returns the prepared statement of a constant query, and keeps it. The caller
+// must not close it.
 func (p pool) prepared(ctx context.Context, query string) (*sql.Stmt, error) {
 	p.statements.mu.Lock()
 	defer p.statements.mu.Unlock()
@@ -41,7 +41,7 @@ func (p pool) prepared(ctx context.Context, query string) (*sql.Stmt, error) {
 	return s, err
 }
 
-// execPrepared is ExecContext for a constant query that is run all the time.
+// execPrepared is ExecContext for a frequent constant query.
 func (p pool) execPrepared(ctx context.Context, query string, args ...any) error {
 	s, err := p.prepared(ctx, query)
 	if err != nil {
@@ -76,7 +76,7 @@ func (p pool) lock(ctx context.Context) error {
 
 func (p pool) unlock() { <-p.writer }
 
-// ExecContext runs one statement, alone.
+// ExecContext runs one statement outside a transaction.
 func (p pool) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
 	if err := p.lock(ctx); err != nil {
 		return nil, err
@@ -89,7 +89,7 @@ func newPool(db *sql.DB) pool {
 	return pool{DB: db, writer: make(chan struct{}, 1), statements: &statements{byQuery: map[string]*sql.Stmt{}}}
 }
 
-// inTx runs f in one transaction: all of it happens, or none.
+// inTx runs f in one transaction.
 func (p pool) inTx(ctx context.Context, f func(tx *sql.Tx) error) error {
 	if err := p.lock(ctx); err != nil {
 		return err
@@ -147,7 +147,7 @@ func queryAll[T any](
 	return all, rows.Err()
 }
 
-// notFound turns "no rows" into a not_found error that names what is missing.
+// notFound turns "no rows" into a not_found error with the given message.
 func notFound(err error, format string, args ...any) error {
 	if errors.Is(err, sql.ErrNoRows) {
 		return sekisho.Errorf(sekisho.CodeNotFound, format, args...)

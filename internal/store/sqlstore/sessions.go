@@ -35,12 +35,12 @@ func sessionValues(s *sekisho.Session) []any {
 func logsJSON(l sekisho.SessionLogs) string {
 	b, err := json.Marshal(l)
 	if err != nil {
-		panic(err) // texts and a truth value
+		panic(err) // cannot fail: only strings and a bool
 	}
 	return string(b)
 }
 
-// accessRequestOf is the access request of a session, in a column to search by.
+// accessRequestOf returns the access request of a session, for the searchable column.
 func accessRequestOf(s *sekisho.Session) string {
 	if s.Permission == nil {
 		return ""
@@ -216,7 +216,7 @@ func (db *SessionStore) UseToken(ctx context.Context, hash []byte, now time.Time
 		if !now.Before(t.ExpiresAt) {
 			return sekisho.Errorf(sekisho.CodeExpired, "the token has expired")
 		}
-		// The condition repeats what was read: of two who race, one wins.
+		// The condition repeats the values read: of two concurrent calls, one succeeds.
 		res, err := tx.ExecContext(
 			ctx,
 			`UPDATE channel_tokens SET used_at = $2 WHERE hash = $1 AND used_at = 0`,

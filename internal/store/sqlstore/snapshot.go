@@ -6,9 +6,9 @@ import (
 	"fmt"
 )
 
-// Snapshot copies the database file at path, as of one moment, to the new file
-// at to. The server that uses the database may run meanwhile. It returns the
-// IDs of the object store's files that the copy refers to.
+// Snapshot copies a consistent state of the database file at path to the new file at to. A
+// server can use the database at the same time. It returns the IDs of the object store's
+// files that the copy refers to.
 func Snapshot(ctx context.Context, path, to string) (blobs []string, err error) {
 	src, err := openFile(path, "mode=ro")
 	if err != nil {

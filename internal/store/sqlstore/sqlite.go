@@ -19,8 +19,8 @@ import (
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-// OpenSQLiteReader opens a database for reading alone, as it is: it changes
-// nothing, and a server may be using it.
+// OpenSQLiteReader opens a database read-only, without migrating it. A server can use the
+// database at the same time.
 func OpenSQLiteReader(ctx context.Context, path string) (*DB, error) {
 	q := url.Values{"mode": {"ro"}, "_pragma": {"busy_timeout(10000)", "query_only(1)"}}
 	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: path}).EscapedPath()+"?"+q.Encode())
@@ -43,8 +43,8 @@ func OpenSQLite(ctx context.Context, path string) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Each connection has a cache of pages and parsed statements. Those that a burst of
-	// calls has opened are closed when it is over.
+	// Each connection has a cache of pages and parsed statements. Connections that a burst
+	// of calls has opened are closed after it.
 	db.SetMaxIdleConns(8)
 	db.SetConnMaxIdleTime(time.Minute)
 	sub, err := fs.Sub(migrations, "migrations")
@@ -88,16 +88,16 @@ func IsEmpty(ctx context.Context, path string) (empty bool, err error) {
 
 // openFile opens a database file. option is added to its URI.
 func openFile(path, option string) (*sql.DB, error) {
-	// A writer takes the lock when its transaction begins, so that two of
-	// them queue (busy_timeout) and neither fails half-way.
+	// A writer takes the lock when its transaction begins, so that concurrent writers queue
+	// (busy_timeout) and do not fail half-way.
 	q := url.Values{
 		"_txlock": {"immediate"},
 		"_pragma": {"busy_timeout(10000)", "synchronous(NORMAL)", "foreign_keys(ON)"},
 	}
 	uri := "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + q.Encode()
 	if option == "" {
-		// A checkpoint waits for the disk twice, and the pages of the newest records are
-		// in it every time: 16 MiB of log between two of them instead of 4 MiB.
+		// A checkpoint waits for the disk twice and always includes the pages of the newest
+		// records. So there are 16 MiB of log between checkpoints instead of 4 MiB.
 		uri += "&_pragma=journal_mode(WAL)&_pragma=wal_autocheckpoint(4000)"
 	} else {
 		uri += "&" + option
@@ -109,8 +109,8 @@ func openFile(path, option string) (*sql.DB, error) {
 	return db, nil
 }
 
-// restrict makes sure that the owner alone can read the database. SQLite gives
-// the files beside it the same mode.
+// restrict ensures that only the owner can read the database. SQLite gives the files beside
+// it the same mode.
 func restrict(path string) error {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -127,8 +127,8 @@ func restrict(path string) error {
 	return nil
 }
 
-// refuseNewer refuses a database that a newer version has migrated: what it
-// added would be ignored, and damaged.
+// refuseNewer refuses a database that a newer version has migrated: this version would
+// ignore and damage the newer version's data.
 func refuseNewer(ctx context.Context, db *sql.DB, p *goose.Provider, path string) error {
 	var tables int
 	if err := db.QueryRowContext(ctx, `SELECT count(*) FROM sqlite_master WHERE name = 'goose_db_version'`).Scan(

@@ -2,11 +2,10 @@
 // engine declares the store interface that it needs, and one type here
 // implements it.
 //
-// One SQL text serves SQLite and PostgreSQL: $1 placeholders, TEXT, BIGINT,
-// BOOLEAN and BYTEA columns (SQLite stores a blob unchanged under any
-// declared type), times as microseconds since the Unix epoch, maps as JSON
-// text. What only SQLite has is in sqlite.go. Schema changes are goose
-// migrations, numbered in tens by engine.
+// One SQL text serves SQLite and PostgreSQL: $1 placeholders, TEXT, BIGINT, BOOLEAN and
+// BYTEA columns (SQLite stores a blob unchanged under any declared type), times as
+// microseconds since the Unix epoch, maps as JSON text. Code specific to SQLite is in
+// sqlite.go. Schema changes are goose migrations, numbered in tens by engine.
 package sqlstore
 
 import (

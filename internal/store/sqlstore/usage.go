@@ -11,7 +11,7 @@ import (
 	"sekisho/internal/activity/usage"
 )
 
-// UsageStore keeps the definitions of usage reports, and reads what they report.
+// UsageStore keeps the definitions of usage reports, and reads their data.
 type UsageStore struct{ sql pool }
 
 var _ usage.Store = (*UsageStore)(nil)
@@ -104,8 +104,8 @@ func (db *UsageStore) EachSessionDuring(ctx context.Context, from, to time.Time,
 	return db.eachSession(ctx, max(1, micros(from)), -1, to, visit)
 }
 
-// eachSession visits the sessions that started before a time, and whose end is
-// from first to last; -1 = no last.
+// eachSession visits the sessions that started before a time, and ended between first and
+// last; a last of -1 means no upper bound.
 func (db *UsageStore) eachSession(
 	ctx context.Context,
 	first, last int64,

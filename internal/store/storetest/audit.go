@@ -243,7 +243,7 @@ func Audit(t *testing.T, open func(t *testing.T) audit.Store) {
 	})
 }
 
-// record is a record that differs in every field from its neighbours.
+// record returns a record that differs in every field from its neighbors.
 func record(seq int64) audit.Record {
 	resources := []audit.ResourceIndex{
 		{Name: fmt.Sprint("mi-", seq%10), ARN: fmt.Sprint("arn:mi-", seq%10), Type: "AWS::SSM::ManagedInstance"},

@@ -141,7 +141,7 @@ func Commands(t *testing.T, open func(t *testing.T) runcommand.Store) {
 		pendingOrDone := []runcommand.Status{runcommand.Pending, runcommand.Success}
 		for name, c := range map[string]struct {
 			q    runcommand.Query
-			want []int // of commands
+			want []int // sequence numbers of commands
 		}{
 			"all":      {runcommand.Query{}, []int{4, 3, 2, 1}},
 			"limit":    {runcommand.Query{Limit: 2}, []int{4, 3}},
@@ -242,7 +242,7 @@ func Commands(t *testing.T, open func(t *testing.T) runcommand.Store) {
 			return fmt.Sprint(have)
 		}
 		must(t, s.DropCommands(ctx, at(3), 100))
-		if got := seqs(); got != "[5 4 3 2]" { // the second is not over
+		if got := seqs(); got != "[5 4 3 2]" { // the second has not ended
 			t.Errorf("by time: %s", got)
 		}
 		must(t, s.DropCommands(ctx, at(0), 8)) // two of three each

@@ -43,13 +43,15 @@ type Gate struct {
 	last    time.Time // when the last caller was or will be admitted
 	queued  queueStats
 	waiting int
-	logged  time.Time
+	logged  time.Time // when the queue was last logged
+	open    bool      // the log says that agents wait
 }
 
-// queueStats counts callers since the queue was last empty.
+// queueStats counts callers since the log said that the queue is empty.
 type queueStats struct{ waited, refused int }
 
-// logEvery is how often a queue that does not empty is logged.
+// logEvery is how often a queue is logged. Callers are not known yet: one that comes again and again
+// must not fill the log.
 const logEvery = 10 * time.Second
 
 // New returns a Gate.
@@ -125,7 +127,7 @@ func (g *Gate) note(waits, refused int) {
 	now := time.Now()
 	due := g.logged.IsZero() || now.Sub(g.logged) >= logEvery
 	if due {
-		g.logged = now
+		g.logged, g.open = now, true
 	}
 	c, waiting := g.queued, g.waiting
 	g.mu.Unlock()
@@ -138,12 +140,12 @@ func (g *Gate) note(waits, refused int) {
 func (g *Gate) leave() {
 	g.mu.Lock()
 	g.waiting--
-	empty, c := g.waiting == 0, g.queued
-	if empty {
-		g.queued, g.logged = queueStats{}, time.Time{}
+	done, c := g.waiting == 0 && g.open, g.queued
+	if done {
+		g.queued, g.open = queueStats{}, false
 	}
 	g.mu.Unlock()
-	if empty {
+	if done {
 		g.cfg.Log.Info("all waiting agents were admitted", "what", g.cfg.Name, "waited", c.waited, "refused", c.refused)
 	}
 }

@@ -98,6 +98,28 @@ func TestWhoGoesAwayMakesRoom(t *testing.T) {
 	})
 }
 
+// A caller that comes again and again, so that the queue fills and empties each
+// time, does not fill the log.
+func TestRepeatedQueueIsLoggedRarely(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		g := gate(100, 1, &log)
+		for range 2000 { // 20 s
+			if err := g.Enter(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n := strings.Count(log.String(), "\n"); n < 2 || n > 6 {
+			t.Errorf("%d lines are logged:\n%.2000s", n, log.String())
+		}
+		// The counts cover all of the time.
+		if !strings.Contains(log.String(), "waited=1000") {
+			t.Errorf("%s", log.String())
+		}
+	})
+}
+
 func TestNoBound(t *testing.T) {
 	t.Parallel()
 	g := gate(0, 0, new(bytes.Buffer))

@@ -45,13 +45,18 @@ func (d agentDoor) registerManagedInstance(
 	if err := v.Err(); err != nil {
 		return nil, err
 	}
+	registration := fleet.Registration{
+		ActivationID: in.ActivationID, ActivationCode: in.ActivationCode, PublicKey: in.PublicKey,
+		PublicKeyType: in.PublicKeyType, Fingerprint: in.Fingerprint, SourceIP: c.SourceIP.String(),
+	}
+	// Before the queue: one source that guesses must not take the places of machines that register.
+	if err := d.Fleet.CheckRegistration(ctx, registration); err != nil {
+		return nil, err
+	}
 	if err := d.Registrations.Enter(ctx); err != nil {
 		return nil, err
 	}
-	n, err := d.Fleet.Register(ctx, fleet.Registration{
-		ActivationID: in.ActivationID, ActivationCode: in.ActivationCode, PublicKey: in.PublicKey,
-		PublicKeyType: in.PublicKeyType, Fingerprint: in.Fingerprint, SourceIP: c.SourceIP.String(),
-	})
+	n, err := d.Fleet.Register(ctx, registration)
 	switch sekisho.CodeOf(err) {
 	case "":
 	case sekisho.CodeUnauthenticated:

@@ -97,6 +97,7 @@ type Fleet struct {
 	index   nodeIndex
 
 	registrations *ratelimit.Limiter[netip.Prefix] // attempts per source
+	failures      *ratelimit.Limiter[netip.Prefix] // failed attempts per source
 	// These limit reports to one an hour.
 	elsewhere *ratelimit.Limiter[string] // credentials used from another address, by node and address
 	moves     *ratelimit.Limiter[string] // changed addresses, by node and addresses
@@ -146,6 +147,9 @@ func New(cfg Config) *Fleet {
 	}
 	f.registrations = ratelimit.New[netip.Prefix](ratelimit.Config{
 		Rate: 1 / registrationEvery.Seconds(), Burst: registrationBurst, Now: f.now,
+	})
+	f.failures = ratelimit.New[netip.Prefix](ratelimit.Config{
+		Rate: 1 / registrationEvery.Seconds(), Burst: 5 * registrationBurst, Now: f.now,
 	})
 	f.elsewhere = ratelimit.NewEvery[string](reportEvery, 0, f.now)
 	f.moves = ratelimit.NewEvery[string](reportEvery, 0, f.now)
@@ -266,6 +270,23 @@ type Registration struct {
 	SourceIP                     string
 }
 
+// CheckRegistration refuses a source with many failed registrations and no correct one since. It costs
+// nothing, so that such a source need not queue and delays nobody. It tolerates more failures than
+// [Fleet.Register]: of many machines behind one address that register at once, a few may be refused.
+func (f *Fleet) CheckRegistration(ctx context.Context, in Registration) error {
+	if !f.failures.Exhausted(source(in.SourceIP)) {
+		return nil
+	}
+	err := tooManyRegistrations(in.SourceIP)
+	f.noteRegistration(ctx, in, err)
+	return err
+}
+
+func tooManyRegistrations(from string) error {
+	return sekisho.Errorf(sekisho.CodeThrottled, "Too many registration attempts from %s.", from).
+		WithHint("Check the activation ID and code, and retry in a minute.")
+}
+
 // Register registers a machine. The activation must exist, its code must
 // match, and it must be neither expired nor used up. The error does not reveal
 // which activations exist. Refused machines are listed by [Fleet.Strays].
@@ -274,14 +295,19 @@ func (f *Fleet) Register(ctx context.Context, in Registration) (*sekisho.Node, e
 	if err != nil {
 		f.noteRegistration(ctx, in, err)
 	}
+	switch sekisho.CodeOf(err) {
+	case "":
+		f.failures.Forget(source(in.SourceIP))
+	case sekisho.CodeUnauthenticated, sekisho.CodeThrottled:
+		f.failures.Allow(source(in.SourceIP))
+	}
 	return n, err
 }
 
 func (f *Fleet) register(ctx context.Context, in Registration) (*sekisho.Node, error) {
 	from := source(in.SourceIP)
 	if !f.registrations.Allow(from) {
-		return nil, sekisho.Errorf(sekisho.CodeThrottled, "Too many registration attempts from %s.", in.SourceIP).
-			WithHint("Check the activation ID and code, and retry in a minute.")
+		return nil, tooManyRegistrations(in.SourceIP)
 	}
 	wrong := sekisho.Errorf(sekisho.CodeUnauthenticated, "The activation ID and code do not match an activation.").
 		WithHint("Check both, or create a new activation.")

@@ -262,6 +262,42 @@ func TestRegistrationsRefused(t *testing.T) {
 	wantError(t, err, sekisho.CodeInternal, "disk")
 }
 
+// A source that keeps guessing is refused before it queues with machines that
+// register; one with some failures among correct registrations is not.
+func TestGuessersDoNotQueue(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	a, code := f.activate(fleet.NewActivation{RegistrationLimit: 1000})
+	in := f.registration(a, code)
+	guess := func(n int) {
+		for range n {
+			wrong := in
+			wrong.ActivationCode = "wrong"
+			_, _ = f.Register(t.Context(), wrong) // refused, with or without a look at the code
+		}
+	}
+	check := func(from string, want sekisho.Code) {
+		t.Helper()
+		x := in
+		x.SourceIP = from
+		if err := f.CheckRegistration(t.Context(), x); sekisho.CodeOf(err) != want {
+			t.Errorf("%s: %v, want %q", from, err, want)
+		}
+	}
+	in.SourceIP = "192.0.2.2"
+	guess(19)
+	if _, err := f.Register(t.Context(), in); err != nil { // it starts the count again
+		t.Fatal(err)
+	}
+	guess(99)
+	check(in.SourceIP, "")
+	guess(1)
+	check(in.SourceIP, sekisho.CodeThrottled)
+	check("192.0.2.3", "")
+	f.now = f.now.Add(time.Minute)
+	check(in.SourceIP, "")
+}
+
 func TestGuessesAreLimitedBySource(t *testing.T) {
 	t.Parallel()
 	f := setup(t)

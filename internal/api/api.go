@@ -113,7 +113,7 @@ func New(cfg Config) *Server {
 		cfg.Now = time.Now
 	}
 	if cfg.SourceIP == nil {
-		cfg.SourceIP = peer
+		cfg.SourceIP = httplimit.Peer
 	}
 	s := &Server{
 		cfg:        cfg,
@@ -133,15 +133,6 @@ func New(cfg Config) *Server {
 
 // Doors returns the doors that requests select by target, action and signature.
 func (s *Server) Doors() []*Door { return s.cfg.Doors }
-
-// peer is the TCP peer of r.
-func peer(r *http.Request) netip.Addr {
-	ap, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		return netip.Addr{}
-	}
-	return ap.Addr().Unmap().WithZone("")
-}
 
 // Call is one call of one operation.
 type Call struct {

@@ -24,6 +24,7 @@ import (
 	"sekisho/internal/iam/identity"
 	"sekisho/internal/iam/identity/webid"
 	"sekisho/internal/ratelimit"
+	"sekisho/internal/wire/httplimit"
 )
 
 // Prefix is the path prefix of the console.
@@ -232,7 +233,7 @@ func New(cfg Config) (*Console, error) {
 		return nil, errors.New("console: a required part of the configuration is missing")
 	}
 	if cfg.SourceIP == nil {
-		cfg.SourceIP = peer
+		cfg.SourceIP = httplimit.Peer
 	}
 	a, err := loadAssets()
 	if err != nil {
@@ -368,13 +369,4 @@ func local(host string) bool {
 	}
 	_, err := netip.ParseAddr(strings.Trim(host, "[]"))
 	return err == nil
-}
-
-// peer returns the address of the TCP peer.
-func peer(r *http.Request) netip.Addr {
-	ap, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		return netip.Addr{}
-	}
-	return ap.Addr().Unmap()
 }

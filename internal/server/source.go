@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"sekisho/internal/wire/httplimit"
 )
 
 // sourceIP returns a function that determines the source address of a request: the TCP peer or, if
@@ -15,11 +17,7 @@ func sourceIP(trusted []netip.Prefix) func(r *http.Request) netip.Addr {
 		return slices.ContainsFunc(trusted, func(p netip.Prefix) bool { return p.Contains(a) })
 	}
 	return func(r *http.Request) netip.Addr {
-		ap, err := netip.ParseAddrPort(r.RemoteAddr)
-		if err != nil {
-			return netip.Addr{}
-		}
-		at := ap.Addr().Unmap().WithZone("")
+		at := httplimit.Peer(r)
 		if !isProxy(at) {
 			return at
 		}

@@ -265,3 +265,13 @@ func (b *body) Read(p []byte) (int, error) {
 	}
 	return n, err
 }
+
+// Peer returns the address of the TCP peer of a request, without a zone. It is
+// the zero address if the request did not come over TCP.
+func Peer(r *http.Request) netip.Addr {
+	ap, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return ap.Addr().Unmap().WithZone("")
+}

@@ -1,4 +1,4 @@
-// What the signed-in user may do, as the server says.
+// The permissions of the signed-in user, as the server reports them.
 
 import * as v from 'valibot'
 import { call } from './api'
@@ -37,7 +37,7 @@ const MOST = 25
 /** rights caches the signed-in user's permissions by action. */
 export const rights = new Store<Map<string, Right>>(new Map())
 
-/** ACTIONS are what pages ask about beside the action that a page itself needs. */
+/** ACTIONS are the actions that pages check in addition to the action that a page itself needs. */
 const ACTIONS = [
   'ssm:DescribeInstanceProperties',
   'ssm:DescribeInstanceInformation',
@@ -50,7 +50,7 @@ const ACTIONS = [
   'sekisho:JoinSession',
 ]
 
-/** mayDo says whether policy allows an action on some resource; undefined while that is not known. */
+/** mayDo reports whether policy allows an action on some resource; undefined while that is unknown. */
 export function mayDo(action: string): boolean | undefined {
   return rights.get().get(action)?.allowed
 }
@@ -66,7 +66,7 @@ export async function loadRights(): Promise<void> {
       batch.forEach((action, j) => known.set(action, some[j]!))
     }
   } catch {
-    // Pages then say themselves what is denied.
+    // Pages then show denials themselves.
   }
   rights.set(known)
 }

@@ -75,7 +75,7 @@ export async function createApp(user: string): Promise<NewApp> {
   }
 }
 
-/** enableApp proves that the application is there, with two codes in a row. */
+/** enableApp enables the application with two consecutive codes. */
 export async function enableApp(user: string, serial: string, code1: string, code2: string): Promise<void> {
   await queryCall('iam', 'EnableMFADevice', {
     UserName: user,
@@ -85,18 +85,18 @@ export async function enableApp(user: string, serial: string, code1: string, cod
   })
 }
 
-/** discardApp forgets a device that was not enabled. */
+/** discardApp deletes a device that was not enabled. */
 export async function discardApp(serial: string): Promise<void> {
   await queryCall('iam', 'DeleteVirtualMFADevice', { SerialNumber: serial })
 }
 
-/** removeFactor takes a second factor away. */
+/** removeFactor removes a second factor. */
 export async function removeFactor(user: string, f: Factor): Promise<void> {
   await queryCall('iam', 'DeactivateMFADevice', { UserName: user, SerialNumber: f.serial })
   if (f.kind === 'app') await discardApp(f.serial)
 }
 
-/** Ceremony is what the server gives for a passkey to answer. */
+/** Ceremony is the server's challenge for a passkey. */
 export type Ceremony = v.InferOutput<typeof ceremonySchema>
 
 const registration = v.object({ Options: ceremonySchema.entries.options, State: v.string() })
@@ -109,7 +109,7 @@ export interface Proof {
   answer: unknown
 }
 
-/** passkeysPossible says whether this page may use passkeys at all. */
+/** passkeysPossible reports whether this page can use passkeys. */
 export function passkeysPossible(): boolean {
   return 'credentials' in navigator && 'PublicKeyCredential' in window && !/^[\d.]+$|^\[/.test(location.hostname)
 }
@@ -163,7 +163,7 @@ export async function addPasskey(name: string): Promise<void> {
   )
 }
 
-/** prove has the browser answer a ceremony with a passkey. */
+/** prove makes the browser answer a ceremony with a passkey. */
 export async function prove(ceremony: Ceremony): Promise<Proof> {
   const o = ceremony.options.publicKey
   const got = (await navigator.credentials.get({
@@ -230,7 +230,7 @@ export async function signInBy(provider: string): Promise<void> {
   location.assign(to)
 }
 
-/** DECLINE is what declines a second factor, in so many words. */
+/** DECLINE is the exact statement that declines a second factor. */
 export const DECLINE = 'A password alone opens this account, and I accept that.'
 
 /** finishFirstRun ends the first-run flow. */

@@ -291,7 +291,7 @@ const KINDS = () => [
   { value: 'instance', label: t('add.idInstance') },
 ]
 
-/** Made shows the command, and the machines that came by it. */
+/** Made shows the command, and the machines that were added with it. */
 function Made({ made, amazon, both }: { made: InstallCommand; amazon: boolean; both: boolean }) {
   const come = useStore(nodes).nodes.filter((n) => n.activationId === made.activationId)
   const now = useNow()

@@ -18,13 +18,13 @@ const signedInSchema = v.object({
   passwordReset: v.optional(v.boolean()),
 })
 
-/** SignedIn is who is signed in, as the server says. */
+/** SignedIn is the signed-in user, as the server reports it. */
 export type SignedIn = v.InferOutput<typeof signedInSchema>
 
 /** undefined: not asked yet; null: signed out. */
 export const signedIn = new Store<SignedIn | null | undefined>(undefined)
 
-/** CallError is a refusal, with the code and the words that the server gave. */
+/** CallError is a refusal, with the server's code and message. */
 export class CallError extends Error {
   override name = 'CallError'
   constructor(
@@ -32,7 +32,7 @@ export class CallError extends Error {
     message: string,
     readonly status: number,
     readonly requestId: string,
-    /** Why, in a word for programs; '' where the server gives none. */
+    /** The reason as a code for programs; '' if the server gives none. */
     readonly reason = '',
   ) {
     super(message)
@@ -79,7 +79,7 @@ export async function reach(path: string, init: RequestInit): Promise<Response> 
   }
 }
 
-/** IGNORED is the schema of an answer that nothing is read from. */
+/** IGNORED is the schema of an ignored response. */
 export const IGNORED = v.unknown()
 
 /** answerOf reads an answer, which must have the shape that the schema describes. */
@@ -130,18 +130,18 @@ export async function signIn(
   )
 }
 
-/** signOut forgets the sign-in, here and on the server. */
+/** signOut ends the sign-in, here and on the server. */
 export async function signOut(): Promise<void> {
   await reach(SESSION, { method: 'DELETE', headers: { 'X-Sekisho-Csrf': signedIn.get()?.csrf ?? '' } })
   signedIn.set(null)
 }
 
-/** SECOND_FACTOR is the reason of a denial that a fresh second factor would lift. */
+/** SECOND_FACTOR is the reason of a denial that a recent second factor would lift. */
 const SECOND_FACTOR = 'SecondFactorRequired'
 
 let askFactor: (() => Promise<boolean>) | null = null
 
-/** onSecondFactor says how to ask the user for a second factor when a policy requires one. */
+/** onSecondFactor sets the function that asks the user for a second factor when a policy requires one. */
 export function onSecondFactor(ask: () => Promise<boolean>): void {
   askFactor = ask
 }
@@ -152,8 +152,8 @@ async function shownFor(reason: string): Promise<boolean> {
 }
 
 /**
- * call makes a JSON call such as `AmazonSSM.DescribeSessions`. In the
- * background means that no person caused it.
+ * call makes a JSON call such as `AmazonSSM.DescribeSessions`. A background call is one
+ * that no user action caused.
  */
 export async function call<S extends v.GenericSchema>(
   target: string,

@@ -1,7 +1,7 @@
 // Reads asciicast recordings: version 3, and version 2 for old ones. A
 // recording arrives in pages that may cut a line, or even a character.
 
-/** CastHeader is what a player needs of the first line. */
+/** CastHeader holds the members of the first line that a player needs. */
 export interface CastHeader {
   version: number
   cols: number
@@ -18,7 +18,7 @@ export interface CastEvent {
   data: string
 }
 
-/** CastError says what is wrong with a recording, and in which line. */
+/** CastError describes a fault in a recording, with its line. */
 export class CastError extends Error {
   override name = 'CastError'
 }
@@ -28,7 +28,7 @@ const MAX_LINE = 16 << 20
 /** ENCRYPTED is the marker of a session whose content the server could not see. */
 const ENCRYPTED = 'encrypted end to end: the server cannot see or record content from here on'
 
-/** Cast is a recording as far as it has been read. */
+/** Cast is the part of a recording that has been read. */
 export class Cast {
   header: CastHeader | null = null
   readonly events: CastEvent[] = []
@@ -55,7 +55,7 @@ export class Cast {
 
   private read(line: string): void {
     this.line++
-    // Comments and empty lines may stand anywhere in version 3.
+    // Version 3 allows comments and empty lines anywhere.
     if (line.trim() === '' || line.startsWith('#')) return
     let value: unknown
     try {
@@ -72,7 +72,7 @@ export class Cast {
     if (typeof time !== 'number' || !(time >= 0) || typeof code !== 'string') {
       throw new CastError(`line ${this.line} is not an event`)
     }
-    // Version 3 counts from the event before, version 2 from the start.
+    // Version 3 counts from the previous event, version 2 from the start.
     this.time = this.header.version === 3 ? this.time + time : Math.max(this.time, time)
     const event = { time: this.time, code, data: typeof data === 'string' ? data : String(data ?? '') }
     this.encrypted ||= code === 'm' && event.data === ENCRYPTED

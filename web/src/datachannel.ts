@@ -2,17 +2,16 @@
 // person's keystrokes to the node and the node's output back, in order and
 // without loss, across reconnects.
 //
-// Both directions are numbered from 0 and the numbers live as long as the
-// session: a new WebSocket after ResumeSession goes on where the last one
-// broke. Every stream frame is acknowledged after it has been processed, a
-// frame seen before is acknowledged again, and what has not been acknowledged
-// to us is sent again, oldest first.
+// Both directions are numbered from 0, and the numbering lasts as long as the session: a
+// new WebSocket after ResumeSession continues where the last one broke. Every stream frame
+// is acknowledged after it has been processed, a duplicate is acknowledged again, and our
+// unacknowledged frames are resent, oldest first.
 
 import { fromBase64, toBase64 } from './base64'
 import { decode, encode, FrameError, MessageType, newMessageId, PayloadType, type Frame } from './frame'
 import type { Cipher } from './seal'
 
-/** Grant is what StartSession and ResumeSession give. */
+/** Grant is the result of StartSession and ResumeSession. */
 export interface Grant {
   url: string
   token: string
@@ -24,14 +23,14 @@ export interface Size {
   rows: number
 }
 
-/** ChannelState is what the person should know about the channel. */
+/** ChannelState is the state of the channel that the user sees. */
 export type ChannelState =
   | { kind: 'connecting' }
   | { kind: 'open' }
   | { kind: 'reconnecting'; attempt: number; because: string; retryAt: number }
   | { kind: 'ended'; reason: string; clean: boolean }
 
-/** GoneError, thrown by `resume`, says that trying again is of no use. */
+/** GoneError, thrown by `resume`, means that retrying is pointless. */
 export class GoneError extends Error {
   override name = 'GoneError'
 }
@@ -51,15 +50,15 @@ export interface WireSocket {
 export interface ChannelOptions {
   grant: Grant
   clientId: string
-  /** Asks for a new token; null when the session is over. */
+  /** Requests a new token; null if the session has ended. */
   resume(): Promise<Grant | null>
   dial(url: string): WireSocket
-  /** What the node wrote. Returning means processed: it is then acknowledged. */
+  /** Processes output of the node, which is acknowledged when the function returns. */
   onOutput(data: Uint8Array): void
   onState(state: ChannelState): void
-  /** The node has not acknowledged what was typed for a while, or has again. */
+  /** The node has stopped acknowledging input, or has resumed. */
   onStall?(stalled: boolean): void
-  /** A sentence of the session's administrator, shown when it starts. */
+  /** The administrator's message, shown when the session starts. */
   onMessage?(text: string): void
   onExitCode?(code: number): void
   /**
@@ -68,7 +67,7 @@ export interface ChannelOptions {
    * this such sessions are refused.
    */
   encrypt?(keyId: string): Promise<{ cipher: Cipher; wrapped: string }>
-  /** Something came that the node cannot have sent; the channel has ended. */
+  /** A message arrived that the node cannot have sent; the channel has ended. */
   onForged?(): void
 }
 
@@ -83,11 +82,11 @@ export interface Saved {
   nextOut: number
   started: boolean
   sentSize: string
-  /** Frames of the node that came before their turn, and were acknowledged. */
+  /** Frames of the node that arrived early and were acknowledged. */
   early: string[]
   /** Frames of the person that the node has not acknowledged. */
   unacked: [seq: number, frame: string][]
-  /** What was typed and has no frame yet. */
+  /** Input that is not in a frame yet. */
   waiting: [payloadType: number, payload: string][]
   /** The session's key as KMS encrypted it; empty when the session is not encrypted. */
   wrapped: string
@@ -117,7 +116,7 @@ const RETRY_MAX_MS = 5000
 const ACTION_SUCCESS = 1
 const ACTION_FAILED = 2
 const ACTION_UNSUPPORTED = 3
-/** What the node encrypts, when it was agreed. */
+/** Payload types that the node encrypts in an encrypted session. */
 const SEALED = new Set<number>([PayloadType.output, PayloadType.stderr, PayloadType.exitCode])
 const SHELL_TYPES = new Set(['Standard_Stream', 'InteractiveCommands', 'NonInteractiveCommands'])
 
@@ -148,14 +147,14 @@ export class DataChannel {
   private wrapped = ''
   /** The frame of number nextIn is being decrypted. */
   private opening = false
-  /** What is being encrypted, oldest first, one after the other. */
+  /** Payloads that are being encrypted one after the other, oldest first. */
   private sealing: { payloadType: number; payload: Uint8Array }[] = []
   private rtt = 100
   private rttVar = 0
   private rto = RTO_START_MS
   private stalled = false
 
-  /** The node accepts input: the handshake is over, or was skipped. */
+  /** The node accepts input: the handshake has completed or was skipped. */
   private started = false
   private size: Size = { cols: 80, rows: 24 }
   private sentSize = ''
@@ -196,9 +195,9 @@ export class DataChannel {
   }
 
   /**
-   * save is for the last moment of a page: from then on nothing that comes is
-   * taken, so that whoever goes on gets it. Null when there is nothing to go
-   * on with.
+   * save is called when the page is about to close. The channel then accepts no more
+   * frames, so that the next page receives them. It returns null if there is nothing to
+   * resume.
    */
   save(): Saved | null {
     if (this.state.kind === 'ended') return null
@@ -237,7 +236,7 @@ export class DataChannel {
     if (this.started) this.sendSize()
   }
 
-  /** retryNow cuts short the wait before the next attempt to reconnect. */
+  /** retryNow reconnects without waiting any longer. */
   retryNow(): void {
     if (this.retryTimer === undefined) return
     clearTimeout(this.retryTimer)
@@ -293,7 +292,7 @@ export class DataChannel {
     socket.onerror = () => {}
   }
 
-  /** abandon gives a socket up without waiting for its closing handshake. */
+  /** abandon drops a socket without waiting for its closing handshake. */
   private abandon(socket: WireSocket, because: string): void {
     if (socket !== this.socket) return
     socket.onclose = null
@@ -387,12 +386,12 @@ export class DataChannel {
     try {
       frame = decode(bytes)
     } catch (err) {
-      // The peer will send it again if it was damaged on the way; a frame we
-      // do not understand is not acted on.
+      // The peer resends the frame if it was damaged in transit; unknown frames are
+      // ignored.
       console.warn('data channel: dropped a frame:', err instanceof FrameError ? err.message : err)
       return
     }
-    // A peer that talks to us accepted the token: the next loss starts afresh.
+    // A peer that sends a frame has accepted the token: reset the backoff.
     this.attempt = 0
     switch (frame.messageType) {
       case MessageType.output:
@@ -431,8 +430,8 @@ export class DataChannel {
   }
 
   /**
-   * take processes the frame whose turn it is, and acknowledges it afterwards
-   * when it has not been. False: it is being decrypted, and the rest waits.
+   * take processes the next frame in order, and then acknowledges it unless that was done
+   * before. It returns false while the frame is being decrypted and later ones wait.
    */
   private take(frame: Frame, acknowledge: boolean): boolean {
     const done = (payload: Uint8Array) => {
@@ -551,7 +550,7 @@ export class DataChannel {
     return answer(ACTION_UNSUPPORTED, null, `The console does not support ${type}.`)
   }
 
-  /** The node has to see that this end holds the key. */
+  /** Proves to the node that this end holds the key. */
   private async answerChallenge(frame: Frame): Promise<void> {
     const body = parseJSON(frame.payload) as { Challenge?: unknown } | null
     try {
@@ -663,7 +662,7 @@ export class DataChannel {
     if (this.state.kind === 'open') this.socket?.send(frame)
   }
 
-  /** scan sends the oldest unacknowledged frame again when it is overdue. */
+  /** scan resends the oldest unacknowledged frame when it is overdue. */
   private scan(): void {
     const oldest = this.unacked.values().next().value
     if (oldest === undefined || this.socket === null) {

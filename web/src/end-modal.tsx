@@ -1,4 +1,4 @@
-// The question before somebody's session is ended.
+// The confirmation before a session is ended.
 
 import Box from '@cloudscape-design/components/box'
 import Button from '@cloudscape-design/components/button'

@@ -1,4 +1,4 @@
-// What the server pushes: nodes and sessions that changed.
+// The server's push notifications about changed nodes and sessions.
 
 import * as v from 'valibot'
 import { readSession, signedIn } from './api'
@@ -12,7 +12,7 @@ export type Change = { kind: 'node' | 'session'; id: string } | { kind: 'all' }
 
 const listeners = new Set<(c: Change) => void>()
 
-/** onChange hears of changes until the returned function is called. */
+/** onChange calls the listener on changes until the returned function is called. */
 export function onChange(listener: (c: Change) => void): () => void {
   listeners.add(listener)
   return () => {
@@ -27,7 +27,7 @@ function tell(c: Change): void {
 const RETRY_MS = 3000
 const changeSchema = v.object({ id: v.string() })
 
-/** listen opens the stream of events, and opens it again when it breaks. */
+/** listen opens the stream of events, and reopens it when it breaks. */
 export function listen(): () => void {
   let source: EventSource | null = null
   let timer: ReturnType<typeof setTimeout> | undefined
@@ -38,7 +38,7 @@ export function listen(): () => void {
     source = new EventSource('/console/api/events')
     source.onopen = () => {
       pushing.set(true)
-      // Whatever happened meanwhile went unheard.
+      // Changes during the interruption were missed.
       if (interrupted) tell({ kind: 'all' })
       interrupted = false
     }
@@ -56,7 +56,8 @@ export function listen(): () => void {
       source.close()
       if (stopped) return
       timer = setTimeout(() => {
-        // A refusal closes the stream for good: find out whether we are out.
+        // A refusal closes the stream permanently: check whether the user is still signed
+        // in.
         readSession().catch(() => {})
         open()
       }, RETRY_MS)

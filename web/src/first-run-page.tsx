@@ -14,8 +14,8 @@ import { Refusal } from './refusal'
 import { t } from './i18n'
 
 /**
- * FirstRunPage is what the first administrator sees until a second factor is
- * there, or declined in so many words. The server answers nothing else before.
+ * FirstRunPage is the page that the first administrator sees until they have added or
+ * explicitly declined a second factor. The server rejects all other calls until then.
  */
 export default function FirstRunPage({ user }: { user: string }) {
   const [words, setWords] = useState('')

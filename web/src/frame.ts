@@ -55,7 +55,7 @@ export interface Frame {
   payload: Uint8Array
 }
 
-/** FrameError says why a message is not a frame. */
+/** FrameError is the reason why a message is not a frame. */
 export class FrameError extends Error {
   override name = 'FrameError'
 }
@@ -63,7 +63,7 @@ export class FrameError extends Error {
 const HEADER_LENGTH = 116
 const SHORT_HEADER_LENGTH = 112
 const PAYLOAD_START = HEADER_LENGTH + 4
-/** The largest message we look at; real ones stay near 1 KiB. */
+/** The largest accepted message; real ones have about 1 KiB. */
 export const MAX_FRAME = 1 << 20
 
 /** newMessageId mints a random (version 4) UUID. */
@@ -85,7 +85,7 @@ function uuidBytes(text: string): Uint8Array {
   return Uint8Array.from({ length: 16 }, (_, i) => parseInt(hex.slice(i * 2, i * 2 + 2), 16))
 }
 
-/** encode lays a frame out as bytes. */
+/** encode returns the bytes of a frame. */
 export function encode(f: Frame): Uint8Array<ArrayBuffer> {
   const out = new Uint8Array(PAYLOAD_START + f.payload.length)
   const view = new DataView(out.buffer)
@@ -108,7 +108,7 @@ export function encode(f: Frame): Uint8Array<ArrayBuffer> {
   return out
 }
 
-/** decode reads one message; anything doubtful is a FrameError. */
+/** decode reads one message; any malformed message is a FrameError. */
 export function decode(data: Uint8Array): Frame {
   if (data.length > MAX_FRAME) throw new FrameError(`frame of ${data.length} bytes is too large`)
   if (data.length < SHORT_HEADER_LENGTH + 4) throw new FrameError(`frame of ${data.length} bytes is too short`)

@@ -31,7 +31,7 @@ const resumed = v.object({
 export interface SavedSession {
   id: string
   node: string
-  /** Where its stream is; the channel's token is asked for. */
+  /** The URL of its stream; the channel's token is requested again. */
   url: string
   startedAt: number
   cols: number
@@ -54,7 +54,7 @@ export interface LiveState {
   cols: number
   rows: number
   endedAt: number
-  /** Nobody but this page and the node can read it. */
+  /** Only this page and the node can read it. */
   encrypted: boolean
 }
 
@@ -80,7 +80,7 @@ export class LiveSession {
   private readonly shown = new Scrollback(KEPT_OUTPUT)
   /** The key of a session that was taken up, which KMS has to decrypt first. */
   private locked = ''
-  /** Old output is drawn: what the terminal answers to it was answered then. */
+  /** Old output is being drawn: the terminal's answers to it were already sent. */
   private redrawing = false
   private opened = false
   /** The next key is pressed with Ctrl, as the key bar of a phone has it. */
@@ -237,12 +237,12 @@ export class LiveSession {
     this.channel.retryNow()
   }
 
-  /** terminate ends the session on the server; the channel then says so. */
+  /** terminate ends the session on the server; the channel then reports it. */
   async terminate(): Promise<void> {
     await call('AmazonSSM.TerminateSession', { SessionId: this.id }, IGNORED)
   }
 
-  /** dispose forgets the terminal; the session itself is not touched. */
+  /** dispose releases the terminal; the session itself continues. */
   dispose(): void {
     this.channel.close()
     this.observer.disconnect()
@@ -252,7 +252,7 @@ export class LiveSession {
   }
 
   private refit(): void {
-    // A hidden terminal has no size, and must not tell one.
+    // A hidden terminal has no size, and must not report one.
     if (this.host.clientWidth < 20 || this.host.clientHeight < 20) return
     this.fit.fit()
   }

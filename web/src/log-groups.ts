@@ -1,4 +1,4 @@
-// Log groups and keys, in the name of the signed-in user.
+// Log groups and keys, on behalf of the signed-in user.
 
 import * as v from 'valibot'
 import { call, IGNORED } from './api'
@@ -125,7 +125,7 @@ export async function readStream(
       events.push({ at: e.timestamp, message: e.message })
       size += e.message.length + 1
     }
-    // The end is where a page brings the token it was asked by.
+    // At the end, a page returns the token of its request.
     if (r.nextForwardToken === undefined || r.nextForwardToken === token) return { events, more: false }
     token = r.nextForwardToken
   }

@@ -18,7 +18,7 @@ import { Refusal } from './refusal'
 import { StartPanel, useStartCheck } from './start-panel'
 import { Ago, When } from './time'
 
-/** DOUBTS are the notes that somebody should look at. */
+/** DOUBTS are the notes that an administrator should check. */
 const DOUBTS = ['IdentityChanged', 'IdentityTwice', 'CredentialsElsewhere', 'ClaimsOtherNode']
 
 /** NoteAlert shows a note, and what can be done about it. */
@@ -43,7 +43,7 @@ function NoteAlert({ node, note }: { node: string; note: Note }) {
   )
 }
 
-/** ReconnectHelp tells how to start only the agent again. */
+/** ReconnectHelp explains how to restart only the agent. */
 function ReconnectHelp() {
   return (
     <ExpandableSection headerText={t('nodes.recover')}>

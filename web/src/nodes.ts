@@ -25,7 +25,7 @@ export interface Node {
   agentVersion: string
   computerName: string
   ipAddress: string
-  /** Where the server sees the agent come from; empty when it does not say. */
+  /** The agent's source address, as the server sees it; empty if the server does not report it. */
   sourceAddress: string
   role: string
   activationId: string
@@ -33,14 +33,14 @@ export interface Node {
   lastPingAt: number
   /** Why the node is not connected, as the server says; empty when it does not. */
   why: string
-  /** How it stands, in the server's word; empty when it does not say. */
+  /** The state, as the server reports it; empty if it does not. */
   state: string
-  /** What the server has seen of it, the newest first. */
+  /** The server's notes about it, newest first. */
   notes: Note[]
   tags: { key: string; value: string }[]
 }
 
-/** Note is something the server has seen of a node. */
+/** Note is an observation of the server about a node. */
 export interface Note {
   kind: string
   text: string
@@ -188,7 +188,7 @@ export function whyNotConnected(n: Node): string {
   return t(WHY[state]!)
 }
 
-/** Stray is a machine that is not managed but was heard of. */
+/** Stray is a machine that has contacted the server but is not managed. */
 export interface Stray {
   key: string
   what: string
@@ -315,7 +315,7 @@ export async function askConnections(ids: string[]): Promise<void> {
         const r = await call('AmazonSSM.GetConnectionStatus', { Target: id }, connectionAnswer, true)
         asked.set(id, r.Status === 'connected' ? 'connected' : 'notconnected')
       } catch {
-        // Not allowed to know: it stays unknown.
+        // Not permitted: the status stays unknown.
       }
       nodes.update({ nodes: withAsked(nodes.get().nodes) })
     }

@@ -14,8 +14,8 @@ import { Refusal } from './refusal'
 import { t } from './i18n'
 
 /**
- * PasswordPage is what somebody sees whose password an administrator has chosen,
- * until there is another. The server answers nothing else before.
+ * PasswordPage is the page that a user sees whose password was set by an administrator,
+ * until they choose another. The server rejects all other calls until then.
  */
 export default function PasswordPage({ user }: { user: string }) {
   const [old, setOld] = useState('')

@@ -1,5 +1,5 @@
-// Playback moves through a recording and draws on a screen. It keeps no
-// clock: whoever owns it says how much time has passed.
+// Playback moves through a recording and draws on a screen. It has no clock: its owner
+// passes the elapsed time.
 
 import { clampSize, type Cast } from './cast'
 
@@ -22,7 +22,7 @@ export class Playback {
   skipIdle = true
   private next = 0
   private drawn = false
-  /** How much of the present pause has been shown. */
+  /** How much of the current pause has been shown. */
   private idled = 0
 
   constructor(

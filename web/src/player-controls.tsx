@@ -37,7 +37,7 @@ interface Props {
   onSkipIdle: (to: boolean) => void
 }
 
-/** PlayerControls stands below the screen. */
+/** PlayerControls is displayed below the screen. */
 export function PlayerControls(p: Props) {
   const [wanted, setWanted] = useState('')
   const { cast } = p.recording

@@ -22,7 +22,7 @@ import { dark } from './theme'
 
 const POLL_MS = 1000
 const LINE = 1.15
-/** What stands above and below the screen, in pixels. */
+/** Height of the elements above and below the screen, in pixels. */
 const AROUND_SCREEN = 270
 /** The sizes of letters, in pixels: a large terminal is scaled to fit. */
 const SMALLEST = 4
@@ -54,7 +54,7 @@ function useRecording(id: string, fromNow: boolean, onSealed: (sealed: boolean) 
     let offset = pages.reduce((sum, p) => sum + p.length, 0)
     let timer: ReturnType<typeof setTimeout> | undefined
     let position = fromNow && offset === 0 ? NOW : ''
-    /** follow reads what is new, and waits for it on the server. */
+    /** follow reads new events, and waits for them on the server. */
     const follow = async () => {
       try {
         const page = await readFrom(id, position)
@@ -284,7 +284,7 @@ export function Player({
   const mayJoin = useStore(rights).get('sekisho:JoinSession')?.allowed === true
   const shownUntil = useRef(0)
   useEffect(() => {
-    // A watcher at the end sees what is new at once.
+    // A viewer at the end sees new output immediately.
     const atEnd = position >= shownUntil.current
     shownUntil.current = progress.duration
     if (begun && progress.live && playing && atEnd) seek(progress.duration)

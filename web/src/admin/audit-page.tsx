@@ -24,7 +24,7 @@ const ATTRIBUTES = () => [
   { value: 'EventId', label: t('audit.id') },
 ]
 
-/** useEvents reads the events that are looked for, page by page. */
+/** useEvents reads the matching events, page by page. */
 function useEvents(look: Look) {
   const [events, setEvents] = useState<AuditEvent[]>([])
   const [next, setNext] = useState<string>()

@@ -1,4 +1,4 @@
-// The audit trail, as CloudTrail's LookupEvents has it.
+// The audit trail, as CloudTrail's LookupEvents returns it.
 
 import * as v from 'valibot'
 import { call } from '../api'
@@ -48,7 +48,7 @@ export interface AuditEvent {
   full: string
 }
 
-/** Look is what is looked for. */
+/** Look is the filter of a look-up. */
 export interface Look {
   attribute: string
   value: string

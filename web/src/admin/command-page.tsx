@@ -19,7 +19,7 @@ import { listInvocations, readCommand, type Invocation } from './ssm'
 const POLL_MS = 2000
 const RUNNING = new Set(['Pending', 'InProgress', 'Delayed', 'Cancelling'])
 
-/** CommandPage follows a command until it is over. */
+/** CommandPage follows a command until it has ended. */
 export function CommandPage({ id }: { id: string }) {
   const load = useCallback(() => Promise.all([readCommand(id), listInvocations(id)]), [id])
   const { value, error, reload } = useLoaded(load)

@@ -56,7 +56,7 @@ const webhook = v.object({
   LastFailure: text,
   Failures: v.optional(v.number(), 0),
 })
-/** Webhook is a webhook, and how its deliveries stand. */
+/** Webhook is a webhook with the state of its deliveries. */
 export type Webhook = v.InferOutput<typeof webhook>
 const webhooks = v.object({ Webhooks: v.optional(v.array(webhook), []) })
 

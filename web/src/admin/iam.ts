@@ -67,7 +67,7 @@ export const listUsers = () =>
 export const listGroups = () => listAll('ListGroups', 'Groups', entity('Group'))
 export const listRoles = () => listAll('ListRoles', 'Roles', entity('Role'))
 
-/** ManagedPolicy is a policy of its own. */
+/** ManagedPolicy is a managed policy. */
 export interface ManagedPolicy extends Entity {
   defaultVersion: string
   attachments: number
@@ -197,7 +197,7 @@ export const listMfaDevices = (user: string) =>
 export const readTrust = async (role: string) =>
   document(await iam('GetRole', { RoleName: role }), 'AssumeRolePolicyDocument')
 
-/** validatePolicy says what IAM finds wrong with a policy document; '' for nothing. */
+/** validatePolicy returns IAM's findings on a policy document; '' if there are none. */
 export async function validatePolicy(text: string): Promise<string> {
   try {
     JSON.parse(text)

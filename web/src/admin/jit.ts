@@ -38,7 +38,7 @@ export async function requestAccess(nodes: string[], reason: string, breakGlass:
   await call('AmazonSSM.StartAccessRequest', input, IGNORED)
 }
 
-/** Decision is what may be decided about a request. */
+/** Decision is a decision on a request. */
 export type Decision = 'Approve' | 'Reject' | 'Revoke'
 
 /** decide approves, rejects or revokes a request. */

@@ -10,14 +10,14 @@ import { suggestions } from './policy-actions'
 
 const SETTLED_MS = 400
 
-/** EMPTY_POLICY is a policy to begin with. */
+/** EMPTY_POLICY is the initial policy. */
 export const EMPTY_POLICY = JSON.stringify(
   { Version: '2012-10-17', Statement: [{ Effect: 'Allow', Action: ['ssm:StartSession'], Resource: ['*'] }] },
   null,
   2,
 )
 
-/** useValidation is what is wrong with a document; null while that is not known. */
+/** useValidation returns the findings on a document; null while they are unknown. */
 export function useValidation(text: string): string | null {
   const [problem, setProblem] = useState<{ text: string; problem: string } | null>(null)
   useEffect(() => {

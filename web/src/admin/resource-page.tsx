@@ -1,5 +1,5 @@
-// A page that lists things of one kind: found by text, sorted, selected, and
-// acted on.
+// A page that lists things of one kind. The user can search, sort and select them, and act
+// on them.
 
 import { useCollection } from '@cloudscape-design/collection-hooks'
 import Box from '@cloudscape-design/components/box'
@@ -19,7 +19,7 @@ import { Confirm } from './confirm'
 export interface Column<T> {
   id: string
   header: string
-  /** What rows are sorted and found by. */
+  /** The text by which rows are sorted and searched. */
   text: (row: T) => string
   /** What is shown, where it is more than the text. */
   cell?: (row: T) => ReactNode

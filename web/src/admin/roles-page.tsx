@@ -71,7 +71,7 @@ function TrustField({ value, onChange }: { value: string; onChange: (value: stri
   )
 }
 
-/** Trust edits the policy that says who can assume a role. */
+/** Trust edits the trust policy of a role. */
 function Trust({ role }: { role: string }) {
   const load = useCallback(() => readTrust(role), [role])
   const { value, error } = useLoaded(load)

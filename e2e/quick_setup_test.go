@@ -145,7 +145,7 @@ func TestQuickSetup(t *testing.T) {
 	target := env(t, s)["SEKISHO_TARGET"]
 	first := quickSetup(t, s, "--target", target)
 	for _, want := range []string{
-		"made the role AmazonSSMRoleForInstancesQuickSetup", "made the role AmazonSSMRoleForAutomationAssumeQuickSetup",
+		"created the role AmazonSSMRoleForInstancesQuickSetup", "created the role AmazonSSMRoleForAutomationAssumeQuickSetup",
 		"created the instance profile", "attached AmazonSSMManagedInstanceCore",
 		"gave " + target + " the role AmazonSSMRoleForInstancesQuickSetup",
 	} {

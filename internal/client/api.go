@@ -235,6 +235,8 @@ type ListedSession struct {
 	Owner        string
 	Reason       string
 	EndReason    string // empty for a session whose program ended
+	// LogNotDelivered is why the session's log is missing; empty if it is not.
+	LogNotDelivered string
 }
 
 // endReason returns why a session ended while this client was disconnected.

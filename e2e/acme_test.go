@@ -37,11 +37,11 @@ func freeAddresses(t *testing.T, n int) []string {
 	return all
 }
 
-// authority is an ACME authority with a DNS server that knows every name as
-// this machine.
+// authority is an ACME authority with a DNS server that resolves every name to this
+// machine.
 type authority struct {
 	directory string // URL
-	file      string // PEM: what to trust for the directory
+	file      string // PEM: trusted for the directory
 	roots     string // URL of the root that issues certificates
 	client    *http.Client
 	stop      func()
@@ -133,9 +133,9 @@ func (a *authority) get(ctx context.Context, url string) ([]byte, error) {
 	return io.ReadAll(resp.Body)
 }
 
-// TestACME sets a server up whose certificate comes from an ACME authority,
-// which proves control of the name on the server's own port. The certificate
-// outlives a restart while the authority is away.
+// TestACME sets a server up whose certificate comes from an ACME authority, which proves
+// control of the name on the server's own port. The certificate survives a restart while
+// the authority is down.
 func TestACME(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -11,10 +11,10 @@ import (
 	"sekisho/e2e/harness"
 )
 
-// TestAutomation drives the default document the way configuration tools do:
-// the session is started by an SDK, the plugin runs in a terminal, echo and
-// prompt are turned off, and every command stands between two marks. Nothing
-// made for people's eyes may come between.
+// TestAutomation drives the default document the way configuration tools do: the session is
+// started by an SDK, the plugin runs in a terminal, echo and prompt are turned off, and
+// every command is enclosed in two marks. No output for human readers may appear between
+// them.
 func TestAutomation(t *testing.T) {
 	t.Parallel()
 	const script = `
@@ -76,14 +76,14 @@ func peak(pid int) int64 {
 	return kb << 10
 }
 
-// TestMuchOutputTakesLittleMemory lets far more pass than any of server, agent
-// and client may hold, and counts every byte.
+// TestMuchOutputTakesLittleMemory transfers far more data than server, agent or client can
+// hold, and counts every byte.
 func TestMuchOutputTakesLittleMemory(t *testing.T) {
 	t.Parallel()
-	// Under the race detector held data costs several times its size: whoever
-	// kept all of it would need more than a gigabyte.
+	// Under the race detector held data costs several times its size: a program that kept
+	// all of it would need more than a gigabyte.
 	const size, most = 300 << 20, 450 << 20
-	own := ownServer(t) // nothing else may take its memory meanwhile
+	own := ownServer(t) // no other test may use its memory in the meantime
 	agent := own.StartAgent(t, "flood", -1)
 	serverBefore, agentBefore := peak(own.Pid()), peak(agent.Pid)
 	cmd := own.Shell(

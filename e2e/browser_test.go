@@ -10,8 +10,8 @@ import (
 	"sekisho/e2e/harness"
 )
 
-// TestBrowser runs the console's tests, which stand in browser/*.test.mjs, in
-// headless Chromium against a server of its own.
+// TestBrowser runs the console's tests, which are in browser/*.test.mjs, in headless
+// Chromium against a server of its own.
 func TestBrowser(t *testing.T) {
 	t.Parallel()
 	tests, err := filepath.Glob("browser/*.test.mjs")
@@ -74,7 +74,7 @@ func inBrowser(t *testing.T, s *harness.Server, tests ...string) {
 	}
 }
 
-// TestBrowserPassword is a password that has to be changed.
+// TestBrowserPassword tests a password that must be changed.
 func TestBrowserPassword(t *testing.T) {
 	t.Parallel()
 	s := ownServer(t)
@@ -106,7 +106,7 @@ func TestBrowserPreferences(t *testing.T) {
 	inBrowser(t, s, "browser/preferences.mjs")
 }
 
-// TestBrowserStarts is what happens before, above and after a session.
+// TestBrowserStarts tests the pages before, around and after a session.
 func TestBrowserStarts(t *testing.T) {
 	t.Parallel()
 	s := ownServer(t)
@@ -159,8 +159,8 @@ func TestBrowserRoles(t *testing.T) {
 	inBrowser(t, s, "browser/roles.mjs")
 }
 
-// TestBrowserAccess is who reaches which node, and when: grants, requests for
-// access, the second factor on the spot, and reach.
+// TestBrowserAccess tests who can reach which node, and when: grants, requests for access,
+// requesting a second factor when it is needed, and reach.
 func TestBrowserAccess(t *testing.T) {
 	t.Parallel()
 	s := ownServer(t)

@@ -19,7 +19,7 @@ func runScript(t *testing.T, path []string, script string, args ...string) strin
 	return r.Stdout
 }
 
-// bucketName is a name that no other run of the test has.
+// bucketName returns a name that no other run of the test uses.
 func bucketName(t *testing.T, what string) string {
 	return what + "-" + strings.Map(func(r rune) rune {
 		if r >= '0' && r <= '9' || r >= 'a' && r <= 'z' {
@@ -29,8 +29,8 @@ func bucketName(t *testing.T, what string) string {
 	}, strings.ToLower(t.Name()[strings.LastIndexByte(t.Name(), '/')+1:]))
 }
 
-// TestBucketOfLogs does what an administrator does for a bucket of session
-// logs: versions survive an overwriting, and content is encrypted.
+// TestBucketOfLogs does what an administrator does for a bucket of session logs: versions
+// survive overwriting, and content is encrypted.
 func TestBucketOfLogs(t *testing.T) {
 	t.Parallel()
 	eachCLI(t, func(t *testing.T, path []string) {
@@ -100,7 +100,7 @@ curl -sS --cacert "$SSL_CERT_FILE" -o /dev/null -w '%{http_code}\n' -X DELETE "$
 	})
 }
 
-// TestUploadsEndWithThePermission: what a role may not, it cannot.
+// TestUploadsEndWithThePermission: a role without permission cannot upload.
 func TestUploadsEndWithThePermission(t *testing.T) {
 	t.Parallel()
 	b := "perm-e2e"

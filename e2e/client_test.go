@@ -86,7 +86,7 @@ func TestSessionWithoutTerminalEndsLikeSSH(t *testing.T) {
 	}
 }
 
-// TestTargets: names, and tags that mean two nodes.
+// TestTargets: names, and tags that match two nodes.
 func TestTargets(t *testing.T) {
 	t.Parallel()
 	a, b := shared.StartAgent(t, "twin-a", -1), shared.StartAgent(t, "twin-b", -1)
@@ -126,7 +126,7 @@ func TestTargets(t *testing.T) {
 	}
 }
 
-// TestCopy: to a node and back, once more, and what the recording says of it.
+// TestCopy: to a node and back, a second time, and the records of the copies.
 func TestCopy(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -154,7 +154,7 @@ func TestCopy(t *testing.T) {
 			r.Stdout != "" {
 			t.Fatalf("there: exit %d, %q, %s", r.Code, r.Stdout, r.Stderr)
 		}
-		far = strings.TrimSuffix(far, "/") + "/" // it is there: what is copied goes inside
+		far = strings.TrimSuffix(far, "/") + "/" // the folder exists: the copy goes into it
 	}
 	far = strings.TrimSuffix(far, "/")
 	back := filepath.Join(dir, "back")
@@ -344,7 +344,7 @@ func socksGet(proxy, port string, want []byte) error {
 	return err
 }
 
-// asPlugin is a folder in which our client stands for AWS's plugin.
+// asPlugin returns a folder in which our client takes the name of AWS's plugin.
 func asPlugin(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -501,7 +501,7 @@ func wantLines(t *testing.T, text string) {
 	if !strings.Contains(text, "line-1\n") {
 		t.Fatal("there is no output")
 	}
-	// Between the lines stand only the notices of the client.
+	// Only the client's notices appear between the lines.
 	notice := regexp.MustCompile(`(?m)^(connection lost; reconnecting….*|reconnected|)\n`)
 	whole := notice.ReplaceAllString(text, "")
 	if !strings.Contains(whole, want.String()) {
@@ -563,7 +563,7 @@ func TestServerKilledUnderSession(t *testing.T) {
 	}
 }
 
-// TestSSHConfig: ssh itself reads what is written.
+// TestSSHConfig: ssh itself reads the written configuration.
 func TestSSHConfig(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("ssh"); err != nil {
@@ -586,8 +586,8 @@ func TestSSHConfig(t *testing.T) {
 	}
 }
 
-// TestReverse: the node takes connections for the client, and nobody does so
-// without a grant of the document.
+// TestReverse: the node accepts connections for the client, but only with a grant of the
+// document.
 func TestReverse(t *testing.T) {
 	t.Parallel()
 	body := bytesOf(t, 300000)

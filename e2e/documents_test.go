@@ -9,11 +9,11 @@ import (
 	"sekisho/e2e/harness"
 )
 
-// TestSessionDocuments: the account's preferences and documents of one's own,
-// made with the aws CLI, hold for the sessions of AWS's plugin.
+// TestSessionDocuments: the account's preferences and custom documents, created with the
+// aws CLI, apply to the sessions of AWS's plugin.
 func TestSessionDocuments(t *testing.T) {
 	t.Parallel()
-	s := ownServer(t) // preferences are everybody's
+	s := ownServer(t) // preferences affect all tests
 	dir := t.TempDir()
 	file := func(name, text string) string {
 		t.Helper()
@@ -76,7 +76,7 @@ func TestSessionDocuments(t *testing.T) {
 	term.Expect(soon, "Exiting session")
 	term.Wait(soon)
 
-	// A document of one's own: its default version runs, its parameters hold.
+	// A custom document: its default version runs, and its parameters apply.
 	greet := func(word string) string {
 		return "schemaVersion: '1.0'\nsessionType: InteractiveCommands\nparameters:\n  name: {type: String, " +
 			"allowedPattern: '[a-z]{1,9}'}\n" +

@@ -71,7 +71,7 @@ func startServer(t *testing.T, programs harness.Programs, dir string, args ...st
 	return s
 }
 
-// ownServer starts a server that the test may stop and kill.
+// ownServer starts a server that the test can stop and kill.
 func ownServer(t *testing.T) *harness.Server {
 	t.Helper()
 	return startServer(t, shared.Programs, t.TempDir())
@@ -98,7 +98,7 @@ func eachCLI(t *testing.T, test func(t *testing.T, path []string)) {
 	}
 }
 
-// How long a step may take before the test gives up on it.
+// How long a step can take before the test fails.
 const (
 	soon   = 20 * time.Second
 	awhile = 45 * time.Second
@@ -125,7 +125,7 @@ func startSession(
 	return term, id
 }
 
-// TestEnvironmentFile holds what the file promises to those who source it.
+// TestEnvironmentFile tests that the file sets what its documentation promises.
 func TestEnvironmentFile(t *testing.T) {
 	t.Parallel()
 	info, err := os.Stat(shared.EnvFile())

@@ -18,7 +18,7 @@ import (
 	"sekisho/e2e/harness"
 )
 
-// delivery is what a webhook got.
+// delivery is a request that a webhook received.
 type delivery struct {
 	Headers map[string]string `json:"headers"`
 	Body    string            `json:"body"`
@@ -83,7 +83,7 @@ func (h *hook) refused() int {
 	return h.turned
 }
 
-// of returns what came of a session. What came twice counts once.
+// of returns the deliveries about a session, without duplicates.
 func (h *hook) of(t *testing.T, session string) []delivery {
 	t.Helper()
 	h.mu.Lock()
@@ -105,7 +105,7 @@ func (h *hook) of(t *testing.T, session string) []delivery {
 // await waits for the events of a session's start and end.
 func (h *hook) await(t *testing.T, session string) []delivery {
 	t.Helper()
-	// A receiver that was away is tried again within a minute.
+	// A receiver that was down is retried within a minute.
 	harness.Eventually(t, 2*awhile, func() error {
 		var types []string
 		for _, d := range h.of(t, session) {
@@ -128,8 +128,8 @@ func shortSession(t *testing.T, s *harness.Server) string {
 	return id
 }
 
-// TestWebhook: a receiver gets signed events of real sessions as documented.
-// Events that it missed while it was away arrive later, even after server restarts.
+// TestWebhook: a receiver gets signed events of real sessions as documented. Events that it
+// missed while it was down arrive later, even after server restarts.
 func TestWebhook(t *testing.T) {
 	t.Parallel()
 	h := openHook(t)
@@ -160,7 +160,7 @@ func TestWebhook(t *testing.T) {
 		h.setDown(true)
 		before := h.refused()
 		id := shortSession(t, s)
-		// Once the end is listed it is stored.
+		// Once the end is listed, it is stored.
 		harness.Eventually(t, awhile, func() error {
 			r := harness.Do(t, s.Shell(t.Context(), nil, `sekisho events --json --of "$1"`, id))
 			if r.Code != 0 || !strings.Contains(r.Stdout, `"Session Ended"`) || h.refused() == before {
@@ -187,8 +187,8 @@ func TestWebhook(t *testing.T) {
 	})
 }
 
-// verifyAsDocumented runs the receiver of the documentation on deliveries: it
-// takes them, and nothing that was changed, or is old.
+// verifyAsDocumented runs the receiver of the documentation on deliveries: it accepts them,
+// and rejects altered or old ones.
 func verifyAsDocumented(t *testing.T, s *harness.Server, got []delivery) {
 	t.Helper()
 	doc, err := os.ReadFile("../docs/events.md")

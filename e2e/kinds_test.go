@@ -89,7 +89,7 @@ func TestNonInteractiveCommand(t *testing.T) {
 			`{"command":["sh -c \"trap '' HUP; echo wai''ting; sleep 100\""]}`,
 		)
 		term.Expect(awhile, `(?m)^waiting$`)
-		// The plugin shows output before it takes note of Ctrl-C.
+		// The plugin shows output before it handles Ctrl-C.
 		harness.Eventually(t, soon, func() error {
 			if strings.Contains(term.Text(), "Exiting session") {
 				return nil
@@ -180,8 +180,8 @@ func TestPortForwarding(t *testing.T) {
 	})
 }
 
-// TestForwardingDenied: no name of a service that hands out credentials can be
-// reached through a node, and the user sees why.
+// TestForwardingDenied: services that hand out credentials cannot be reached through a node
+// under any name, and the user sees the reason.
 func TestForwardingDenied(t *testing.T) {
 	t.Parallel()
 	for _, host := range []string{"169.254.169.254", "::ffff:169.254.169.254", "fd00:ec2::254", "0.0.0.0"} {
@@ -352,12 +352,12 @@ func TestPaste(t *testing.T) {
 	}
 }
 
-// TestInterruptUnderFlood: Ctrl-C ends a program that writes without end, and
-// little of what it wrote is still to be watched.
+// TestInterruptUnderFlood: Ctrl-C ends a program that writes without end, and little of its
+// output follows.
 func TestInterruptUnderFlood(t *testing.T) {
 	t.Parallel()
-	// The plugin writes to a pipe of ours: a terminal whose Ctrl-C flushes
-	// what is being written to it can leave the writer asleep for ever.
+	// The plugin writes to a pipe of ours: a terminal whose Ctrl-C flushes what is being
+	// written to it can block the writer forever.
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
@@ -372,7 +372,7 @@ func TestInterruptUnderFlood(t *testing.T) {
 	if err := r.SetReadDeadline(time.Now().Add(2 * awhile)); err != nil {
 		t.Fatal(err)
 	}
-	var end []byte // of what has come
+	var end []byte // of the received data
 	total := 0
 	until := func(what string, good func() bool) {
 		t.Helper()
@@ -400,8 +400,7 @@ func TestInterruptUnderFlood(t *testing.T) {
 	t.Logf("%d bytes came after Ctrl-C", total-before)
 }
 
-// TestPrompt: a node's tag is what its prompt says, in sessions of people and
-// of them alone.
+// TestPrompt: the prompt shows a node's tag, but only in interactive sessions.
 func TestPrompt(t *testing.T) {
 	t.Parallel()
 	node := shared.StartAgent(t, "prompt", -1).NodeID

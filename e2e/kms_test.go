@@ -91,8 +91,8 @@ func (w *wiretap) saw(text string) bool {
 	return bytes.Contains(w.seen.Bytes(), []byte(text))
 }
 
-// TestEncryptedSession has AWS's plugin and the node agree on a key of KMS:
-// the server passes on what it cannot read, and says that it has no recording.
+// TestEncryptedSession has AWS's plugin and the node agree on a key of KMS: the server
+// relays data that it cannot read, and reports that it has no recording.
 func TestEncryptedSession(t *testing.T) {
 	t.Parallel()
 	run := func(script string, args ...string) string {
@@ -161,7 +161,7 @@ func TestEncryptedSession(t *testing.T) {
 		!strings.Contains(cast, "encrypted end to end") {
 		t.Errorf("recorded:\n%s", cast)
 	}
-	// AWS's program drops what it does not know; the door says it.
+	// AWS's program drops unknown members; the door returns them.
 	answer := harness.CallSSM(
 		t,
 		e,
@@ -173,8 +173,7 @@ func TestEncryptedSession(t *testing.T) {
 		t.Errorf("%d %s", answer.Status, answer.Body)
 	}
 
-	// Without the key there is no session, and no falling back to one that
-	// anybody could read.
+	// Without the key there is no session, and no fallback to an unencrypted one.
 	run(`aws kms disable-key --key-id "$1"`, key)
 	term := harness.OpenTerminal(t, 24, 100, shared.Shell(
 		t.Context(),

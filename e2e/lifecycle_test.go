@@ -10,8 +10,8 @@ import (
 	"sekisho/e2e/harness"
 )
 
-// TestServerRestart: stopping and starting on the same folder keeps users,
-// nodes, history and recordings, and nodes come back by themselves.
+// TestServerRestart: stopping and starting on the same folder keeps users, nodes, history
+// and recordings, and nodes reconnect by themselves.
 func TestServerRestart(t *testing.T) {
 	t.Parallel()
 	s := ownServer(t)
@@ -56,7 +56,8 @@ func TestServerRestart(t *testing.T) {
 				t.Errorf("after %s %s changed", how.name, name)
 			}
 		}
-		// The user and the policy are there: allowed what it says, denied the rest.
+		// The user and the policy still exist: the policy's actions are allowed, all others
+		// denied.
 		as := `AWS_ACCESS_KEY_ID=$1 AWS_SECRET_ACCESS_KEY=$2; export AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY; `
 		got := run(
 			as+`aws ssm describe-sessions --state History --filters "key=SessionId,value=$3" --output text --query `+
@@ -107,7 +108,7 @@ func TestAgentListensOnNothing(t *testing.T) {
 	if sockets.Established == 0 {
 		t.Error("no connection of the agent was seen; this test would not see a listening one either")
 	}
-	// The same eyes do see the server listen.
+	// The same check does find the server's listeners.
 	if server, err := harness.SocketsOf(shared.Pid()); err != nil || len(server.Listening) == 0 {
 		t.Errorf("the server's own listening socket is not seen (%v)", err)
 	}
@@ -131,9 +132,8 @@ func TestUnprivilegedAgent(t *testing.T) {
 	term.Expect(soon, "Exiting session")
 }
 
-// TestAgentKilled: when an agent dies, the server reports that the node is gone.
-// Its sessions end as soon as it runs again: until then it might only be cut
-// off.
+// TestAgentKilled: when an agent dies, the server reports that the node is gone. Its
+// sessions end as soon as it runs again: until then it might only be disconnected.
 func TestAgentKilled(t *testing.T) {
 	t.Parallel()
 	agent := shared.StartAgent(t, "dies", -1)
@@ -166,7 +166,7 @@ func TestAgentKilled(t *testing.T) {
 	term.Wait(soon)
 }
 
-// TestTerminateFromOutside: an administrator ends a session; its user sees why.
+// TestTerminateFromOutside: an administrator ends a session; its user sees the reason.
 func TestTerminateFromOutside(t *testing.T) {
 	t.Parallel()
 	term, id := startSession(t, shared, nil, 24, 80, env(t, shared)["SEKISHO_TARGET"])

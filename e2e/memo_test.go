@@ -63,14 +63,14 @@ func (a *account) at(when string) {
 	}
 }
 
-// as runs a script with a user's keys (the administrator's when keys is
-// empty). Sessions it starts are started and nothing more.
+// as runs a script with a user's keys (the administrator's when keys is empty). Sessions
+// are only started, not used.
 func (a *account) as(keys, script string, args ...string) harness.Result {
 	a.t.Helper()
 	return harness.Do(a.t, a.Shell(a.t.Context(), []string{a.stub}, keys+script, args...))
 }
 
-// run is as for what must succeed; it returns the output.
+// run is as for scripts that must succeed; it returns the output.
 func (a *account) run(keys, script string, args ...string) string {
 	a.t.Helper()
 	r := a.as(keys, script, args...)
@@ -80,7 +80,7 @@ func (a *account) run(keys, script string, args ...string) string {
 	return strings.TrimSpace(r.Stdout)
 }
 
-// denied is as for what policy must refuse.
+// denied is as for scripts that policy must deny.
 func (a *account) denied(what, keys, script string, args ...string) {
 	a.t.Helper()
 	r := a.as(keys, script, args...)
@@ -149,7 +149,7 @@ func TestMemo(t *testing.T) {
 	}
 	other := a.StartAgent(t, "another", -1)
 
-	// The instance role: its policy is taken as it is.
+	// The instance role: its policy is used unchanged.
 	role := "AmazonEC2RunCommandRoleForManagedInstances"
 	path, err := filepath.Abs("testdata/memo/instance-role.json")
 	if err != nil {
@@ -174,11 +174,11 @@ func TestMemo(t *testing.T) {
 		t.Errorf("the role's policy came back as %s", got)
 	}
 
-	// The minimal policy: to the list of nodes, and no further.
+	// The minimal policy: it allows the list of nodes, and nothing else.
 	looker := a.user("looker", "console")
 	for script, want := range map[string]string{
 		`aws ssm describe-instance-properties --query 'InstanceProperties[].InstanceId' --output text`: instance,
-		// Granted as ec2:describeInstances: the case of an action's name is no matter.
+		// Granted as ec2:describeInstances: action names are case-insensitive.
 		`aws ec2 describe-instances --query 'Reservations[].Instances[].InstanceId' --output text`: instance,
 		`aws ssm get-connection-status --target i-01234567890abcdef --query Status --output text`:  "connected",
 		`aws ssm describe-sessions --state Active --output json`:                                   "Sessions",
@@ -226,8 +226,7 @@ func TestMemo(t *testing.T) {
 		t.Errorf("the session is called %s", own)
 	}
 
-	// One's own session can be ended, another's cannot; the window plays no
-	// part in that.
+	// One's own session can be ended, another's cannot; the window does not affect that.
 	bob := a.user("bob", "console", "time-window")
 	theirs := harness.OpenTerminal(t, 24, 80, a.Shell(t.Context(), nil, bob+startOn, instance))
 	foreign := theirs.Expect(awhile, `Starting session with SessionId: (\S+)`)[1]

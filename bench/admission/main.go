@@ -1,11 +1,11 @@
-// Command admission measures a mass reconnection: many agents lose their server at once
-// and come back as soon as it does. It tells how long it takes until all are
-// back, and how long calls of people take meanwhile.
+// Command admission measures a mass reconnection: many agents lose their server at once and
+// reconnect when it is back. It reports how long it takes until all have reconnected, and
+// how long users' calls take in the meantime.
 //
 //	admission [-bin DIR] [-agents N] [-ours SHARE] [-rates LIST]
 //
-// Half of the agents behave as AWS's does, the others as ours. All are in this
-// process; the server is one of its own.
+// Half of the agents behave like AWS's, the others like ours. All run in this process; the
+// server is a separate one.
 package main
 
 import (
@@ -89,7 +89,7 @@ func run(ctx context.Context, out io.Writer, args []string) error {
 	var all sync.WaitGroup
 	defer all.Wait()
 	defer cancel()
-	pace := time.NewTicker(5 * time.Millisecond) // how they come the first time is not measured
+	pace := time.NewTicker(5 * time.Millisecond) // the first connections are not measured
 	defer pace.Stop()
 	for i, m := range machines {
 		<-pace.C
@@ -154,7 +154,7 @@ func (c *fleet) await(ctx context.Context, n int) error {
 	return nil
 }
 
-// stock is an agent that behaves as AWS's.
+// stock is an agent that behaves like AWS's.
 func (c *fleet) stock(ctx context.Context, m *ssmagent.Machine) {
 	ssmagent.New(ssmagent.Config{ID: m.ID, Gateway: gateway{m, c}}).Run(ctx)
 }
@@ -185,7 +185,7 @@ func (c *counted) Drop() {
 	c.Conn.Drop()
 }
 
-// ours is an agent that behaves as ours.
+// ours is an agent that behaves like ours.
 func (c *fleet) ours(ctx context.Context, m *ssmagent.Machine) {
 	up := false
 	down := func() {
@@ -282,7 +282,7 @@ func (s *server) measure(ctx context.Context, c *fleet, n int) (result, error) {
 	}
 }
 
-// server is a sekishod of its own.
+// server is a sekishod in its own process.
 type server struct {
 	bin, dir, addr string
 	trust          *tls.Config
@@ -324,7 +324,7 @@ func newServer(bin, dir string) (*server, error) {
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM(cert)
 	s.trust = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
-	// As a person's program: a connection for each call.
+	// Like a user's program: one connection per call.
 	s.http = &http.Client{
 		Transport: &http.Transport{TLSClientConfig: s.trust, DisableKeepAlives: true},
 		Timeout:   time.Minute,

@@ -15,7 +15,7 @@ import (
 // keysPerSample is how many keys are typed for one sample of their percentiles.
 const keysPerSample = 200
 
-// busySessions is how many sessions show output next to the one that is measured.
+// busySessions is how many other sessions show output during the measurement.
 const busySessions = 100
 
 // busyLoop shows ten lines a second and starts no programs.

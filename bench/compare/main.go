@@ -1,8 +1,7 @@
-// Command compare measures what people and programs do through Sekisho side by
-// side with ssh, scp, rsync and plain files, on one machine over loopback, with
-// TLS and recording on. The contenders take turns, so that whatever else the
-// machine does meets all of them alike. It prints medians, spread and ratios,
-// and writes them to a Markdown page.
+// Command compare measures common operations through Sekisho side by side with ssh, scp,
+// rsync and plain files, on one machine over loopback, with TLS and recording on. The
+// contenders alternate, so that other load on the machine affects them equally. It prints
+// medians, spread and ratios, and writes them to a Markdown page.
 //
 //	compare [-bin DIR] [-plugin FILE] [-pairs N] [-size MiB] [-only REGEXP] [-page FILE] [-json FILE]
 package main
@@ -26,7 +25,7 @@ import (
 
 func main() { program.Main("compare", run) }
 
-// bench is what the measurements work with.
+// bench holds the environment of the measurements.
 type bench struct {
 	ctx    context.Context
 	dir    string
@@ -38,14 +37,14 @@ type bench struct {
 	log    io.Writer
 }
 
-// measurement is one row: two ways to do the same.
+// measurement is one row: two ways to do the same thing.
 type measurement struct {
 	name   string
 	unit   string // such as "MB/s"
 	target string // the ratio aimed at, such as "≥ 0.8"; empty for none
 	// ours and theirs return one sample in the unit. Theirs may be nil.
 	ours, theirs func() (float64, error)
-	peer         string // what theirs is
+	peer         string // the name of the peer
 }
 
 func run(ctx context.Context, out io.Writer, args []string) error {
@@ -150,7 +149,7 @@ func prepare(ctx context.Context, bin, plugin string, size int64) (*bench, func(
 	return b, stop, nil
 }
 
-// measure takes samples in turn, after one of each that warms caches.
+// measure takes samples alternately, after one of each to warm caches.
 func measure(m measurement, pairs int) (result, error) {
 	r := result{Name: m.name, Unit: m.unit, Target: m.target, Peer: m.peer}
 	for i := range pairs + 1 {

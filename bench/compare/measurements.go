@@ -241,7 +241,7 @@ func (b *bench) listen(direction string) (net.Listener, error) {
 	return l, nil
 }
 
-// noise is what is sent. Its bytes vary, so that compression has work.
+// noise is the transferred data. Its bytes vary so that it does not compress trivially.
 var noise = func() []byte {
 	b := make([]byte, 256<<10)
 	for i := range b {
@@ -250,8 +250,8 @@ var noise = func() []byte {
 	return b
 }()
 
-// send and swallow take as little processor time as they can, as it is a part of what
-// is measured.
+// send and swallow take as little processor time as possible because it is part of the
+// measurement.
 func send(w io.Writer, n int64) error {
 	for n > 0 {
 		m, err := w.Write(noise[:min(n, int64(len(noise)))])
@@ -395,8 +395,8 @@ func (b *bench) copyFolder() measurement {
 	}
 }
 
-// encryptedFile writes size bytes encrypted to a file and syncs it: the least
-// that storing an object safely takes.
+// encryptedFile writes size bytes encrypted to a file and syncs it: the minimum work for
+// storing an object safely.
 func (b *bench) encryptedFile(content []byte) (time.Duration, error) {
 	block, err := aes.NewCipher(make([]byte, 32))
 	if err != nil {

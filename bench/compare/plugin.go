@@ -81,8 +81,8 @@ func processorOf(pid int, name string) (total time.Duration) {
 	return total
 }
 
-// forwarded transfers bytes through a port that a command forwards, which is stopped
-// after a look at it.
+// forwarded transfers bytes through a port that a command forwards. It inspects the command
+// and then stops it.
 func (b *bench) forwarded(
 	direction string,
 	streams int,

@@ -1,5 +1,5 @@
-// Command idle measures what a server and an agent cost while nothing happens:
-// resident memory, wake-ups, processor time and bytes on the network, per day.
+// Command idle measures the resources that an idle server and agent use: resident memory,
+// wake-ups, processor time and bytes on the network, per day.
 //
 //	idle [-bin DIR] [-settle DURATION] [-time DURATION] [-page FILE]
 package main
@@ -114,7 +114,7 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// usage is what a process has used since it started, but for its resident memory.
+// usage is what a process has used since it started, plus its current resident memory.
 type usage struct {
 	resident  int64
 	switches  int64 // voluntary context switches of all threads: each is a wake-up
@@ -197,8 +197,7 @@ func carried(before, now map[string]int64) int64 {
 	return total
 }
 
-// networkOf returns what the kernel counts for the open TCP connections of a
-// process.
+// networkOf returns the kernel's byte counts for the open TCP connections of a process.
 func networkOf(ctx context.Context, pid int) (map[string]int64, error) {
 	text, err := exec.CommandContext(ctx, "ss", "-tnpiOH").Output()
 	if err != nil {

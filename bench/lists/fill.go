@@ -18,7 +18,7 @@ type copies struct {
 	set   map[string]string
 }
 
-// filling returns what the database is filled with.
+// filling returns the rows to add to the database.
 func filling(nodes, sessions, others int) []copies {
 	const second = 1_000_000
 	node := fmt.Sprintf("printf('mi-%%017x', i %% %d + 1)", nodes)

@@ -18,8 +18,8 @@ type list struct {
 	method, path string            // of the REST protocol, in place of both
 	body         string
 	tokenIn      string // the name of the next page's token in a request
-	tokenOut     string // and in an answer
-	want         string // in every answer
+	tokenOut     string // and in a response
+	want         string // in every response
 }
 
 func maps(m map[string]string) url.Values {
@@ -139,10 +139,10 @@ func lists(nodes int) []list {
 	return all
 }
 
-// benchUsers is how many users are made. The directory is in memory.
+// benchUsers is how many users are created. The directory is in memory.
 const benchUsers = 500
 
-// prepare makes one row of each table, of which the others are copies.
+// prepare creates one row in each table, from which the others are copied.
 func (c *caller) prepare() error {
 	if err := c.connect(); err != nil {
 		return err

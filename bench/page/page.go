@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Replace replaces what stands in the file between the marks of a program.
+// Replace replaces the text between a program's marks in the file.
 func Replace(path, program, text string) error {
 	old, err := os.ReadFile(path)
 	if err != nil {
@@ -25,7 +25,7 @@ func Replace(path, program, text string) error {
 	return os.WriteFile(path, []byte(before+begin+"\n\n"+strings.TrimSpace(text)+"\n\n"+end+after), 0o644)
 }
 
-// Measured says when, how and where a program of bench has measured.
+// Measured describes when, how and where a program of bench has measured.
 func Measured(program string, args []string) string {
 	command := strings.TrimSpace("go run ./" + program + " " + strings.Join(args, " "))
 	return fmt.Sprintf("Measured on %s with `%s` in `bench/` on %s.", time.Now().UTC().Format(time.DateOnly), command,

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Bar is one bar of a plot, with a mark at the value aimed at.
+// Bar is one bar of a plot, with a mark at the target value.
 type Bar struct {
 	Label  string
 	Value  float64

@@ -2,8 +2,7 @@
 // on equal policies. It first checks that all engines give equal answers, then
 // measures one decision at a time and prints a table of times and ratios.
 //
-// It is a module of its own, so that the engines compared with never become
-// dependencies of Sekisho:
+// It is a separate module, so that the other engines never become dependencies of Sekisho:
 //
 //	cd bench/policy && go run .
 package main
@@ -17,14 +16,14 @@ import (
 	"text/tabwriter"
 )
 
-// engine decides requests on policies it was built with.
+// engine decides requests against the policies it was built with.
 type engine interface {
-	// prepare returns a function that decides r, with everything that a server
-	// could do once per request's arrival already done.
+	// prepare returns a function that decides r, with all the work done that a server can
+	// do once per request.
 	prepare(r request) func() bool
 }
 
-// request is what every engine is asked, in no engine's own terms.
+// request is a request in engine-neutral form.
 type request struct {
 	name     string
 	action   string
@@ -122,8 +121,8 @@ func main() {
 			}
 			for _, r := range s.requests(n)[:2] {
 				best := make([]testing.BenchmarkResult, len(engines))
-				// Rounds take turns and the best counts, so that other work on
-				// the machine weighs on all engines alike, and little.
+				// The engines alternate and the best round counts, so that other load on
+				// the machine affects all engines equally and only slightly.
 				for range rounds {
 					for i, e := range engines {
 						if res := measure(e.prepare(r)); best[i].N == 0 || perOp(res) < perOp(best[i]) {

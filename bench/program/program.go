@@ -1,4 +1,4 @@
-// Package program has what the programs of bench share: their entry point and
+// Package program holds the shared parts of the programs of bench: their entry point and
 // the server that they measure.
 package program
 

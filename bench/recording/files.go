@@ -34,7 +34,7 @@ func randomBytes(n int) []byte {
 	return b
 }
 
-// file is a recording in a file of its own.
+// file is a recording in its own file.
 type file struct {
 	main   *os.File
 	size   int64
@@ -46,7 +46,7 @@ var signer = ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
 
 var contentKey = make([]byte, recfile.KeySize)
 
-// record writes a recording of what is shown, in pieces of 4 KiB a millisecond apart.
+// record writes a recording of output in pieces of 4 KiB, one per millisecond.
 func record(dir, name string, terminal bool, pieces ...[]byte) (*file, error) {
 	var open [3]*os.File
 	for i := range open {
@@ -96,7 +96,7 @@ func (f *file) open() (*recfile.Reader, error) {
 	return r, err
 }
 
-// measureFiles measures what needs no server.
+// measureFiles runs the measurements that need no server.
 func measureFiles(dir string) ([]row, error) {
 	const size = 128 << 20
 	text, random := buildLog(size), randomBytes(size)

@@ -1,6 +1,6 @@
-// Command recording measures what recording costs: the same transfers through a
-// server that records and one that keeps nothing, in turns; and the size of
-// recordings, their verification, search, and the first frame of a long one.
+// Command recording measures the cost of recording: the same transfers, alternately through
+// a server that records and one that does not; and the size of recordings, their
+// verification, search, and the first frame of a long one.
 //
 //	recording [-bin DIR] [-without DIR] [-pairs N] [-size MiB] [-page FILE]
 package main
@@ -137,7 +137,7 @@ func compare(ctx context.Context, dir string, bins [2]string, pairs, size int) (
 	return append(rows, echo), err
 }
 
-// quiet runs a command and returns its errors with what it says.
+// quiet runs a command and returns its errors with its output.
 func quiet(cmd *exec.Cmd) error {
 	var said bytes.Buffer
 	cmd.Stderr = &said
@@ -149,7 +149,7 @@ func quiet(cmd *exec.Cmd) error {
 
 const keysPerRound = 200
 
-// echo types keys in turns into a session of each server.
+// echo types keys alternately into a session of each server.
 func echo(ctx context.Context, sides []side, rounds int) (row, error) {
 	var sessions []*terminal.Session
 	for i := range sides {

@@ -1,8 +1,7 @@
-// Command session measures what a person waits for: from the command to the
-// first prompt, and from a keystroke to its echo. It runs ssh to a throw-away
-// sshd on a loopback port, the aws CLI with AWS's session-manager-plugin, and
-// our own client in turn, round after round, so that whatever else the
-// machine does meets all of them alike.
+// Command session measures the delays that a user notices: from the command to the first
+// prompt, and from a keystroke to its echo. It runs ssh to a throw-away sshd on a loopback
+// port, the aws CLI with AWS's session-manager-plugin, and our own client in turn, round
+// after round, so that other load on the machine affects them equally.
 //
 //	session [-bin DIR] [-plugin FILE] [-rounds N] [-keys N]
 //	session -env FILE -first    one session through a running server
@@ -107,7 +106,7 @@ func run(ctx context.Context, out io.Writer, args []string) error {
 			return fmt.Errorf("%s: %w", c.Name, err)
 		}
 		defer sessions[i].Kill()
-		// The kernel of the far end echoes, no shell's line editor does.
+		// The kernel of the far end echoes, not a shell's line editor.
 		if err := sessions[i].Silence(ctx); err != nil {
 			return fmt.Errorf("%s: %w", c.Name, err)
 		}
@@ -138,7 +137,7 @@ func run(ctx context.Context, out io.Writer, args []string) error {
 
 func ratio(a, b time.Duration) float64 { return float64(a) / float64(b) }
 
-// round keeps three figures or so.
+// round keeps about three significant digits.
 func round(d time.Duration) time.Duration {
 	switch {
 	case d > time.Second:

@@ -1,7 +1,6 @@
-// Package sshd runs an OpenSSH server on a loopback port for benchmarks: its own
-// host key, one key that can log in, and no PAM, so that it is as fast as sshd can
-// be. Its shell starts in an empty home, so that a user's profile does not count
-// against it.
+// Package sshd runs an OpenSSH server on a loopback port for benchmarks: its own host key,
+// one key that can log in, and no PAM, so that it is as fast as sshd can be. Its shell
+// starts in an empty home directory, so that a user's profile does not slow it down.
 package sshd
 
 import (
@@ -30,7 +29,7 @@ type Server struct {
 func Start(ctx context.Context, dir string, forceShell bool) (*Server, error) {
 	program, err := exec.LookPath("sshd")
 	if err != nil {
-		// Not on the PATH of ordinary users.
+		// It is not on the PATH of ordinary users.
 		if program, err = exec.LookPath("/usr/sbin/sshd"); err != nil {
 			return nil, err
 		}
@@ -131,8 +130,8 @@ func (s *Server) ready() error {
 	}
 }
 
-// Options are the options of ssh, scp and sftp that lead to the server, with
-// nothing of the user's own configuration.
+// Options returns the options of ssh, scp and sftp that connect to the server, without the
+// user's own configuration.
 func (s *Server) Options() []string {
 	return []string{
 		"-F", "/dev/null", "-i", filepath.Join(s.dir, "client"), "-o", "Port=" + fmt.Sprint(s.port), "-o", "User=" + s.user,
@@ -165,7 +164,7 @@ func (s *Server) Stop() {
 	_ = s.cmd.Wait()
 }
 
-// FreePort returns a loopback port that was free just now.
+// FreePort returns a loopback port that is free at the time of the call.
 func FreePort(ctx context.Context) (int, error) {
 	var config net.ListenConfig
 	l, err := config.Listen(ctx, "tcp", "127.0.0.1:0")

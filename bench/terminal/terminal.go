@@ -1,5 +1,5 @@
-// Package terminal measures what a person sees in a terminal: when a prompt
-// appears, and when a key is echoed.
+// Package terminal measures a terminal as the user sees it: when a prompt appears, and when
+// a key is echoed.
 package terminal
 
 import (
@@ -23,7 +23,7 @@ type Contender struct {
 	Command func() *exec.Cmd
 }
 
-// Session is a shell in a pseudo-terminal; what it shows comes in chunks.
+// Session is a shell in a pseudo-terminal. Its output arrives in chunks.
 type Session struct {
 	cmd    *exec.Cmd
 	tty    *os.File
@@ -38,7 +38,7 @@ var (
 	waiting = []byte("wait-for-keys\r")
 )
 
-// Open starts a Contender and returns when its prompt stands.
+// Open starts a Contender and returns when its prompt appears.
 func Open(ctx context.Context, c Contender) (*Session, time.Duration, error) {
 	cmd := c.Command()
 	began := time.Now()
@@ -67,7 +67,7 @@ func Open(ctx context.Context, c Contender) (*Session, time.Duration, error) {
 	return s, time.Since(began), nil
 }
 
-// until reads until what was shown satisfies done.
+// until reads until the output satisfies done.
 func (s *Session) until(ctx context.Context, done func([]byte) bool) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -86,8 +86,8 @@ func (s *Session) until(ctx context.Context, done func([]byte) bool) error {
 	return nil
 }
 
-// Silence leaves a program running that reads and says nothing, so that the
-// terminal's own echo is all that answers a key.
+// Silence starts a program that reads and prints nothing, so that only the terminal's own
+// echo answers a key.
 func (s *Session) Silence(ctx context.Context) error {
 	if _, err := s.tty.WriteString("echo wait-''for-keys; cat >/dev/null\r"); err != nil {
 		return err

@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// Agent is a sekisho-agent of its own process, registered by an activation.
+// Agent is a sekisho-agent in its own process, registered by an activation.
 type Agent struct {
 	NodeID string
 	Pid    int
@@ -27,10 +27,10 @@ type Agent struct {
 	proc *process
 }
 
-// StartAgent makes an activation with the aws CLI, registers an agent with
-// it and runs it, as the user uid (the test's own when that is negative). It
-// returns when the server says that the node is connected. The metadata are
-// those of the activation, as Key=…,Value=…
+// StartAgent makes an activation with the aws CLI, registers an agent with it and runs it,
+// as the user uid (the test's own when that is negative). It returns when the server
+// reports that the node is connected. The metadata are those of the activation, as
+// Key=…,Value=…
 func (s *Server) StartAgent(t testing.TB, name string, uid int, metadata ...string) *Agent {
 	t.Helper()
 	script := `aws ssm create-activation --iam-role service-role/AmazonEC2RunCommandRoleForManagedInstances --output ` +
@@ -141,7 +141,7 @@ func (s *Server) AwaitConnected(t testing.TB, node string, limit time.Duration) 
 	})
 }
 
-// Run starts the agent, again when it has ended.
+// Run starts the agent, or restarts it after it has ended.
 func (a *Agent) Run(t testing.TB) {
 	t.Helper()
 	var err error

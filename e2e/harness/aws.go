@@ -26,8 +26,8 @@ type CLI struct {
 	Path    []string
 }
 
-// CLIs finds the aws programs that people have: Debian's, and whatever
-// stands first on PATH when that is another one.
+// CLIs finds the aws programs of this machine: Debian's, and the first one on PATH if it is
+// a different one.
 func CLIs(t testing.TB, home string) []CLI {
 	t.Helper()
 	candidates := []string{"/usr/bin/aws"}
@@ -72,7 +72,7 @@ func Client(env map[string]string) (*http.Client, error) {
 	}, nil
 }
 
-// Answer is what a door said.
+// Answer is the response of a door.
 type Answer struct {
 	Status int
 	Header http.Header

@@ -12,7 +12,7 @@ import (
 // in either direction, and no end sees a close. Open connections continue when
 // the cable is restored, as on a real one.
 type Cable struct {
-	Addr string // where it takes connections
+	Addr string // where it accepts connections
 
 	to    string
 	gate  sync.RWMutex // held for writing while the cable is cut
@@ -22,7 +22,7 @@ type Cable struct {
 	cut   bool
 }
 
-// NewCable returns a cable to an address. It is taken away when the test ends.
+// NewCable returns a cable to an address. It is removed when the test ends.
 func NewCable(t testing.TB, to string) *Cable {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -53,7 +53,7 @@ func NewCable(t testing.TB, to string) *Cable {
 	return c
 }
 
-// Cut stops everything. It may be called again.
+// Cut stops all traffic. It can be called repeatedly.
 func (c *Cable) Cut() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

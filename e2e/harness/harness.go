@@ -1,7 +1,6 @@
-// Package harness runs Sekisho's real programs for the end-to-end tests: it
-// starts servers and agents, sources the environment file they write, and
-// drives clients in a pseudo-terminal. It never sleeps; it waits for what it
-// wants to see, with a deadline.
+// Package harness runs Sekisho's real programs for the end-to-end tests: it starts servers
+// and agents, sources the environment file they write, and drives clients in a
+// pseudo-terminal. It never sleeps; it waits for conditions, with a deadline.
 package harness
 
 import (
@@ -21,8 +20,8 @@ import (
 	"time"
 )
 
-// Deadlines are generous: they end a test that would hang, they measure
-// nothing. The programs may carry the race detector and share two cores.
+// Deadlines are generous: they only end a test that would hang. The programs can include
+// the race detector and share two cores.
 const (
 	startDeadline = 90 * time.Second
 	stopDeadline  = 30 * time.Second
@@ -223,14 +222,14 @@ func baseEnv(home string, path ...string) []string {
 	return env
 }
 
-// Result is what a finished command left.
+// Result is the result of a finished command.
 type Result struct {
 	Stdout, Stderr string
 	Code           int
 }
 
-// Do runs cmd to its end, with nothing to read, and returns what it left. It
-// fails the test only when the command could not be run at all.
+// Do runs cmd to its end, with empty input, and returns its result. It fails the test only
+// if the command could not be run.
 func Do(t testing.TB, cmd *exec.Cmd) Result {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
@@ -295,9 +294,8 @@ func startProcess(cmd *exec.Cmd, log string) (*process, error) {
 	return p, nil
 }
 
-// stop signals the program and waits for its end; what it left running in
-// its process group is killed. A program that ended well, or by the very
-// signal, is no error.
+// stop signals the program and waits for its end, and kills what is left of its process
+// group. It is not an error if the program ended successfully or by that signal.
 func (p *process) stop(sig syscall.Signal) error {
 	pid := p.cmd.Process.Pid
 	defer func() { _ = syscall.Kill(-pid, syscall.SIGKILL) }()

@@ -12,8 +12,7 @@ import (
 	"sekisho/e2e/harness"
 )
 
-// TestTerminal drives a local shell: what the end-to-end tests see of a
-// session through this harness, they see of a shell without one too.
+// TestTerminal drives a local shell, to test the harness without a session.
 func TestTerminal(t *testing.T) {
 	t.Parallel()
 	cmd := exec.Command("sh", "-i")

@@ -162,7 +162,7 @@ func (x *Terminal) Wait(limit time.Duration) int {
 	}
 }
 
-// escapes are the sequences that paint and move rather than say.
+// escapes are the sequences that format text or move the cursor.
 var escapes = regexp.MustCompile(`\x1b\[[0-?]*[ -/]*[@-~]` + // CSI
 	`|\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)` + // OSC, DCS and their like
 	`|\x1b[ -/]+[0-~]|\x1b[0-Z\\^-~]` + // the rest
@@ -172,11 +172,10 @@ var escapes = regexp.MustCompile(`\x1b\[[0-?]*[ -/]*[@-~]` + // CSI
 // again for each chunk that arrives.
 const longestMatch = 4096
 
-// longestEscape bounds a sequence: what is longer was none.
+// longestEscape bounds a sequence: longer ones are treated as text.
 const longestEscape = 4096
 
-// say appends what b says to the text, and returns the end of b that begins a
-// sequence whose rest is still to come.
+// say appends the text in b, and returns the incomplete sequence at the end of b, if any.
 func (x *Terminal) say(b []byte) (rest []byte) {
 	said := 0
 	for _, at := range escapes.FindAllIndex(b, -1) {

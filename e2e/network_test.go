@@ -96,7 +96,8 @@ func TestNodeMovesAndVanishes(t *testing.T) {
 		return r.Stdout
 	}
 
-	// It moves. Nobody tells its connections: what it sends is dropped.
+	// The node's address changes. Its connections are not notified: its packets are
+	// dropped.
 	n.ip("-n", n.node, "addr", "del", nodeIP+"/16", "dev", "cable")
 	n.ip("-n", n.node, "addr", "add", movedIP+"/16", "dev", "cable")
 	moved := time.Now()
@@ -118,7 +119,7 @@ func TestNodeMovesAndVanishes(t *testing.T) {
 	term.Send("exit\r")
 	term.Expect(soon, "Exiting session")
 
-	// Its cable is cut. That is noticed by ping, well before TCP would.
+	// Its cable is cut. Pings detect that well before TCP does.
 	cut := time.Now()
 	n.ip("-n", n.node, "link", "set", "cable", "down")
 	harness.Eventually(t, 30*time.Second, func() error { // 15, and what a busy machine takes to ask

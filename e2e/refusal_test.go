@@ -68,7 +68,7 @@ func TestBadCredentials(t *testing.T) {
 	}
 }
 
-// TestSkewedClock: a signature of the wrong hour is refused and says why.
+// TestSkewedClock: a signature with the wrong time is refused with the reason.
 func TestSkewedClock(t *testing.T) {
 	t.Parallel()
 	e := env(t, shared)

@@ -151,7 +151,7 @@ func TestRunCommandCancelled(t *testing.T) {
 	}
 }
 
-// TestRunCommandTimeout: a command that takes longer than it may is ended.
+// TestRunCommandTimeout: a command that exceeds its time limit is ended.
 func TestRunCommandTimeout(t *testing.T) {
 	t.Parallel()
 	node := env(t, shared)["SEKISHO_TARGET"]
@@ -168,8 +168,8 @@ func TestRunCommandTimeout(t *testing.T) {
 	}
 }
 
-// TestRunCommandBoto3 sends a document of one's own to nodes by their tag, with
-// the AWS SDK for Python and its waiter.
+// TestRunCommandBoto3 sends a custom document to nodes by their tag, with the AWS SDK for
+// Python and its waiter.
 func TestRunCommandBoto3(t *testing.T) {
 	t.Parallel()
 	const script = `
@@ -218,8 +218,8 @@ print("all", "well")
 	}
 }
 
-// TestRunCommandOutlivesTheServer: a command goes on while the server is away,
-// its output goes to a bucket and a log group, and a script comes from one.
+// TestRunCommandOutlivesTheServer: a command continues while the server is down, its output
+// goes to a bucket and a log group, and a script comes from one.
 func TestRunCommandOutlivesTheServer(t *testing.T) {
 	t.Parallel()
 	s := ownServer(t)

@@ -63,8 +63,8 @@ func TestShell(t *testing.T) {
 			return nil
 		})
 
-		// What says that it goes is already the terminal's foreground: until
-		// then Ctrl-C would reach the shell, which waits for it, alone.
+		// The process that prints the message is already in the terminal's foreground.
+		// Before that, Ctrl-C would only reach the waiting shell.
 		term.Send("(echo go''ing; exec sleep 100)\r")
 		term.Expect(soon, `(?m)^going$`)
 		term.Send("\x03")

@@ -172,8 +172,8 @@ func (c *looseClient) expect(want string) {
 	}
 }
 
-// TestThirdPartyClients: clients that AWS's agent puts up with work here too: a
-// shell for both, a forwarded port for the one that can.
+// TestThirdPartyClients: clients that AWS's agent tolerates work with Sekisho too: a shell
+// for both, a forwarded port for the one that supports it.
 func TestThirdPartyClients(t *testing.T) {
 	t.Parallel()
 	for name, npm := range map[string]bool{"npm ssm-session": true, "ssm-session-client": false} {

@@ -81,7 +81,7 @@ func TestMemoWalk(t *testing.T) {
 		t.Errorf("the administrator's devices are %q", got)
 	}
 
-	// A user, who may do nothing yet.
+	// A user without permissions.
 	alice := a.user("alice")
 	a.denied("a user without policies", alice, `aws ssm describe-sessions --state Active`)
 
@@ -170,7 +170,7 @@ aws s3api put-bucket-encryption --bucket "$1" --server-side-encryption-configura
 	term.Send(". " + open + "/bashrc\r")
 	term.Expect(awhile, `(?m)^\[\S+@MyEC2Instance ~\]\$ $`)
 
-	// One's own sessions and nobody else's.
+	// Users can end their own sessions only.
 	a.denied("another's session", alice, terminate, "bob-0123456789abcdefg")
 	term.Send("echo do''ne; exit\r")
 	term.Wait(awhile)

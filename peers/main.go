@@ -118,7 +118,7 @@ func run(ctx context.Context, bin string, update bool, names []string) error {
 	return errors.Join(errs...)
 }
 
-// run runs a suite on a server of its own.
+// run runs a suite on its own server.
 func (s suite) run(ctx context.Context, bin string, update bool) (err error) {
 	dir, err := os.MkdirTemp("", "sekisho-peers")
 	if err != nil {

@@ -56,8 +56,8 @@ func TestUnexpectedResultsAreErrors(t *testing.T) {
 	}
 }
 
-// TestListsAreComplete holds the committed lists to their form: a reason for every
-// test that does not pass.
+// TestListsAreComplete checks that the committed lists have a reason for every test that
+// does not pass.
 func TestListsAreComplete(t *testing.T) {
 	t.Parallel()
 	for _, s := range suites {

@@ -34,8 +34,7 @@ func main() {
 }
 
 func run(ctx context.Context, listen, data string) error {
-	// Attributes lie in files of their own: not every file system has extended
-	// ones.
+	// Attributes are in separate files: not every file system has extended attributes.
 	buckets, attributes := filepath.Join(data, "buckets"), filepath.Join(data, "attributes")
 	if err := errors.Join(os.MkdirAll(buckets, 0o700), os.MkdirAll(attributes, 0o700)); err != nil {
 		return err

@@ -82,6 +82,13 @@ func (p *Port) serial(ctx context.Context, stream plugin.Stream) error {
 	read := func(conn net.Conn) {
 		reading.Go(func() {
 			err := copyOut(ctx, stream, conn)
+			if cut, ok := errors.AsType[*sendError](err); ok {
+				current.abort() // the session is ending
+				if p.Mode == Single {
+					cancel(cut)
+				}
+				return
+			}
 			if p.Mode == Single {
 				cancel(errors.Join(errOver, err))
 				return
@@ -101,6 +108,7 @@ func (p *Port) serial(ctx context.Context, stream plugin.Stream) error {
 			if errors.Is(err, errOver) {
 				return nil
 			}
+			current.abort() // before the deferred close
 			return err
 		}
 		switch pt {
@@ -162,14 +170,20 @@ func tellRefused(ctx context.Context, stream plugin.Stream) {
 	_ = stream.Send(ctx, mgs.PayloadFlag, mgs.FlagConnectToPortError.Bytes())
 }
 
-// copyOut sends everything read from conn to the client. EOF is not an error.
+// sendError is a failure of the session, not of the connection.
+type sendError struct{ error }
+
+func (e *sendError) Unwrap() error { return e.error }
+
+// copyOut sends everything read from conn to the client. EOF is not an error. If
+// the session fails, the error is a sendError.
 func copyOut(ctx context.Context, stream plugin.Stream, conn io.Reader) error {
 	buf := make([]byte, copySize)
 	for {
 		n, err := conn.Read(buf)
 		if n > 0 {
 			if err := stream.Send(ctx, mgs.PayloadOutput, buf[:n]); err != nil {
-				return err
+				return &sendError{err}
 			}
 		}
 		if errors.Is(err, io.EOF) {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
-	"slices"
 	"strings"
 	"testing"
 
@@ -202,9 +201,9 @@ func TestSessionGone(t *testing.T) {
 func TestDataChannelOfAnySessionID(t *testing.T) {
 	t.Parallel()
 	const session = "a,b=c+d@e._-xj2xglra6tgghygav3e2w2w4jk"
-	var paths []string // of the two requests, one after the other
+	requests := make(chan string, 2)
 	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		paths = append(paths, r.Method+" "+r.URL.Path)
+		requests <- r.Method + " " + r.URL.Path
 		if r.Method == http.MethodPost {
 			w.WriteHeader(http.StatusCreated)
 			_, _ = w.Write(
@@ -220,9 +219,10 @@ func TestDataChannelOfAnySessionID(t *testing.T) {
 	if _, err := c.OpenData(t.Context(), "mi-0123456789abcdef0", session); err == nil {
 		t.Error("a refused channel was opened")
 	}
-	want := []string{"POST /v1/data-channel/" + session, "GET /v1/data-channel/" + session}
-	if !slices.Equal(paths, want) {
-		t.Errorf("requested %q, want %q", paths, want)
+	for _, want := range []string{"POST /v1/data-channel/" + session, "GET /v1/data-channel/" + session} {
+		if got := <-requests; got != want {
+			t.Errorf("requested %q, want %q", got, want)
+		}
 	}
 }
 

@@ -178,6 +178,6 @@ func TestBrowserAccess(t *testing.T) {
 			{"Effect":"Allow","Action":["ssm:StartSession","ssm:ResumeSession"],"Resource":"*","Condition":{"NumericLessThan":{"aws:MultiFactorAuthAge":"900"}}}]'
 		sekisho calendars put on-call --zone UTC --on 2026-01-01/2036-01-01
 		sekisho calendars put holidays --zone UTC --on 2026-01-01
-		sekisho access rules put prod --approvals 1 --duration 1h`)
+		sekisho access rules put prod --all-nodes --approvals 1 --duration 1h`)
 	inBrowser(t, s, "browser/access.mjs")
 }

@@ -159,12 +159,16 @@ func listAccessRules(dial dialer) *cobra.Command {
 					for _, t := range r.Tags {
 						tags = append(tags, t.Key+"="+t.Value)
 					}
+					nodes := strings.Join(tags, " ")
+					if len(tags) == 0 {
+						nodes = "every node"
+					}
 					rows[i] = []string{
-						r.Name, strings.Join(tags, " "), strings.Join(r.Requesters, " "), strings.Join(r.Approvers, " "),
+						r.Name, nodes, strings.Join(r.Requesters, " "), strings.Join(r.Approvers, " "),
 						strconv.Itoa(r.Approvals), (time.Duration(r.DurationSeconds) * time.Second).String(),
 					}
 				}
-				return table(w, []string{"NAME", "TAGS", "REQUESTERS", "APPROVERS", "APPROVALS", "DURATION"}, rows)
+				return table(w, []string{"NAME", "NODES", "REQUESTERS", "APPROVERS", "APPROVALS", "DURATION"}, rows)
 			})
 		})
 	}
@@ -176,11 +180,15 @@ func putAccessRule(dial dialer) *cobra.Command {
 	var requesters, approvers []string
 	var approvals int
 	var duration time.Duration
+	var everyNode bool
 	cmd := &cobra.Command{
 		Use: "put NAME", Short: "Create or replace an access rule", Args: cobra.ExactArgs(1),
 		Example: `  sekisho access rules put prod --tag Env=prod --approvals 2 --duration 1h --approver ` +
 			`'arn:aws:iam::*:user/oncall-*'`,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if (len(tags) == 0) != everyNode {
+				return usagef(cmd, "give --tag, or --all-nodes for a rule about every node")
+			}
 			return with(dial, func(c *client.Client) error {
 				r := client.AccessRule{
 					Name: args[0], Requesters: requesters, Approvers: approvers, Approvals: approvals,
@@ -195,6 +203,7 @@ func putAccessRule(dial dialer) *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.StringToStringVar(&tags, "tag", nil, "tag that nodes must have, as KEY=VALUE; repeatable")
+	f.BoolVar(&everyNode, "all-nodes", false, "apply the rule to every node")
 	f.StringArrayVar(
 		&requesters,
 		"requester",

@@ -31,6 +31,9 @@ iam:SimulatePrincipalPolicy on the user.`,
 	}
 	format := outputFlag(c)
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
+		if in.Target == "" && in.ResourceArn == "" && strings.EqualFold(in.Action, actionStartSession) {
+			return usagef(cmd, "--target is missing: give a node ID, a name or tag:KEY=VALUE")
+		}
 		for _, t := range []struct {
 			flag, text string
 			to         *float64
@@ -71,7 +74,7 @@ iam:SimulatePrincipalPolicy on the user.`,
 	}
 	f := c.Flags()
 	f.StringVar(&user, "user", "", "user name, or the ARN of a user or role")
-	f.StringVar(&in.Action, "action", "ssm:StartSession", "action of the call")
+	f.StringVar(&in.Action, "action", actionStartSession, "action of the call")
 	f.StringVar(&in.Target, "target", "", "node (ID, name or tag:KEY=VALUE), or session ID for actions on sessions")
 	f.StringVar(&in.ResourceArn, "resource", "", "ARN of another kind of resource")
 	f.StringVar(&in.DocumentName, "document", "", "session document")
@@ -85,6 +88,9 @@ iam:SimulatePrincipalPolicy on the user.`,
 	completeDocument(c, "document", dial)
 	return c
 }
+
+// actionStartSession is the action that why asks about by default.
+const actionStartSession = "ssm:StartSession"
 
 // whyTarget returns the ID of the target. Actions on sessions take session IDs, which are not
 // looked up here; any other target is a node.

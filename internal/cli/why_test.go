@@ -72,6 +72,9 @@ func TestWhyLooksUpTheTarget(t *testing.T) {
 			}
 		},
 	}
+	if _, asked, err := run(t, answers, "why", "--user", "alice"); err == nil || len(asked["ExplainAccess"]) != 0 {
+		t.Errorf("without a target: %v, asked %v", err, asked)
+	}
 	for target, want := range map[string]any{"web": "mi-1", "mi-1": "mi-1"} {
 		out, asked, _ := run(t, answers, "why", "--user", "alice", "--target", target)
 		if got := asked["ExplainAccess"]; len(got) != 1 || got[0]["Target"] != want {

@@ -102,6 +102,12 @@ func TestAccessCommands(t *testing.T) {
 	t.Parallel()
 	f := newAccessFixture(t)
 	admin, ann, bob := as(t, f.Server, f.Admin), as(t, f.Server, f.ann), as(t, f.Server, f.bob)
+	for _, wrong := range [][]string{nil, {"--tag", "Env=prod", "--all-nodes"}} {
+		args := append([]string{"access", "rules", "put", "prod"}, wrong...)
+		if exit, _, text := admin.run("", args...); exit != 2 {
+			t.Errorf("%q: exit code %d: %s", args, exit, text)
+		}
+	}
 	admin.ok("access", "rules", "put", "prod", "--tag", "Env=prod", "--approvals", "1", "--duration", "1h")
 	if out := admin.ok("access", "rules", "list"); !strings.Contains(out, "prod") || !strings.Contains(out, "1h0m0s") {
 		t.Errorf("rules: %s", out)

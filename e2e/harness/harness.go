@@ -294,7 +294,7 @@ func startProcess(cmd *exec.Cmd, log string) (*process, error) {
 	return p, nil
 }
 
-// stop signals the program and waits for its end, and kills what is left of its process
+// stop signals the program, waits for its end, and kills the remaining programs of its process
 // group. It is not an error if the program ended successfully or by that signal.
 func (p *process) stop(sig syscall.Signal) error {
 	pid := p.cmd.Process.Pid

@@ -161,14 +161,14 @@ function fromProperties(p: Properties): Node {
  * matching are the nodes that a text selects: by ID, by a tag as KEY=VALUE, or by name. The names that administrators
  * gave take precedence over those that machines report, so that no machine can pass as another.
  */
-export function matching(list: Node[], text: string): Node[] {
-  const byId = list.filter((n) => n.id === text)
+export function matching(list: Node[], wanted: string): Node[] {
+  const byId = list.filter((n) => n.id === wanted)
   if (byId.length > 0) return byId
-  const at = text.indexOf('=')
+  const at = wanted.indexOf('=')
   if (at >= 0)
-    return list.filter((n) => n.tags.some((x) => x.key === text.slice(0, at) && x.value === text.slice(at + 1)))
-  const given = list.filter((n) => n.givenNames.includes(text))
-  return given.length > 0 ? given : list.filter((n) => n.computerName === text)
+    return list.filter((n) => n.tags.some((x) => x.key === wanted.slice(0, at) && x.value === wanted.slice(at + 1)))
+  const given = list.filter((n) => n.givenNames.includes(wanted))
+  return given.length > 0 ? given : list.filter((n) => n.computerName === wanted)
 }
 
 const WHY: Record<string, PlainKey> = {

@@ -120,6 +120,23 @@ func TestRegistrationsRefusedAreSeen(t *testing.T) {
 
 // A node whose clock, whose key or whose machine is wrong says so in the
 // list, and a deregistered one is still known.
+// A node whose role was deleted needs a role, not another registration.
+func TestNodeWithoutItsRole(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t)
+	n := s.Node()
+	ctx := t.Context()
+	must(t, s.Directory.Holders.Detach(ctx, identity.KindRole, identity.NodeRole,
+		"arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore"))
+	must(t, s.Directory.Roles.Delete(ctx, identity.NodeRole))
+	if a := n.RoleToken(n.Fingerprint); a.Code() != "ResourceNotFoundException" {
+		t.Errorf("credentials: %d %s", a.Status, a.Body)
+	}
+	if got := standingOf(t, s, n.ID); got.State != "NoRole" || !strings.Contains(got.NotConnectedReason, identity.NodeRole) {
+		t.Errorf("%+v", got)
+	}
+}
+
 func TestNodesThatAreRefusedSayWhy(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)

@@ -215,11 +215,22 @@ func (x *examination) identity(ctx context.Context) (string, error) {
 			WithHint("If this is the machine that registered, have an administrator approve the change (sekisho nodes " +
 				"shows how). If its disk was copied from another, register this one again with --force.")
 	}
+	if noRole(err) {
+		return "", sekisho.Errorf(sekisho.CodeDenied, "%w", err).
+			WithHint("Have an administrator give the node a role: sekisho quick-setup --target %s", x.ident.Node)
+	}
 	if err != nil {
 		return "", err
 	}
 	x.client, err = uplink.New(x.server, func(context.Context) (sigv4.Credentials, error) { return creds, nil })
 	return "the server knows this node and issued role credentials", err
+}
+
+// noRole reports whether the server knows the node and has no role to give it
+// credentials of.
+func noRole(err error) bool {
+	e, ok := errors.AsType[*uplink.APIError](err)
+	return ok && (e.Code == "ResourceNotFoundException" || strings.Contains(e.Message, "management role is not configured"))
 }
 
 func (x *examination) signature(ctx context.Context) (string, error) {

@@ -110,6 +110,9 @@ func (d agentDoor) requestManagedInstanceRoleToken(
 		return nil, err
 	}
 	creds, err := d.Roles.IssueNodeCredentials(ctx, n.ID, role, in.ForPrograms, roleTokenTTL)
+	if sekisho.IsNotFound(err) {
+		d.Fleet.NoRole(ctx, n.ID, c.SourceIP.String(), "The node's role "+role+" does not exist.")
+	}
 	if err != nil {
 		return nil, err
 	}

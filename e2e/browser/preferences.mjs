@@ -64,12 +64,12 @@ test('a box that does not match the log group is refused, with a button for each
 
   await page.getByText('Require an encrypted log group').click()
   await save()
-  await page.getByText('cloudWatchEncryptionEnabled demands one').waitFor()
+  await page.getByText(/but cloudWatchEncryptionEnabled/).waitFor()
   await page.getByRole('button', { name: 'Turn on encryption' }).waitFor()
   await picture('mismatch', { fullPage: true })
   // Without the box there is nothing to save.
   await page.getByRole('button', { name: 'Clear this check box' }).click()
-  await page.getByText('cloudWatchEncryptionEnabled demands one').waitFor({ state: 'detached' })
+  await page.getByText(/but cloudWatchEncryptionEnabled/).waitFor({ state: 'detached' })
   assert.equal(await page.getByLabel('Require an encrypted log group').isChecked(), false)
 
   await page.getByText('Require an encrypted log group').click()

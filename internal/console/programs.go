@@ -185,8 +185,7 @@ func (c *Console) programCredentials(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if wait, ok := c.polls.Reserve(hash); !ok {
-		w.Header().Set("Retry-After", strconv.Itoa(int(wait/time.Second)+1))
-		refuse(w, http.StatusTooManyRequests, tooMany)
+		refuseFor(w, wait)
 		return
 	}
 	browser := sha256.Sum256([]byte(in.BrowserCode))
@@ -240,8 +239,7 @@ func (c *Console) findProgram(
 	typed string,
 ) (p *program, hash []byte, ok bool) {
 	if wait, ok := c.lookups.Reserve(who.principal.UserID); !ok {
-		w.Header().Set("Retry-After", strconv.Itoa(int(wait/time.Second)+1))
-		refuse(w, http.StatusTooManyRequests, tooMany)
+		refuseFor(w, wait)
 		return nil, nil, false
 	}
 	now := time.Now()

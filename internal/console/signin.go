@@ -463,6 +463,11 @@ func cookie(value string, maxAge int) *http.Cookie {
 func (c *Console) tooMany(w http.ResponseWriter, r *http.Request, e AuditEvent, wait time.Duration) {
 	e.Failure = "too many attempts"
 	c.audit(r, e)
+	refuseFor(w, wait)
+}
+
+// refuseFor refuses a request that comes too soon, and says how long to wait.
+func refuseFor(w http.ResponseWriter, wait time.Duration) {
 	w.Header().Set("Retry-After", strconv.Itoa(int(wait/time.Second)+1))
 	refuse(w, http.StatusTooManyRequests, tooMany)
 }

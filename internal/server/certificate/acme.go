@@ -1,7 +1,6 @@
 package certificate
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -151,7 +150,7 @@ func Cached(cache, name string) (*x509.Certificate, error) {
 	if err != nil {
 		return nil, err
 	}
-	pair, err := tls.X509KeyPair(b, bytes.Clone(b))
+	pair, err := tls.X509KeyPair(b, b) // the file has both
 	if err != nil {
 		return nil, err
 	}

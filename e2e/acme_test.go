@@ -37,6 +37,28 @@ func freeAddresses(t *testing.T, n int) []string {
 	return all
 }
 
+// serveConfig runs sekishod with a configuration file until stop, and appends what
+// it prints to the file log.
+func serveConfig(t *testing.T, config, log string) (stop func()) {
+	t.Helper()
+	out, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cmd := exec.CommandContext(ctx, filepath.Join(shared.Bin, "sekishod"), "serve", "--config", config)
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.Stdout, cmd.Stderr = out, out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		cancel()
+		_ = cmd.Wait() // the signal is its exit reason
+		_ = out.Close()
+	}
+}
+
 // authority is an ACME authority with a DNS server that resolves every name to this
 // machine.
 type authority struct {
@@ -168,25 +190,6 @@ func TestACME(t *testing.T) {
 		t.Fatalf("setup: exit %d\n%s%s", r.Code, r.Stdout, r.Stderr)
 	}
 
-	serve := func() (stop func()) {
-		t.Helper()
-		out, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithCancel(t.Context())
-		cmd := exec.CommandContext(ctx, filepath.Join(shared.Bin, "sekishod"), "serve", "--config", file)
-		cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-		cmd.Stdout, cmd.Stderr = out, out
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		return func() {
-			cancel()
-			_ = cmd.Wait() // the signal is its exit reason
-			_ = out.Close()
-		}
-	}
 	leaf := func(serverName string) (*x509.Certificate, error) {
 		// The chain is verified below, against the authority's root.
 		dialer := tls.Dialer{Config: &tls.Config{ServerName: serverName, InsecureSkipVerify: true}}
@@ -203,7 +206,7 @@ func TestACME(t *testing.T) {
 		_, err = state.PeerCertificates[0].Verify(x509.VerifyOptions{DNSName: name, Roots: roots, Intermediates: between})
 		return state.PeerCertificates[0], err
 	}
-	stop := serve()
+	stop := serveConfig(t, file, log)
 	var first *x509.Certificate
 	harness.Eventually(t, awhile, func() (err error) {
 		first, err = leaf(name)
@@ -221,7 +224,7 @@ func TestACME(t *testing.T) {
 	}
 	stop()
 	ca.stop()
-	defer serve()()
+	defer serveConfig(t, file, log)()
 	harness.Eventually(t, awhile, func() error {
 		c, err := leaf(name)
 		if err == nil && !c.Equal(first) {

@@ -1,14 +1,11 @@
 package e2e_test
 
 import (
-	"context"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 
 	"sekisho/e2e/harness"
@@ -21,14 +18,8 @@ func TestFirstServer(t *testing.T) {
 	dir := t.TempDir()
 	etc, state := filepath.Join(dir, "etc"), filepath.Join(dir, "state")
 	file := filepath.Join(etc, "sekishod.yaml")
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := l.Addr().String()
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
+	address := freeAddresses(t, 1)[0]
+	log := filepath.Join(dir, "sekishod.log")
 	sh := func(script string) harness.Result {
 		t.Helper()
 		cmd := exec.CommandContext(t.Context(), "sh", "-c", script)
@@ -71,35 +62,21 @@ func TestFirstServer(t *testing.T) {
 
 	serve := func() (stop func()) {
 		t.Helper()
-		ctx, cancel := context.WithCancel(t.Context())
-		cmd := exec.CommandContext(ctx, filepath.Join(shared.Bin, "sekishod"), "serve", "--config", file)
-		cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-		log, err := os.Create(filepath.Join(dir, "sekishod.log"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		cmd.Stdout, cmd.Stderr = log, log
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
+		stop = serveConfig(t, file, log)
 		harness.Eventually(t, awhile, func() error {
 			if r := sh("sekishod doctor --config " + file); r.Code != 0 {
 				return fmt.Errorf("doctor: exit %d\n%s", r.Code, r.Stdout)
 			}
 			return nil
 		})
-		return func() {
-			cancel()
-			_ = cmd.Wait() // the signal is its exit reason
-			_ = log.Close()
-		}
+		return stop
 	}
 	stop := serve()
 	r = sh(". " + credentials + " && sekisho nodes && sekisho quick-setup --register 1")
 	if r.Code != 0 || !strings.Contains(r.Stdout, "https://"+address) {
 		t.Errorf("the first administrator: exit %d\n%s%s", r.Code, r.Stdout, r.Stderr)
 	}
-	if log, err := os.ReadFile(filepath.Join(dir, "sekishod.log")); err != nil ||
+	if log, err := os.ReadFile(log); err != nil ||
 		strings.Contains(string(log), "AKIA") ||
 		strings.Contains(string(log), "password") {
 		t.Errorf("the log contains credentials, %v:\n%s", err, log)

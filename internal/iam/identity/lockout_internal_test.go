@@ -13,6 +13,7 @@ func TestLockoutsLimitEachNameOverAllSources(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 11, 30, 0, 0, 0, 0, time.UTC)
 	l := newLockouts(func() time.Time { return now })
+	l.key = []byte("a fixed key: which names share a bucket must not vary between runs")
 	from := func(i int) guess {
 		return guess{kind: "password", name: "alice", source: netip.MustParseAddr("198.51.100." + strconv.Itoa(i))}
 	}
@@ -50,6 +51,7 @@ func TestStrangersDoNotLockOutAKnownSource(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 11, 30, 0, 0, 0, 0, time.UTC)
 	l := newLockouts(func() time.Time { return now })
+	l.key = []byte("a fixed key: which names share a bucket must not vary between runs")
 	home := guess{kind: "password", name: "alice", source: netip.MustParseAddr("203.0.113.1")}
 	if err := l.attempt(home, now); err != nil {
 		t.Fatal(err)
@@ -79,6 +81,44 @@ func TestStrangersDoNotLockOutAKnownSource(t *testing.T) {
 		t.Fatal("the strangers are not limited")
 	}
 	if l.attempt(home, now) == nil {
-		t.Error("the address is known for ever")
+		t.Error("the address is still known")
+	}
+}
+
+// Failures of strangers that fall into the bucket of a known source do not count against it.
+func TestKnownSourcesShareNoBucket(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 30, 0, 0, 0, 0, time.UTC)
+	l := newLockouts(func() time.Time { return now })
+	home := guess{kind: "password", name: "alice", source: netip.MustParseAddr("203.0.113.1")}
+	l.succeeded(home, now)
+	for i := range l.buckets {
+		l.buckets[i] = lockout{failures: 100, last: now, until: now.Add(longestLockout)}
+	}
+	if err := l.attempt(home, now); err != nil {
+		t.Errorf("an attempt from the known source: %v", err)
+	}
+}
+
+// The table of known sources is bounded, and the oldest source gives way.
+func TestKnownSourcesAreBounded(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 30, 0, 0, 0, 0, time.UTC)
+	l := newLockouts(func() time.Time { return now })
+	from := func(i int) guess {
+		return guess{kind: "password", name: "alice", source: netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)})}
+	}
+	for i := range maxKnown + 10 {
+		now = now.Add(time.Second)
+		l.succeeded(from(i), now)
+	}
+	if len(l.known) != maxKnown {
+		t.Errorf("%d known sources, want %d", len(l.known), maxKnown)
+	}
+	if _, known := l.find(from(9), now); known {
+		t.Error("the oldest source is still known")
+	}
+	if _, known := l.find(from(10), now); !known {
+		t.Error("a newer source was forgotten")
 	}
 }

@@ -85,7 +85,7 @@ func (signIns *SignIns) CheckPassword(
 	switch {
 	case !mfa:
 	case !second.shown():
-		signIns.lockouts.cancel(g)
+		signIns.lockouts.cancel(g, signIns.now())
 		challenge, err := signIns.passkeys.secondFactorChallenge(ctx, u, host)
 		if err != nil {
 			return SignIn{}, err

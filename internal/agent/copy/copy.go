@@ -4,11 +4,13 @@
 package copy
 
 import (
+	"bufio"
 	"fmt"
 	"io"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"sekisho"
 	"sekisho/internal/session/transfer"
@@ -38,8 +40,9 @@ func Run(direction, path, home string, in io.Reader, out, log io.Writer) error {
 		io.Reader
 		io.Writer
 	}{in, out}
-	// An error of standard error cannot be reported.
-	report := func(format string, args ...any) { _, _ = fmt.Fprintf(log, format+"\r\n", args...) }
+	lines := newReport(log)
+	defer lines.flush()
+	report := lines.add
 	err = run(conn, path, transfer.Options{
 		Copied: func(i transfer.Item) {
 			resumed := ""
@@ -54,6 +57,30 @@ func Run(direction, path, home string, in io.Reader, out, log io.Writer) error {
 		report("failed: %s", printable(err.Error()))
 	}
 	return err
+}
+
+// report writes lines, many at once: each write becomes a message to the server, and a folder
+// can have thousands of small files. Errors of standard error cannot be reported.
+type report struct {
+	to      *bufio.Writer
+	flushed time.Time
+}
+
+// reportEvery is how long lines may wait for more lines.
+const reportEvery = 100 * time.Millisecond
+
+func newReport(to io.Writer) *report { return &report{to: bufio.NewWriterSize(to, 32<<10)} }
+
+func (r *report) add(format string, args ...any) {
+	_, _ = fmt.Fprintf(r.to, format+"\r\n", args...)
+	if time.Since(r.flushed) >= reportEvery {
+		r.flush()
+	}
+}
+
+func (r *report) flush() {
+	_ = r.to.Flush()
+	r.flushed = time.Now()
 }
 
 func absolute(path, home string) (string, error) {

@@ -29,7 +29,7 @@ export async function showProgram(code: string): Promise<Program> {
   return answerOf(await post('show', { code }), programSchema)
 }
 
-/** decideProgram approves or refuses a program. It returns where the browser must go then, or ''. */
+/** decideProgram approves or refuses a program. It returns the address to which the browser goes next, or ''. */
 export async function decideProgram(code: string, approve: boolean): Promise<string> {
   const res = await post('approve', { code, approve })
   return (await answerOf(res, v.object({ redirect: v.string() }))).redirect

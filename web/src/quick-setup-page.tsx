@@ -57,7 +57,7 @@ function StepStatus({ step }: { step: Step }) {
   )
 }
 
-/** What a step is of: the role or the machine, and the policy. */
+/** Resource names the role or the machine that a step changes, and the policy. */
 function Resource({ step }: { step: Step }) {
   return (
     <>
@@ -110,7 +110,7 @@ function Steps({ steps, loading }: { steps: Step[]; loading: boolean }) {
 
 type How = 'none' | 'chosen' | 'tag'
 
-/** QuickSetupPage makes the roles, gives them to machines, and adds machines. */
+/** QuickSetupPage creates the roles, assigns them to machines, and adds machines. */
 export default function QuickSetupPage() {
   const known = useStore(nodes)
   const [setup, setSetup] = useState<Setup | null>(null)
@@ -150,7 +150,7 @@ export default function QuickSetupPage() {
     }
   }
   const incomplete = (how === 'chosen' && chosen.length === 0) || (how === 'tag' && byTag.length === 0)
-  const told = ran === null ? null : summary(ran)
+  const result = ran === null ? null : summary(ran)
   const steps = ran === null ? (setup?.Steps ?? []) : ran.Steps
   const missing = setup?.Steps.filter((s) => s.Outcome === 'Missing').length ?? 0
 
@@ -243,9 +243,9 @@ export default function QuickSetupPage() {
               }}
             />
           )}
-          {told !== null && (
-            <Alert type={told.type} dismissible onDismiss={() => setRan(null)} header={told.text}>
-              {told.type === 'error' && t('setup.failedHint')}
+          {result !== null && (
+            <Alert type={result.type} dismissible onDismiss={() => setRan(null)} header={result.text}>
+              {result.type === 'error' && t('setup.failedHint')}
             </Alert>
           )}
         </SpaceBetween>
@@ -269,7 +269,7 @@ function RoleStatus({ node }: { node: Node }) {
 
 const PAGE_SIZE = 10
 
-/** Choose lets machines be chosen one by one. */
+/** Choose lets the user select machines one by one. */
 function Choose({ list, chosen, onChoose }: { list: Node[]; chosen: Node[]; onChoose: (n: Node[]) => void }) {
   const narrow = useNarrow()
   const { items, filterProps, paginationProps, collectionProps, filteredItemsCount } = useCollection(list, {
@@ -350,7 +350,7 @@ function Choose({ list, chosen, onChoose }: { list: Node[]; chosen: Node[]; onCh
   )
 }
 
-/** ByTag lets machines be chosen by a tag that they have. */
+/** ByTag lets the user select machines by a tag. */
 function ByTag(props: {
   list: Node[]
   tagKey: string

@@ -1,5 +1,5 @@
-// Quick Setup, as the server does it: the roles that nodes need, which nodes
-// have them, and how machines are added.
+// The API of Quick Setup: the roles that nodes need, which nodes have them, and
+// the command that adds machines.
 
 import * as v from 'valibot'
 import { call } from './api'
@@ -57,7 +57,7 @@ export interface Choice {
 export const describeSetup = () => call('Sekisho.DescribeQuickSetup', {}, setupSchema, true)
 export const applySetup = (choice: Choice) => call('Sekisho.ApplyQuickSetup', choice, setupSchema)
 
-/** Order says which machines are to become nodes, and how. */
+/** Order says how machines become nodes. */
 export interface Order {
   DefaultInstanceName?: string
   RegistrationLimit: number
@@ -69,7 +69,7 @@ export interface Order {
   PackageSha256?: string
 }
 
-/** InstallCommand is how a machine becomes a node. It holds a secret. */
+/** InstallCommand makes a machine a node. It contains a secret. */
 export interface InstallCommand {
   activationId: string
   expires: number
@@ -115,7 +115,7 @@ const LABELS = (): Record<Step['Kind'], string> => ({
 /** label names what a step is about. */
 export const label = (s: Step) => LABELS()[s.Kind] ?? s.Kind
 
-/** summary says in a sentence how a run came out. */
+/** summary describes the result of a run in one sentence. */
 export function summary(s: Setup): { type: 'success' | 'info' | 'error'; text: string } {
   const failed = s.Steps.some((x) => x.Outcome === 'Failed')
   if (failed) return { type: 'error', text: s.Changes === 0 ? t('setup.nothing') : count('setup.partly', s.Changes) }
@@ -124,6 +124,6 @@ export function summary(s: Setup): { type: 'success' | 'info' | 'error'; text: s
   return { type: 'success', text: `${count('setup.changed', s.Changes)}${rest}` }
 }
 
-/** tagged are the nodes that have a tag. */
+/** tagged returns the nodes that have a tag. */
 export const tagged = (list: Node[], tag: Tag) =>
   list.filter((n) => n.tags.some((x) => x.key === tag.Key && x.value === tag.Value))

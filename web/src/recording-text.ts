@@ -1,23 +1,23 @@
-// The text of a recording: to search in, to jump to, and to export.
+// The text of a recording, for search, jumps and export.
 
 import type { CastEvent } from './cast'
 import { plainLines } from './log-text'
 
-// oxlint-disable-next-line no-control-regex -- these are what a terminal alone understands
+// oxlint-disable-next-line no-control-regex -- escape sequences begin with a control character
 const SEQUENCES = /\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]+[0-~]|[0-~])/g
 // oxlint-disable-next-line no-control-regex -- control characters are not part of a line
 const CONTROLS = /[\x00-\x1f\x7f]/g
-/** What changes the direction of the text around it. */
+/** Characters that change the direction of the text around them. */
 const BIDI = /[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g
 
-/** Text is what a session showed, and when each part of it was shown. */
+/** RecordedText is the text that a session showed, and when it showed each part. */
 export interface RecordedText {
   text: string
   /** Where in the text the output of each event begins, and its time. */
   starts: { at: number; time: number }[]
 }
 
-/** textOf puts the output of a recording together. */
+/** textOf joins the output of a recording. */
 export function textOf(events: readonly CastEvent[]): RecordedText {
   const starts: RecordedText['starts'] = []
   const parts: string[] = []
@@ -33,10 +33,10 @@ export function textOf(events: readonly CastEvent[]): RecordedText {
   return { text: parts.join(''), starts }
 }
 
-/** MOST is how many matches are listed. */
+/** MOST limits the number of matches. */
 const MOST = 1000
 
-/** findText lists the times at which a text was shown, in any case of its letters. */
+/** findText lists the times at which a text was shown, ignoring case. */
 export function findText(recorded: RecordedText, wanted: string): number[] {
   if (wanted.trim() === '') return []
   const times: number[] = []
@@ -44,7 +44,7 @@ export function findText(recorded: RecordedText, wanted: string): number[] {
   const needle = wanted.toLowerCase()
   let start = 0
   for (let at = text.indexOf(needle); at >= 0 && times.length < MOST; at = text.indexOf(needle, at + needle.length)) {
-    // A text is there when its last character is.
+    // A match is complete when its last character is shown.
     const end = at + needle.length - 1
     while (start + 1 < recorded.starts.length && recorded.starts[start + 1]!.at <= end) start++
     times.push(recorded.starts[start]!.time)
@@ -77,20 +77,20 @@ export function commandsOf(events: readonly CastEvent[]): Command[] {
   return commands
 }
 
-/** markersOf lists the events of a session beside its output: connections, copied files, restarts. */
+/** markersOf lists the events of a session besides its output: connections, copied files, restarts. */
 export function markersOf(events: readonly CastEvent[]): Command[] {
   return events.flatMap((e) =>
     e.code === 'm' ? [{ time: e.time, text: e.data.replaceAll(CONTROLS, '').replaceAll(BIDI, '') }] : [],
   )
 }
 
-/** plainText is the output as lines without what only a terminal understands. */
+/** plainText returns the output as lines without terminal sequences. */
 export function plainText(events: readonly CastEvent[]): string {
   const output = events.flatMap((e) => (e.code === 'o' ? [e.data] : [])).join('')
   return plainLines(output).join('\n') + '\n'
 }
 
-/** needsReturns says whether the output has bare newlines alone, as that of programs without a terminal. */
+/** needsReturns reports whether all newlines of the output are bare, as without a terminal. */
 export function needsReturns(events: readonly CastEvent[]): boolean {
   let bare = false
   for (const e of events) {

@@ -1,4 +1,4 @@
-// Recordings, as the server keeps them.
+// The API of recordings.
 
 import * as v from 'valibot'
 import { call } from './api'
@@ -17,7 +17,7 @@ const pageSchema = v.object({
 export interface RecordingPage {
   bytes: Uint8Array<ArrayBuffer>
   next: number
-  /** Where readFrom continues; '' where the server is too old to know. */
+  /** Where readFrom continues; '' if the server is too old to report it. */
   position: string
   total: number
   complete: boolean
@@ -25,7 +25,7 @@ export interface RecordingPage {
   sealed: boolean
 }
 
-/** readRecording reads the bytes of a recording from an offset on. */
+/** readRecording reads the bytes of a recording from an offset. */
 export async function readRecording(id: string, offset: number, background: boolean): Promise<RecordingPage> {
   const r = await call('Sekisho.GetSessionRecording', { SessionId: id, StartOffset: offset }, pageSchema, background)
   return pageOf(r)
@@ -35,7 +35,7 @@ export async function readRecording(id: string, offset: number, background: bool
 export const NOW = 'now'
 const WAIT_MS = 10_000
 
-/** readFrom reads on from a position, and waits for something new in a session that runs. */
+/** readFrom reads from a position, and waits for new output of a running session. */
 export async function readFrom(id: string, position: string): Promise<RecordingPage> {
   const wait = position === NOW ? 0 : WAIT_MS
   const input = { SessionId: id, Position: position, WaitMilliseconds: wait }
@@ -68,20 +68,20 @@ export function verifyRecording(id: string): Promise<Verification> {
   return call('Sekisho.VerifySessionRecording', { SessionId: id }, verification)
 }
 
-/** joinSession lets the signed-in user type into a session of somebody else. */
+/** joinSession lets the signed-in user type into another user's session. */
 export async function joinSession(id: string): Promise<void> {
   await call('Sekisho.JoinSession', { SessionId: id }, v.object({}))
 }
 
-/** leaveSession says that the user types no longer. */
+/** leaveSession ends what joinSession began. */
 export async function leaveSession(id: string): Promise<void> {
   await call('Sekisho.LeaveSession', { SessionId: id }, v.object({}), true)
 }
 
-/** MOST_TYPED bounds what is typed with one call, in bytes. */
+/** MOST_TYPED limits the input of one call, in bytes. */
 const MOST_TYPED = 8 << 10
 
-/** typing sends what is typed, one call after the other, so that it arrives in order. */
+/** typing returns a function that sends input, one call at a time so that it arrives in order. */
 export function typing(id: string, onError: (error: unknown) => void): (data: string) => void {
   let waiting: number[] = []
   let sending = false
@@ -115,7 +115,7 @@ const participants = v.object({
 /** Participant is somebody who watches a session, or types into it. */
 export type Participant = v.InferOutput<typeof participants>['Participants'][number]
 
-/** listParticipants lists who watches a session beside its owner. */
+/** listParticipants lists the users who watch a session, apart from its owner. */
 export async function listParticipants(id: string): Promise<Participant[]> {
   return (await call('Sekisho.ListSessionParticipants', { SessionId: id }, participants, true)).Participants
 }

@@ -1,5 +1,5 @@
-// A refusal, word for word: what people search for, and what an
-// administrator needs in order to help.
+// An error, shown in full: users search for its text, and administrators need it
+// to help.
 
 import Alert from '@cloudscape-design/components/alert'
 import Box from '@cloudscape-design/components/box'

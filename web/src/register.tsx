@@ -1,4 +1,4 @@
-// How a node is registered: two commands, one of which the console can do.
+// Registration of a node: two commands, the first of which the console can run.
 
 import Box from '@cloudscape-design/components/box'
 import Button from '@cloudscape-design/components/button'
@@ -109,7 +109,7 @@ export function RegisterSteps() {
   )
 }
 
-/** RegisterModal is RegisterSteps in a dialogue of its own. */
+/** RegisterModal is RegisterSteps in a dialog of its own. */
 export function RegisterModal({ onDismiss }: { onDismiss: () => void }) {
   return (
     <Modal
@@ -130,7 +130,7 @@ export function RegisterModal({ onDismiss }: { onDismiss: () => void }) {
   )
 }
 
-/** FirstNode is what an empty list of nodes says. */
+/** FirstNode stands in for an empty list of nodes. */
 export function FirstNode() {
   return (
     <div className="first-node">

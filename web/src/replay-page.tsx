@@ -1,4 +1,4 @@
-// A recording, played like a film: the terminal as its owner saw it.
+// Playback of a recording: the terminal as its owner saw it.
 
 import '@xterm/xterm/css/xterm.css'
 import Alert from '@cloudscape-design/components/alert'
@@ -39,7 +39,7 @@ export default function ReplayPage({ params }: PageProps) {
   useEffect(() => {
     findSession(id)
       .then(setSession, () => {
-        // The recording may be open to someone who may not list sessions.
+        // The user may be allowed to read the recording but not to list sessions.
       })
       .finally(() => setLooked(true))
   }, [id, sealed])

@@ -67,7 +67,7 @@ export function rememberPath(): void {
   sessionStorage.setItem(RETURN_TO, location.pathname)
 }
 
-/** returnToPath goes, once, to the path that was kept. */
+/** returnToPath goes to the remembered path, once. */
 export function returnToPath(): void {
   const path = sessionStorage.getItem(RETURN_TO) ?? ''
   sessionStorage.removeItem(RETURN_TO)

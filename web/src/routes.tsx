@@ -1,11 +1,11 @@
-// Every page of the console: its address, its title, where it stands in the
-// navigation, and the action that it is of no use without.
+// Every page of the console: its address, its title, its place in the
+// navigation, and the action without which it is useless.
 
 import { lazy, type ComponentType } from 'react'
 import type { SignedIn } from './api'
 import type { PlainKey } from './i18n'
 
-/** PageProps are what every page gets. */
+/** PageProps are the properties of every page. */
 export interface PageProps {
   who: SignedIn
   /** The segments of the path after the page's own. */
@@ -24,7 +24,7 @@ export interface Route {
   title: PlainKey
   page: ComponentType<PageProps>
   layout: 'table' | 'default' | 'terminal'
-  /** Where the navigation has a link; none for pages that are reached from others. */
+  /** The group of its link in the navigation; none for pages that only other pages link to. */
   group?: NavigationGroup
   /** The text of the link, where it is not the title. */
   link?: PlainKey

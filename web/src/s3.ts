@@ -1,7 +1,9 @@
-// S3 calls in the name of the signed-in user.
+// S3 calls as the signed-in user.
 
 import { CallError, reach, refusal, signedIn } from './api'
 import { t } from './i18n'
+
+const NAMESPACE = 'http://s3.amazonaws.com/doc/2006-03-01/'
 
 /** s3 makes an S3 call, by path: `s3('GET', ['bucket'], 'versioning')`. */
 export async function s3(
@@ -23,7 +25,7 @@ export async function s3(
   if (res.ok) return res
   const err = await refusal(res)
   if (res.status === 401) signedIn.set(null)
-  // An answer to HEAD has no words.
+  // The response to HEAD has no body.
   throw err.code === ''
     ? new CallError(`HTTP ${res.status}`, t('error.status', { status: res.status }), res.status, '')
     : err
@@ -36,7 +38,7 @@ function escapePath(path: string): string {
 const xml = async (res: Response) => new DOMParser().parseFromString(await res.text(), 'text/xml')
 const textOf = (el: ParentNode, name: string) => el.querySelector(name)?.textContent ?? ''
 
-/** listBuckets names the buckets, for who may list them. */
+/** listBuckets returns the names of the buckets, if the user may list them. */
 export async function listBuckets(): Promise<string[]> {
   const doc = await xml(await s3('GET', []))
   return [...doc.querySelectorAll('Bucket > Name')].map((e) => e.textContent ?? '')
@@ -50,7 +52,7 @@ export async function bucketVersioning(bucket: string): Promise<string> {
 /** turnVersioningOn has a bucket keep old versions. */
 export async function turnVersioningOn(bucket: string): Promise<void> {
   await s3('PUT', [bucket], 'versioning', {
-    body: '<VersioningConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Status>Enabled</Status></VersioningConfiguration>',
+    body: `<VersioningConfiguration xmlns="${NAMESPACE}"><Status>Enabled</Status></VersioningConfiguration>`,
   })
 }
 
@@ -67,7 +69,7 @@ export interface Version {
   at: number
   size: number
   etag: string
-  /** A deletion: nothing can be read of it. */
+  /** A delete marker, which has no content. */
   deleted: boolean
 }
 
@@ -92,7 +94,8 @@ export async function listVersions(bucket: string, key: string): Promise<Version
     // Keys that begin with this one come after it.
     const next = textOf(doc, 'NextKeyMarker')
     if (textOf(doc, 'IsTruncated') === 'true' && next === key) {
-      marker = `&key-marker=${encodeURIComponent(next)}&version-id-marker=${encodeURIComponent(textOf(doc, 'NextVersionIdMarker'))}`
+      const id = textOf(doc, 'NextVersionIdMarker')
+      marker = `&key-marker=${encodeURIComponent(next)}&version-id-marker=${encodeURIComponent(id)}`
     }
   } while (marker !== '')
   return all

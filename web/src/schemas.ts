@@ -1,11 +1,11 @@
-// Schemas that several answers share.
+// Schemas that several responses share.
 
 import * as v from 'valibot'
 
-/** awsTime is a time as the API sends it: seconds since 1970, or text; none where there is none. */
+/** awsTime is a time as the API sends it: seconds since 1970, or text; undefined if missing. */
 export const awsTime = v.optional(v.union([v.number(), v.string()]))
 
-/** text is a string that may be missing: '' then. */
+/** text is a string, '' if missing. */
 export const text = v.optional(v.string(), '')
 
 /** tags are tags as the SSM API sends them. */

@@ -1,4 +1,4 @@
-// The last of what a terminal showed, as the bytes that drew it.
+// The last output of a terminal, as bytes.
 
 const NEWLINE = 10
 
@@ -19,7 +19,7 @@ export class Scrollback {
     }
   }
 
-  /** bytes are the last ones, at most so many; what is cut off ends with a line. */
+  /** bytes returns at most this many of the last bytes. If it omits any, it starts at a line. */
   bytes(most = this.limit): Uint8Array {
     const all = new Uint8Array(this.size)
     let at = 0

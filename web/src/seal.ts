@@ -1,7 +1,6 @@
 // The encryption of a session between this page and the node: AES-256-GCM with
-// a data key of KMS, whose first half is for what the node sends and whose
-// second half is for what the person sends. Each message is nonce, ciphertext
-// and tag.
+// a data key of KMS, whose first half is for output of the node and whose second
+// half is for input of the user. Each message is nonce, ciphertext and tag.
 
 const KEY_BYTES = 64
 const NONCE_BYTES = 12

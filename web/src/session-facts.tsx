@@ -104,7 +104,7 @@ export function SessionFacts({ target, live, owner }: { target: Target; live: Li
 
 const WATCHERS_MS = 5000
 
-/** Watchers says who watches the session, and who types into it. */
+/** Watchers lists the users who watch the session, and who can type into it. */
 function Watchers({ id }: { id: string }) {
   const [list, setList] = useState<Participant[]>([])
   useEffect(() => {
@@ -114,7 +114,7 @@ function Watchers({ id }: { id: string }) {
         (all) => {
           if (!over) setList(all)
         },
-        () => {}, // an older server does not know
+        () => {}, // an older server lacks this operation
       )
     }
     look()
@@ -149,10 +149,10 @@ function Elapsed({ from, to }: { from: number; to: number }) {
   return <span className="faint">{lasting((to || now) - from)}</span>
 }
 
-/** How long before the end it is shown in another colour. */
+/** The remaining time is highlighted when it is shorter than this. */
 const SOON_MS = 120_000
 
-/** Remaining is how long the session may still be idle: it is not while either side sends. */
+/** Remaining shows how long the session lasts without further input and output. */
 function Remaining({ live, session }: { live: LiveSession; session: Session }) {
   const [active, setActive] = useState(() => Date.now())
   const now = useNow(1000)
@@ -161,7 +161,7 @@ function Remaining({ live, session }: { live: LiveSession; session: Session }) {
     const stops = [live.term.onData(heard), live.term.onWriteParsed(heard)]
     return () => stops.forEach((s) => s.dispose())
   }, [live])
-  // The clock that ticks is behind what was just heard.
+  // now may be older than active.
   const idle = Math.max(0, session.idleFor - Math.max(0, now - active))
   const rest = session.lastsFor === 0 ? Infinity : Math.max(0, session.lastsFor - (now - live.startedAt))
   const left = Math.min(idle, rest)
@@ -177,7 +177,7 @@ function Remaining({ live, session }: { live: LiveSession; session: Session }) {
   )
 }
 
-/** Permission is how long policy still allows sessions on the node, where that depends on the time. */
+/** Permission shows how long policy still allows sessions on the node, where that depends on the time. */
 function Permission({ node }: { node: string }) {
   const [until, setUntil] = useState(0)
   const now = useNow(1000)
@@ -189,7 +189,7 @@ function Permission({ node }: { node: string }) {
         const open = (c.Windows ?? []).find((w) => w.From <= at && at < w.To)
         if (!over && open !== undefined) setUntil(open.To * 1000)
       },
-      () => {}, // what is not known is not shown
+      () => {}, // without an answer, show nothing
     )
     return () => {
       over = true

@@ -1,5 +1,4 @@
-// Where a session's log is: the versions of its object, and its stream as one
-// page to read.
+// The log of a session: the versions of its object, and its log stream as text.
 
 import Alert from '@cloudscape-design/components/alert'
 import Badge from '@cloudscape-design/components/badge'
@@ -225,7 +224,7 @@ function VersionTable(props: {
   )
 }
 
-/** LogStream shows a log stream as a page to read. */
+/** LogStream shows a log stream as text. */
 export function LogStream({ group, stream }: { group: string; stream: string }) {
   const [text, setText] = useState<{ lines: Line[]; more: boolean } | null>(null)
   const [error, setError] = useState<unknown>(null)
@@ -269,7 +268,7 @@ export function LogStream({ group, stream }: { group: string; stream: string }) 
   )
 }
 
-/** Page is a log to read. */
+/** Page shows the lines of a log. */
 function Page({ title, lines, more }: { title: string; lines: Line[]; more: boolean }) {
   return (
     <div role="group" aria-label={title}>

@@ -1,4 +1,4 @@
-// The sessions that run, or those that are over.
+// The active sessions, or those that have ended.
 
 import { useCollection } from '@cloudscape-design/collection-hooks'
 import Box from '@cloudscape-design/components/box'
@@ -52,13 +52,13 @@ interface Period {
 const startOf = (date: string) => new Date(`${date}T00:00`).getTime()
 const DAY_MS = 86_400_000
 
-/** boundsOf are the bounds of a period as times; 0 for none. */
+/** boundsOf returns the bounds of a period as times; 0 for none. */
 const boundsOf = (p: Period) => ({
   from: p.from === '' ? 0 : startOf(p.from),
   until: p.until === '' ? 0 : startOf(p.until) + DAY_MS,
 })
 
-/** within are the sessions that began in a period. */
+/** within selects the sessions that started in a period. */
 const within = (list: Session[], p: Period) =>
   list.filter(
     (s) =>

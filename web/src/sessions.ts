@@ -1,11 +1,11 @@
-// Sessions, as DescribeSessions tells of them.
+// Sessions, as DescribeSessions returns them.
 
 import * as v from 'valibot'
 import { call } from './api'
 import { millis } from './format'
 import { awsTime, text } from './schemas'
 
-/** Session is one session of anybody's, running or over. */
+/** Session is a session of any user, active or ended. */
 export interface Session {
   id: string
   target: string
@@ -16,17 +16,17 @@ export interface Session {
   document: string
   reason: string
   details: string
-  /** Encrypted from end to end: the server has no recording of what was said. */
+  /** Encrypted end to end: the server has no recording of its content. */
   encrypted: boolean
-  /** The OS user it was to run as; '' for the agent's default. */
+  /** The OS user it runs as; '' for the agent's default. */
   runAs: string
-  /** How long it may be idle, and last, in milliseconds; 0 for ever. */
+  /** The idle timeout and the maximum duration, in milliseconds; 0 for no limit. */
   idleFor: number
   lastsFor: number
   /** Where its log goes: an object, and a stream of a log group; null for nowhere. */
   object: { bucket: string; key: string } | null
   stream: { group: string; stream: string } | null
-  /** Why the log is not there; '' when it is, or is none, or is not due. */
+  /** Why the log was not delivered; '' if it was, is not due, or does not exist. */
   undelivered: string
 }
 
@@ -119,7 +119,7 @@ export async function listSessions(
   return { sessions: r.Sessions.map(fromAnswer), next: r.NextToken || undefined }
 }
 
-/** findSession finds one session, running or over; null when it cannot be seen. */
+/** findSession finds one session, active or ended; null if the user cannot see it. */
 export async function findSession(
   id: string,
   states: ('History' | 'Active')[] = ['History', 'Active'],

@@ -7,7 +7,7 @@ import { signIn, SignInRefused } from './api'
 import { chooseLanguage, language, LANGUAGES, t } from './i18n'
 import { useStore } from './store'
 
-/** The words for how a sign-in at an identity provider ended. */
+/** Messages for how a sign-in at an identity provider ended. */
 const FEDERATION = (): Record<string, string> => ({
   refused: t('signIn.refused'),
   again: t('signIn.again'),
@@ -15,7 +15,7 @@ const FEDERATION = (): Record<string, string> => ({
 
 const said = (err: unknown) => (err instanceof Error ? err.message : String(err))
 
-/** useSignIn tries what the user enters, and says what is missing. */
+/** useSignIn signs in with what the user enters, and reports what is missing. */
 function useSignIn() {
   const [codeNeeded, setCodeNeeded] = useState(false)
   const [error, setError] = useState(

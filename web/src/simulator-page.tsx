@@ -21,7 +21,7 @@ import { t } from './i18n'
 const local = (at: Date) => new Date(at.getTime() - at.getTimezoneOffset() * 60_000).toISOString().slice(0, 16)
 const seconds = (s: string) => new Date(s).getTime() / 1000
 
-/** SimulatorPage answers who could start a session where, from where and when. */
+/** SimulatorPage shows whether a user could perform an action, from which address and when. */
 export default function SimulatorPage() {
   const known = useStore(nodes)
   const [users, setUsers] = useState<string[]>([])
@@ -36,7 +36,7 @@ export default function SimulatorPage() {
   const [error, setError] = useState<unknown>(null)
   const [busy, setBusy] = useState(false)
   useEffect(() => {
-    loadUsers().then(setUsers, () => {}) // names may be typed as well
+    loadUsers().then(setUsers, () => {}) // the user can type a name instead
   }, [])
 
   const named = target.trim()

@@ -3,5 +3,5 @@
 import type { ReactNode } from 'react'
 import { Store } from './store'
 
-/** splitPanel is what stands in the panel; null for no panel. */
+/** splitPanel is the content of the panel; null for no panel. */
 export const splitPanel = new Store<{ content: ReactNode; open: boolean } | null>(null)

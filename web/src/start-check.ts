@@ -1,4 +1,4 @@
-// What stands in the way of a session, asked before it is started.
+// Checks whether a session could start, before it is started.
 
 import * as v from 'valibot'
 import { call } from './api'
@@ -11,18 +11,18 @@ const check = v.object({
   Hint: v.optional(v.string()),
 })
 
-/** Check is one thing that a session needs. */
+/** Check is one requirement of a session, and whether it is met. */
 export type Check = v.InferOutput<typeof check>
 
 const windowSchema = v.object({ From: v.number(), To: v.number() })
 
-/** Window is when policy allows the session, in seconds since 1970. */
+/** Window is a period in which policy allows the session, in seconds since 1970. */
 export type Window = v.InferOutput<typeof windowSchema>
 
 const startCheck = v.object({
   Checks: v.array(check),
   Ready: v.boolean(),
-  /** None where the time makes no difference. */
+  /** Missing if the time makes no difference. */
   Windows: v.optional(v.array(windowSchema)),
   /** A fresh second factor would lift the denial. */
   SecondFactor: v.optional(v.boolean()),
@@ -30,22 +30,22 @@ const startCheck = v.object({
   ReasonPattern: v.optional(v.string()),
 })
 
-/** StartCheck says what a session on a node would need. */
+/** StartCheck is the result of checking all requirements of a session. */
 export type StartCheck = v.InferOutput<typeof startCheck>
 
-/** checkStart asks how a session on a node would stand that started now. */
+/** checkStart checks whether a session on a node could start now. */
 export async function checkStart(node: string, background = true): Promise<StartCheck> {
   return call('Sekisho.CheckSessionStart', { Target: node }, startCheck, background)
 }
 
-/** refusalOf names the action that policy does not allow, for the button that cannot be pressed; '' when it does. */
+/** refusalOf says which action policy denies, for the disabled start button; '' if none. */
 export function refusalOf(c: StartCheck | null): string {
-  if (c?.SecondFactor === true) return '' // it is asked for when the session starts
+  if (c?.SecondFactor === true) return '' // the start of the session asks for it
   if (!c?.Checks.some((x) => x.Kind === 'Access' && x.Outcome === 'Failing')) return ''
   return (c.Windows ?? []).length > 0 ? t('start.deniedNow') : t('start.denied')
 }
 
-/** windowText says when a permission opens and closes, in the viewer's own zone and language. */
+/** windowText says when a permission begins and ends, in the viewer's time zone and language. */
 export function windowText(windows: Window[] | undefined, now: number, zone?: string, language?: string): string {
   if (windows === undefined || windows.length === 0) return ''
   const format = (options: Intl.DateTimeFormatOptions) => {
@@ -66,7 +66,7 @@ export function windowText(windows: Window[] | undefined, now: number, zone?: st
   return t('start.from', { spans: spans.join(t('start.then')), zone: name })
 }
 
-/** nextTurn is when the answer changes by the hour alone; 0 for never. */
+/** nextTurn is the next time at which a window begins or ends; 0 for never. */
 export function nextTurn(windows: Window[] | undefined, now: number): number {
   const turns = (windows ?? []).flatMap((w) => [w.From, w.To]).filter((at) => at > now)
   return turns.length === 0 ? 0 : Math.min(...turns)

@@ -1,4 +1,4 @@
-// What a session needs, as a list to look at before it is started.
+// The requirements of a session, listed before it starts.
 
 import Alert from '@cloudscape-design/components/alert'
 import Box from '@cloudscape-design/components/box'
@@ -24,7 +24,11 @@ const LOOK: Record<Check['Outcome'], StatusIndicatorProps.Type> = {
 }
 const LONGEST_TIMER = 24 * 3600_000
 
-/** useStartCheck returns the check of a session start on a node, null until it is known. It checks again when again changes, and when a time window opens or closes. */
+/**
+ * useStartCheck checks whether a session on a node could start; null until the
+ * result is known. It checks again when again changes, and when a time window
+ * begins or ends.
+ */
 export function useStartCheck(node: string | null, again: string): StartCheck | null {
   const [check, setCheck] = useState<{ node: string; check: StartCheck } | null>(null)
   const [turn, setTurn] = useState(0)
@@ -39,7 +43,7 @@ export function useStartCheck(node: string | null, again: string): StartCheck | 
         const at = nextTurn(c.Windows, Date.now() / 1000) * 1000
         if (at > 0) timer = setTimeout(() => setTurn((n) => n + 1), Math.min(at - Date.now() + 1000, LONGEST_TIMER))
       },
-      () => {}, // starting says what is wrong
+      () => {}, // starting the session shows the error
     )
     return () => {
       over = true
@@ -60,7 +64,7 @@ export function Checklist({ check, explain = false }: { check: StartCheck; expla
           <StatusIndicator type={LOOK[c.Outcome]}>
             <span className="wrap">{t(`check.${c.Kind}.${c.Outcome}`)}</span>
           </StatusIndicator>
-          {/* Why a node is not connected stands above, on the node's page. */}
+          {/* The node's page shows above why the node is not connected. */}
           {(c.Outcome !== 'Ready' || c.Kind === 'Logs') && (explain || c.Kind !== 'Node') && (
             <div className="under faint wrap">{c.Text}</div>
           )}
@@ -72,11 +76,11 @@ export function Checklist({ check, explain = false }: { check: StartCheck; expla
   )
 }
 
-/** offersAnyway says whether a session may be started in spite of the check: not where it would fail. */
+/** offersAnyway reports whether the user can start a session despite the check: not if it would fail. */
 const offersAnyway = (check: StartCheck) =>
   !check.Ready && !check.Checks.some((c) => c.Outcome === 'Failing' && c.Kind !== 'Logs')
 
-/** StartPanel is the list and the button, which waits for the list to be green. */
+/** StartPanel shows the requirements, and a button that is enabled when all are met. */
 export function StartPanel({ target, check }: { target: Target; check: StartCheck | null }) {
   const [anyway, setAnyway] = useState(false)
   useEffect(() => setAnyway(false), [target.id])
@@ -105,7 +109,7 @@ export function StartPanel({ target, check }: { target: Target; check: StartChec
   )
 }
 
-/** StartModal asks about a session that something stands in the way of, or that needs a reason. */
+/** StartModal asks the user about a session that has unmet requirements or needs a reason. */
 export function StartModal() {
   const pending = useStore(pendingStart)
   if (pending === null) return null

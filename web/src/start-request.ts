@@ -1,14 +1,14 @@
-// Sessions that are asked for: started at once when all is well.
+// Requests to start a session, which starts at once if all requirements are met.
 
 import { checkStart, type StartCheck } from './start-check'
 import { askFactor } from './step-up'
 import { Store } from './store'
 import { startSession, type Target } from './workspace'
 
-/** A session that waits for its person: something is not as it should be, or a reason is needed. */
+/** A session that waits for the user: a requirement is not met, or a reason is needed. */
 export const pendingStart = new Store<{ target: Target; check: StartCheck } | null>(null)
 
-/** requestStart starts a session when all is well, and asks when it is not. */
+/** requestStart starts a session if all requirements are met, and asks the user otherwise. */
 export async function requestStart(target: Target): Promise<void> {
   let check: StartCheck
   try {
@@ -18,7 +18,7 @@ export async function requestStart(target: Target): Promise<void> {
       check = await checkStart(target.id, false)
     }
   } catch {
-    // StartSession says in its own words what is wrong.
+    // StartSession returns the error.
     startSession(target)
     return
   }

@@ -32,7 +32,7 @@ function Question({ offer, done }: { offer: FactorOffer; done: (shown: boolean) 
       setError(err)
       setCode('')
       setBusy(false)
-      // A passkey answers a challenge once.
+      // A challenge can be answered once: get another.
       const again = await showFactor({}).catch(() => null)
       if (again !== null) setPasskey(again.passkey)
     }

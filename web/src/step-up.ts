@@ -1,5 +1,5 @@
-// The second factor on the spot: a policy requires a recent one, the user shows
-// it, and what was denied goes on.
+// The second factor on demand: a policy requires a recent one, the user provides
+// it, and the denied action continues.
 
 import * as v from 'valibot'
 import type { Proof } from './account'
@@ -14,7 +14,10 @@ export type FactorOffer = v.InferOutput<typeof offerSchema>
 /** wantedFactor is set while the user is asked for a second factor. */
 export const wantedFactor = new Store<{ offer: FactorOffer; done: (shown: boolean) => void } | null>(null)
 
-/** showFactor shows a second factor, or without one asks which there are. It returns these, or null if one was accepted. */
+/**
+ * showFactor sends a second factor, or asks which ones the user can show. It
+ * returns those, or null if the server accepted a factor.
+ */
 export async function showFactor(shown: { code?: string; passkey?: Proof }): Promise<FactorOffer | null> {
   const res = await reach('/console/api/session/factor', {
     method: 'POST',
@@ -28,7 +31,7 @@ export async function showFactor(shown: { code?: string; passkey?: Proof }): Pro
 
 let asking: Promise<boolean> | null = null
 
-/** askFactor asks the user for a second factor, once for all who wait. It answers whether one was shown. */
+/** askFactor asks for a second factor, once for all callers that wait, and returns whether one was shown. */
 export function askFactor(): Promise<boolean> {
   asking ??= ask().finally(() => {
     asking = null

@@ -2,7 +2,7 @@
 
 import { useSyncExternalStore } from 'react'
 
-/** Store holds one immutable value and tells who watches it. */
+/** Store holds one immutable value and notifies its watchers. */
 export class Store<T> {
   private value: T
   private readonly watchers = new Set<() => void>()

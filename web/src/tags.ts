@@ -8,7 +8,7 @@ export interface Tag {
   value: string
 }
 
-/** tagChanges are the tags to be set, and the keys to be removed. */
+/** tagChanges returns the tags to set and the keys to remove. */
 export function tagChanges(before: Tag[], after: Tag[]): { set: Tag[]; remove: string[] } {
   return {
     set: after.filter((a) => !before.some((b) => b.key === a.key && b.value === a.value)),
@@ -16,7 +16,7 @@ export function tagChanges(before: Tag[], after: Tag[]): { set: Tag[]; remove: s
   }
 }
 
-/** mistakenTag says why a tag cannot be beside those before it; '' when it can. */
+/** mistakenTag says why a tag is invalid next to the others; '' if it is valid. */
 export function mistakenTag(tag: Tag, others: Tag[]): string {
   if (tag.key === '' && tag.value === '') return ''
   if (tag.key === '') return t('tags.keyNeeded')
@@ -27,7 +27,7 @@ export function mistakenTag(tag: Tag, others: Tag[]): string {
   return ''
 }
 
-/** environment is the environment that tags name, for a colour: prod, stage, dev or another one; '' for none. */
+/** environment returns the environment that tags name, and its kind, which has a colour; null for none. */
 export function environment(tags: Tag[]): { name: string; kind: 'prod' | 'stage' | 'dev' | 'other' } | null {
   const tag = tags.find((x) => /^(env|environment|stage)$/i.test(x.key) && x.value.trim() !== '')
   if (tag === undefined) return null

@@ -2,9 +2,18 @@
 
 import type { ITheme, Terminal } from '@xterm/xterm'
 
-/** FONT is the machine's own monospaced font. */
-export const FONT =
-  'ui-monospace, "Cascadia Mono", "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", "Liberation Mono", "Noto Sans Mono CJK JP", monospace'
+/** FONT lists the monospaced fonts of common systems. */
+export const FONT = [
+  'ui-monospace',
+  '"Cascadia Mono"',
+  '"SF Mono"',
+  'Menlo',
+  'Consolas',
+  '"DejaVu Sans Mono"',
+  '"Liberation Mono"',
+  '"Noto Sans Mono CJK JP"',
+  'monospace',
+].join(', ')
 
 const night: ITheme = {
   background: '#0f1720',

@@ -365,7 +365,7 @@ function endText(reason: string, code: number | null): string {
   return reason === '' ? t('terminal.endedExit', { code }) : t('terminal.endedBecauseExit', { reason, code })
 }
 
-/** FOUND marks what is found, all of it and the present one. */
+/** FOUND has the decorations of all matches and of the current one. */
 const FOUND = {
   decorations: {
     matchOverviewRuler: '#c77700',

@@ -1,5 +1,5 @@
-// A small log, sent by the signed-in user to where sessions' logs go, and read
-// back.
+// A test log, which the signed-in user sends to the destinations of session logs
+// and reads back.
 
 import Alert from '@cloudscape-design/components/alert'
 import Box from '@cloudscape-design/components/box'
@@ -57,7 +57,7 @@ async function toGroup(group: string, text: string, stream: string): Promise<Out
   }
 }
 
-/** TestLog is the button that sends a log, and what came of it. */
+/** TestLog is the button that sends a test log, and the results. */
 export function TestLog({ bucket, prefix, group }: { bucket: string; prefix: string; group: string }) {
   const [busy, setBusy] = useState(false)
   const [outcomes, setOutcomes] = useState<Outcome[]>([])

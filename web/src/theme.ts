@@ -1,4 +1,4 @@
-// Light and dark: as the system has it, until the person chooses.
+// Light and dark mode: the system's, until the user chooses one.
 
 import { applyMode, Mode } from '@cloudscape-design/global-styles'
 import { Store } from './store'

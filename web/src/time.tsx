@@ -1,4 +1,4 @@
-// Times on a page: in the viewer's time zone, with UTC when pointed at.
+// Times on a page: in the viewer's time zone, with UTC as the tooltip.
 
 import { ago, timeOfDay, useNow, utc, when } from './format'
 import { t } from './i18n'
@@ -13,7 +13,7 @@ export function When({ at }: { at: number }) {
   )
 }
 
-/** Ago shows how long ago something was; pointed at, when that was. */
+/** Ago shows how long ago a time was, and the time as the tooltip. */
 export function Ago({ at }: { at: number }) {
   const now = useNow()
   if (at === 0) return <>{t('time.never')}</>

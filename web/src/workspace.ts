@@ -15,7 +15,7 @@ export type StartedSession = v.InferOutput<typeof startedSession>
 export interface Target {
   id: string
   name: string
-  /** Why the session is needed, where that must be said. */
+  /** The reason for the session, if one is required. */
   reason?: string
 }
 
@@ -44,7 +44,7 @@ function storedFontSize(): number {
   return matchMedia('(max-width: 688px)').matches ? 12 : 14
 }
 
-/** The size of the terminals' letters, in pixels. */
+/** The font size of the terminals, in pixels. */
 export const fontSize = new Store(storedFontSize())
 
 /** setFontSize changes the size in every terminal, and remembers it. */
@@ -55,7 +55,7 @@ export function setFontSize(px: number): void {
   try {
     localStorage.setItem(FONT_KEY, String(size))
   } catch {
-    // It lasts as long as the page.
+    // Without storage the size lasts as long as the page.
   }
 }
 
@@ -80,7 +80,7 @@ export function startSession(target: Target): void {
   void start(key, target)
 }
 
-/** startAgain starts a new session in the place of a refused or ended one. */
+/** startAgain starts a new session in place of a refused or ended one. */
 export function startAgain(tab: Tab): void {
   tab.live?.dispose()
   change(tab.key, { phase: 'starting', error: undefined, live: undefined })
@@ -93,7 +93,7 @@ async function start(key: string, target: Target): Promise<void> {
     const started = await call('AmazonSSM.StartSession', { Target: target.id, Reason: target.reason }, startedSession)
     const { LiveSession } = await loading
     if (!workspace.get().tabs.some((t) => t.key === key)) {
-      // The person closed the tab before the session was there.
+      // The user closed the tab before the session started.
       await call('AmazonSSM.TerminateSession', { SessionId: started.SessionId }, IGNORED)
       return
     }
@@ -121,7 +121,7 @@ export function closeTab(key: string): void {
   workspace.set({ tabs, active })
 }
 
-/** warnBeforeLeaving asks before the page, and its terminals with it, goes away. */
+/** warnBeforeLeaving has the browser ask before it leaves a page with running terminals. */
 export function warnBeforeLeaving(): () => void {
   const ask = (ev: BeforeUnloadEvent) => {
     if (workspace.get().tabs.some(isRunning)) ev.preventDefault()
@@ -131,7 +131,7 @@ export function warnBeforeLeaving(): () => void {
 }
 
 const KEPT_KEY = 'sekisho-terminals'
-/** How much output may be kept of all terminals together, in bytes. */
+/** The maximum output to keep of all terminals together, in bytes. */
 const KEPT_OUTPUT = 1024 * 1024
 
 /** Kept are the terminals of a reloaded page. */
@@ -151,7 +151,7 @@ export function keepOverReload(owner: string): () => void {
     const { tabs, active } = workspace.get()
     const running = tabs.filter(isRunning)
     if (running.length === 0) return
-    // Without the output at last: the sessions are worth more.
+    // If the output does not fit, keep the sessions without it.
     for (const output of [Math.floor(KEPT_OUTPUT / running.length), 0]) {
       const kept: Kept = { owner, active: 0, tabs: [] }
       for (const t of running) {
@@ -164,11 +164,11 @@ export function keepOverReload(owner: string): () => void {
         sessionStorage.setItem(KEPT_KEY, JSON.stringify(kept))
         return
       } catch {
-        // Too much, or no storage at all.
+        // The storage is full or not available.
       }
     }
   }
-  // A page that was only put aside has its terminals still.
+  // A page that comes back from the cache of the browser resumes its terminals like a reloaded one.
   const back = (ev: PageTransitionEvent) => {
     if (ev.persisted) location.reload()
   }
@@ -189,7 +189,7 @@ export async function takeUpKept(owner: string): Promise<void> {
     if (text === null) return
     kept = JSON.parse(text) as Kept
   } catch {
-    return // Nothing that could be read: the sessions end by themselves.
+    return // nothing readable was stored; the sessions time out
   }
   if (kept.owner !== owner || !Array.isArray(kept.tabs) || kept.tabs.length === 0) return
   const tabs: Tab[] = kept.tabs.map((t) => ({ key: `t${++made}`, target: t.target, name: t.name, phase: 'starting' }))

@@ -46,7 +46,7 @@ export async function listBuckets(): Promise<string[]> {
 
 /** bucketVersioning is Enabled, Suspended, or '' for never; the call fails when there is no such bucket. */
 export async function bucketVersioning(bucket: string): Promise<string> {
-  return textOf(await xml(await s3('GET', [bucket], 'versioning')), t('common.state'))
+  return textOf(await xml(await s3('GET', [bucket], 'versioning')), 'Status')
 }
 
 /** turnVersioningOn has a bucket keep old versions. */

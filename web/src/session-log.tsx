@@ -106,7 +106,7 @@ function LogObject({ bucket, objectKey, over }: { bucket: string; objectKey: str
               variant="inline"
               copyButtonAriaLabel={t('common.copy')}
               textToCopy={`s3://${bucket}/${objectKey}`}
-              copySuccessText={t('common.notCopied')}
+              copySuccessText={t('common.copied')}
               copyErrorText={t('common.notCopied')}
             />
           }
@@ -166,7 +166,11 @@ function VersionTable(props: {
             <>
               <span className="node-name">
                 <When at={v.at} />
-                {v.latest && <Badge color={v.deleted ? 'red' : 'blue'}>{v.deleted ? 'deleted' : 'latest'}</Badge>}
+                {v.latest && (
+                  <Badge color={v.deleted ? 'red' : 'blue'}>
+                    {v.deleted ? t('buckets.deleted') : t('buckets.latest')}
+                  </Badge>
+                )}
               </span>
               {narrow && (
                 <span className="under faint wrap">

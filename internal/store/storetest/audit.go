@@ -54,50 +54,41 @@ func Audit(t *testing.T, open func(t *testing.T) audit.Store) {
 			t.Error(d)
 		}
 	})
-	t.Run("records come back whole", func(t *testing.T) {
+	t.Run("records are returned unchanged", func(t *testing.T) {
 		t.Parallel()
 		s := open(t)
 		all := fill(t, s, 5)
 		got, err := s.AuditAfter(t.Context(), 0, 10)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if d := cmp.Diff(all, got); d != "" {
-			t.Error(d)
-		}
-		got, err = s.AuditAfter(t.Context(), 2, 2)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if d := cmp.Diff(all[2:4], got); d != "" {
-			t.Error(d)
-		}
-		last, err := s.LastAudit(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if d := cmp.Diff(all[4], last); d != "" {
-			t.Error(d)
-		}
+		must(t, err)
+		same(t, all, got)
 	})
-	t.Run("a number is given once", func(t *testing.T) {
+	t.Run("records are listed in pages", func(t *testing.T) {
+		t.Parallel()
+		s := open(t)
+		all := fill(t, s, 5)
+		got, err := s.AuditAfter(t.Context(), 2, 2)
+		must(t, err)
+		same(t, all[2:4], got)
+	})
+	t.Run("the last record", func(t *testing.T) {
+		t.Parallel()
+		s := open(t)
+		all := fill(t, s, 5)
+		last, err := s.LastAudit(t.Context())
+		must(t, err)
+		same(t, all[4], last)
+	})
+	t.Run("a batch with a number that is taken is not stored", func(t *testing.T) {
 		t.Parallel()
 		s := open(t)
 		all := fill(t, s, 2)
 		twin := record(2)
 		twin.Body = []byte("{}")
-		if err := s.AppendAudit(t.Context(), audit.Batch{Records: []audit.Record{record(3), twin}}); sekisho.CodeOf(
-			err,
-		) != sekisho.CodeConflict {
-			t.Errorf("got %v", err)
-		}
+		err := s.AppendAudit(t.Context(), audit.Batch{Records: []audit.Record{record(3), twin}})
+		wantCode(t, err, sekisho.CodeConflict)
 		got, err := s.AuditAfter(t.Context(), 0, 10)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if d := cmp.Diff(all, got); d != "" {
-			t.Error(d)
-		}
+		must(t, err)
+		same(t, all, got)
 	})
 	t.Run("look-up", func(t *testing.T) {
 		t.Parallel()
@@ -146,45 +137,41 @@ func Audit(t *testing.T, open func(t *testing.T) audit.Store) {
 			})
 		}
 	})
-	t.Run("an event replaces its intent in one step", func(t *testing.T) {
+	intents := []audit.Intent{{ID: "a", Body: []byte(`{"id":"a"}`)}, {ID: "b", Body: []byte(`{"id":"b"}`)}}
+	begin := func(t *testing.T, s audit.Store) {
+		t.Helper()
+		must(t, s.AppendAudit(t.Context(), audit.Batch{Begun: intents}))
+	}
+	wantIntents := func(t *testing.T, s audit.Store, limit int, want ...audit.Intent) {
+		t.Helper()
+		got, err := s.AuditIntents(t.Context(), limit)
+		must(t, err)
+		same(t, want, got)
+	}
+	t.Run("intents are listed up to a limit", func(t *testing.T) {
 		t.Parallel()
-		s, ctx := open(t), t.Context()
-		a, b := audit.Intent{ID: "a", Body: []byte(`{"id":"a"}`)}, audit.Intent{ID: "b", Body: []byte(`{"id":"b"}`)}
-		if err := s.AppendAudit(ctx, audit.Batch{Begun: []audit.Intent{a, b}}); err != nil {
-			t.Fatal(err)
-		}
-		intents := func() []audit.Intent {
-			t.Helper()
-			got, err := s.AuditIntents(ctx, 10)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return got
-		}
-		if d := cmp.Diff([]audit.Intent{a, b}, intents()); d != "" {
-			t.Error(d)
-		}
-		if got, err := s.AuditIntents(ctx, 1); err != nil || len(got) != 1 {
-			t.Errorf("with a limit of 1: %v, %v", got, err)
-		}
-		fill(t, s, 1)
-		if err := s.AppendAudit(ctx,
-			audit.Batch{Records: []audit.Record{record(1)}, Finished: []string{"a"}}); sekisho.CodeOf(
-			err,
-		) != sekisho.CodeConflict {
-			t.Errorf("a taken number: %v", err)
-		}
-		if d := cmp.Diff([]audit.Intent{a, b}, intents()); d != "" {
-			t.Errorf("after a conflict: %s", d)
-		}
-		if err := s.AppendAudit(ctx, audit.Batch{Records: []audit.Record{record(2)}, Finished: []string{"a"}}); err != nil {
-			t.Fatal(err)
-		}
-		if d := cmp.Diff([]audit.Intent{b}, intents()); d != "" {
-			t.Error(d)
-		}
+		s := open(t)
+		begin(t, s)
+		wantIntents(t, s, 10, intents...)
+		wantIntents(t, s, 1, intents[0])
 	})
-	t.Run("heads", func(t *testing.T) {
+	t.Run("an event replaces its intent", func(t *testing.T) {
+		t.Parallel()
+		s := open(t)
+		begin(t, s)
+		must(t, s.AppendAudit(t.Context(), audit.Batch{Records: []audit.Record{record(1)}, Finished: []string{"a"}}))
+		wantIntents(t, s, 10, intents[1])
+	})
+	t.Run("a conflict keeps the intent", func(t *testing.T) {
+		t.Parallel()
+		s := open(t)
+		begin(t, s)
+		fill(t, s, 1)
+		err := s.AppendAudit(t.Context(), audit.Batch{Records: []audit.Record{record(1)}, Finished: []string{"a"}})
+		wantCode(t, err, sekisho.CodeConflict)
+		wantIntents(t, s, 10, intents...)
+	})
+	t.Run("the first head of a number is kept", func(t *testing.T) {
 		t.Parallel()
 		s, ctx := open(t), t.Context()
 		h := func(seq int64, hash string) audit.Head {
@@ -254,15 +241,14 @@ func record(seq int64) audit.Record {
 	return audit.Record{
 		Seq: seq, Hash: []byte{0, byte(seq), 255}, Body: fmt.Appendf(nil, `{"b":%d,"text":"é\u0000 "}`, seq),
 		Index: audit.Index{
-			EventID: fmt.Sprint(
-				"id-",
-				seq,
-			), Time: time.Date(2026, 11, 23, 12, 0, 0, 1000, time.UTC).Add(time.Duration(seq) * time.Second),
-			EventName: fmt.Sprint(
-				"Name",
-				seq%4,
-			), EventSource: fmt.Sprintf("s%d.amazonaws.com", seq%2), Username: fmt.Sprint("user", seq%3),
-			AccessKeyID: fmt.Sprint("AKIA", seq%5), ReadOnly: seq%2 == 0, Resources: resources,
+			EventID:     fmt.Sprint("id-", seq),
+			Time:        time.Date(2026, 11, 23, 12, 0, 0, 1000, time.UTC).Add(time.Duration(seq) * time.Second),
+			EventName:   fmt.Sprint("Name", seq%4),
+			EventSource: fmt.Sprintf("s%d.amazonaws.com", seq%2),
+			Username:    fmt.Sprint("user", seq%3),
+			AccessKeyID: fmt.Sprint("AKIA", seq%5),
+			ReadOnly:    seq%2 == 0,
+			Resources:   resources,
 		},
 	}
 }

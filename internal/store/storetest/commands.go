@@ -13,23 +13,17 @@ import (
 func sentCommand(n int) (*runcommand.Command, []*runcommand.Invocation) {
 	id := fmt.Sprintf("00000000-0000-4000-8000-%012d", n)
 	c := &runcommand.Command{
-		ID: id, Document: fmt.Sprintf("doc-%d", n%2), Version: "1", Comment: "größer\x00", Nodes: []sekisho.NodeID{"mi-1"},
+		ID: id, Document: fmt.Sprintf("doc-%d", n%2), Version: "1", Comment: "größer\x00",
+		Nodes:   []sekisho.NodeID{"mi-1"},
 		Targets: []runcommand.Target{{Key: "tag:a", Values: []string{"b", ""}}}, Concurrency: "10%", ErrorLimit: "0",
-		Output: runcommand.Output{
-			Bucket:    "b",
-			KeyPrefix: "k",
-			Region:    "r",
-			Logs:      true,
-			LogGroup:  "g",
-		}, Owner: "arn:aws:iam::123456789012:user/alice",
-		RequestedAt: at(
-			n,
-		), Timeout: time.Hour, RunTimeout: time.Minute,
+		Output:      runcommand.Output{Bucket: "b", KeyPrefix: "k", Region: "r", Logs: true, LogGroup: "g"},
+		Owner:       "arn:aws:iam::123456789012:user/alice",
+		RequestedAt: at(n), Timeout: time.Hour, RunTimeout: time.Minute,
 		Steps: []runcommand.StepName{{Name: "a", Action: "aws:runShellScript"}},
 		Job: runcommand.Job{
-			Parameters: map[string][]string{
-				"commands": {"'; --", "\x00"},
-			}, Content: json.RawMessage(`{"a":1}`), Bound: json.RawMessage(`{"b":["c"]}`),
+			Parameters: map[string][]string{"commands": {"'; --", "\x00"}},
+			Content:    json.RawMessage(`{"a":1}`),
+			Bound:      json.RawMessage(`{"b":["c"]}`),
 		},
 		Status: runcommand.Pending, Count: 2,
 	}
@@ -53,19 +47,31 @@ func Commands(t *testing.T, open func(t *testing.T) runcommand.Store) {
 		return c, all
 	}
 
-	t.Run("missing", func(t *testing.T) {
+	t.Run("missing commands and invocations are not found", func(t *testing.T) {
 		t.Parallel()
 		s, ctx := open(t), t.Context()
 		_, err := s.Command(ctx, "nope")
 		wantCode(t, err, sekisho.CodeNotFound)
 		_, err = s.Invocation(ctx, "nope", "mi-1")
 		wantCode(t, err, sekisho.CodeNotFound)
-		c, all := sentCommand(1)
+		c, _ := sentCommand(1)
 		wantCode(t, s.SaveCommand(ctx, runcommand.Change{Command: c}), sekisho.CodeNotFound)
-		must(t, s.CreateCommand(ctx, c, all[:1]))
+	})
+
+	t.Run("an ID cannot be used twice", func(t *testing.T) {
+		t.Parallel()
+		s, ctx := open(t), t.Context()
+		c, _ := send(t, s, 1)
 		wantCode(t, s.CreateCommand(ctx, c, nil), sekisho.CodeConflict)
+	})
+
+	t.Run("saving an invocation that was not created fails", func(t *testing.T) {
+		t.Parallel()
+		s, ctx := open(t), t.Context()
+		c, all := sentCommand(1)
+		must(t, s.CreateCommand(ctx, c, all[:1]))
 		wantCode(t, s.SaveCommand(ctx, runcommand.Change{Command: c, Invocations: all[1:]}), sekisho.CodeNotFound)
-		_, err = s.Invocation(ctx, c.ID, "mi-2")
+		_, err := s.Invocation(ctx, c.ID, "mi-2")
 		wantCode(t, err, sekisho.CodeNotFound)
 	})
 
@@ -84,11 +90,21 @@ func Commands(t *testing.T, open func(t *testing.T) runcommand.Store) {
 		same(t, all, list)
 	})
 
-	t.Run("changes", func(t *testing.T) {
+	t.Run("a changed command is stored", func(t *testing.T) {
+		t.Parallel()
+		s, ctx := open(t), t.Context()
+		c, _ := send(t, s, 1)
+		c.Status, c.Errors, c.Cancel = runcommand.InProgress, 1, true
+		must(t, s.SaveCommand(ctx, runcommand.Change{Command: c}))
+		got, err := s.Command(ctx, c.ID)
+		must(t, err)
+		same(t, c, got)
+	})
+
+	t.Run("changed invocations and steps are stored", func(t *testing.T) {
 		t.Parallel()
 		s, ctx := open(t), t.Context()
 		c, all := send(t, s, 1)
-		c.Status, c.Errors, c.Cancel = runcommand.InProgress, 1, true
 		first := *all[0]
 		first.Status, first.EndedAt, first.Trace = runcommand.Failed, at(5), "why"
 		step := &runcommand.Step{
@@ -97,25 +113,14 @@ func Commands(t *testing.T, open func(t *testing.T) runcommand.Store) {
 			Output:  "o", Stdout: "out\x00", Stderr: "err", Bucket: "b", KeyPrefix: "k", Folder: "f",
 		}
 		zero := &runcommand.Step{Index: 0, Name: "a"}
-		must(
-			t,
-			s.SaveCommand(
-				ctx,
-				runcommand.Change{
-					Command:     c,
-					Invocations: []*runcommand.Invocation{&first},
-					Steps:       []runcommand.StepOf{{Node: "mi-1", Step: step}, {Node: "mi-1", Step: zero}},
-				},
-			),
-		)
-		got, err := s.Command(ctx, c.ID)
-		must(t, err)
-		same(t, c, got)
+		must(t, s.SaveCommand(ctx, runcommand.Change{
+			Command:     c,
+			Invocations: []*runcommand.Invocation{&first},
+			Steps:       []runcommand.StepOf{{Node: "mi-1", Step: step}, {Node: "mi-1", Step: zero}},
+		}))
 		step.Code = 4
-		must(
-			t,
-			s.SaveCommand(ctx, runcommand.Change{Command: c, Steps: []runcommand.StepOf{{Node: "mi-1", Step: step}}}),
-		)
+		again := []runcommand.StepOf{{Node: "mi-1", Step: step}}
+		must(t, s.SaveCommand(ctx, runcommand.Change{Command: c, Steps: again}))
 		inv, err := s.Invocation(ctx, c.ID, "mi-1")
 		must(t, err)
 		first.Steps = []*runcommand.Step{zero, step}
@@ -212,46 +217,46 @@ func Commands(t *testing.T, open func(t *testing.T) runcommand.Store) {
 		}
 	})
 
-	t.Run("forgetting", func(t *testing.T) {
-		t.Parallel()
-		s, ctx := open(t), t.Context()
+	// sent sends five commands, of which the second does not end.
+	sent := func(t *testing.T) runcommand.Store {
+		t.Helper()
+		s := open(t)
 		for n := 1; n <= 5; n++ {
 			c, all := send(t, s, n)
 			if n != 2 {
 				c.Status = runcommand.Success
 			}
-			must(
-				t,
-				s.SaveCommand(
-					ctx,
-					runcommand.Change{
-						Command: c,
-						Steps:   []runcommand.StepOf{{Node: all[0].Node, Step: &runcommand.Step{}}},
-					},
-				),
-			)
+			steps := []runcommand.StepOf{{Node: all[0].Node, Step: &runcommand.Step{}}}
+			must(t, s.SaveCommand(t.Context(), runcommand.Change{Command: c, Steps: steps}))
 		}
-		seqs := func() string {
-			t.Helper()
-			got, err := s.Commands(ctx, runcommand.Query{})
-			must(t, err)
-			var have []int64
-			for _, g := range got {
-				have = append(have, g.Seq)
-			}
-			return fmt.Sprint(have)
+		return s
+	}
+	wantSeqs := func(t *testing.T, s runcommand.Store, want ...int64) {
+		t.Helper()
+		got, err := s.Commands(t.Context(), runcommand.Query{})
+		must(t, err)
+		var have []int64
+		for _, g := range got {
+			have = append(have, g.Seq)
 		}
+		same(t, want, have)
+	}
+
+	t.Run("old commands that ended are dropped with their invocations", func(t *testing.T) {
+		t.Parallel()
+		s, ctx := sent(t), t.Context()
 		must(t, s.DropCommands(ctx, at(3), 100))
-		if got := seqs(); got != "[5 4 3 2]" { // the second has not ended
-			t.Errorf("by time: %s", got)
-		}
-		must(t, s.DropCommands(ctx, at(0), 8)) // two of three each
-		if got := seqs(); got != "[5 4 2]" {
-			t.Errorf("by number: %s", got)
-		}
+		wantSeqs(t, s, 5, 4, 3, 2)
 		c, _ := sentCommand(1)
-		if _, err := s.Invocation(ctx, c.ID, "mi-1"); !sekisho.IsNotFound(err) {
-			t.Errorf("an invocation outlived its command: %v", err)
-		}
+		_, err := s.Invocation(ctx, c.ID, "mi-1")
+		wantCode(t, err, sekisho.CodeNotFound)
+	})
+
+	t.Run("the oldest commands over the maximum of rows are dropped", func(t *testing.T) {
+		t.Parallel()
+		s := sent(t)
+		must(t, s.DropCommands(t.Context(), at(3), 100))
+		must(t, s.DropCommands(t.Context(), at(0), 8)) // two commands of three rows each
+		wantSeqs(t, s, 5, 4, 2)
 	})
 }

@@ -21,10 +21,8 @@ func savedDocument(name string) *doclibrary.Document {
 func savedVersion(name string, number int64, versionName string) *doclibrary.Version {
 	return &doclibrary.Version{
 		Document: name, Number: number, VersionName: versionName, DisplayName: "For ops", Format: doclibrary.YAML,
-		Content: fmt.Sprintf(
-			"a: '%d'; -- \x00",
-			number,
-		), CreatedAt: at(int(number)), CreatedBy: "arn:aws:iam::123456789012:user/alice",
+		Content:   fmt.Sprintf("a: '%d'; -- \x00", number),
+		CreatedAt: at(int(number)), CreatedBy: "arn:aws:iam::123456789012:user/alice",
 	}
 }
 
@@ -36,10 +34,10 @@ func addVersion(versionName string) func(d *doclibrary.Document) (*doclibrary.Ve
 	}
 }
 
-// Documents runs the conformance suite of [documents.Store]; open returns an
+// Documents runs the conformance suite of [doclibrary.Store]; open returns an
 // empty store.
 func Documents(t *testing.T, open func(t *testing.T) doclibrary.Store) {
-	t.Run("missing", func(t *testing.T) {
+	t.Run("missing documents and versions are not found", func(t *testing.T) {
 		t.Parallel()
 		s, ctx := open(t), t.Context()
 		_, err := s.Document(ctx, "nope")
@@ -50,21 +48,16 @@ func Documents(t *testing.T, open func(t *testing.T) doclibrary.Store) {
 		wantCode(t, err, sekisho.CodeNotFound)
 		wantCode(t, s.DeleteDocument(ctx, "nope"), sekisho.CodeNotFound)
 		wantCode(t, s.DeleteDocumentVersion(ctx, "nope", 1), sekisho.CodeNotFound)
-		wantCode(
-			t,
-			s.UpdateDocument(
-				ctx,
-				"nope",
-				func(*doclibrary.Document) (*doclibrary.Version, error) { return nil, errors.New("called") },
-			),
-			sekisho.CodeNotFound,
-		)
-		if all, err := s.Documents(ctx); err != nil || len(all) != 0 {
-			t.Errorf("%v, %v", all, err)
-		}
+		err = s.UpdateDocument(ctx, "nope", func(*doclibrary.Document) (*doclibrary.Version, error) {
+			return nil, errors.New("called")
+		})
+		wantCode(t, err, sekisho.CodeNotFound)
+		all, err := s.Documents(ctx)
+		must(t, err)
+		same(t, 0, len(all))
 	})
 
-	t.Run("documents come back whole", func(t *testing.T) {
+	t.Run("documents are returned unchanged, sorted by name", func(t *testing.T) {
 		t.Parallel()
 		s, ctx := open(t), t.Context()
 		must(t, s.CreateDocument(ctx, savedDocument("b"), savedVersion("b", 1, "first")))
@@ -78,32 +71,25 @@ func Documents(t *testing.T, open func(t *testing.T) doclibrary.Store) {
 		v, err := s.DocumentVersion(ctx, "b", 1)
 		must(t, err)
 		same(t, savedVersion("b", 1, "first"), v)
+	})
+
+	t.Run("a name is taken until its document is deleted", func(t *testing.T) {
+		t.Parallel()
+		s, ctx := open(t), t.Context()
+		must(t, s.CreateDocument(ctx, savedDocument("b"), savedVersion("b", 1, "first")))
 		wantCode(t, s.CreateDocument(ctx, savedDocument("b"), savedVersion("b", 1, "")), sekisho.CodeConflict)
 		must(t, s.DeleteDocument(ctx, "b"))
-		_, err = s.DocumentVersion(ctx, "b", 1)
+		_, err := s.DocumentVersion(ctx, "b", 1)
 		wantCode(t, err, sekisho.CodeNotFound)
 		must(t, s.CreateDocument(ctx, savedDocument("b"), savedVersion("b", 1, "")))
 	})
 
-	t.Run("a change is whole or nothing", func(t *testing.T) {
+	t.Run("versions are listed newest first", func(t *testing.T) {
 		t.Parallel()
 		s, ctx := open(t), t.Context()
 		must(t, s.CreateDocument(ctx, savedDocument("a"), savedVersion("a", 1, "first")))
 		must(t, s.UpdateDocument(ctx, "a", addVersion("")))
-		must(t, s.UpdateDocument(ctx, "a", addVersion(""))) // no name, no conflict
-		wantCode(t, s.UpdateDocument(ctx, "a", addVersion("first")), sekisho.CodeConflict)
-		no := errors.New("no")
-		if err := s.UpdateDocument(ctx, "a",
-			func(d *doclibrary.Document) (*doclibrary.Version, error) { d.Tags = nil; return nil, no }); !errors.Is(
-			err,
-			no,
-		) {
-			t.Errorf("got %v", err)
-		}
-		wantCode(t, s.UpdateDocument(ctx, "a", func(d *doclibrary.Document) (*doclibrary.Version, error) {
-			d.DefaultVersion = 9
-			return nil, nil
-		}), sekisho.CodeNotFound)
+		must(t, s.UpdateDocument(ctx, "a", addVersion(""))) // versions without a name do not conflict
 		want := savedDocument("a")
 		want.LatestVersion = 3
 		got, err := s.Document(ctx, "a")
@@ -111,14 +97,41 @@ func Documents(t *testing.T, open func(t *testing.T) doclibrary.Store) {
 		same(t, want, got)
 		all, err := s.DocumentVersions(ctx, "a")
 		must(t, err)
-		same(
-			t,
-			[]*doclibrary.Version{savedVersion("a", 3, ""), savedVersion("a", 2, ""), savedVersion("a", 1, "first")},
-			all,
-		)
+		versions := []*doclibrary.Version{
+			savedVersion("a", 3, ""), savedVersion("a", 2, ""), savedVersion("a", 1, "first"),
+		}
+		same(t, versions, all)
 	})
 
-	t.Run("the default version stays", func(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*doclibrary.Document) (*doclibrary.Version, error)
+		code   sekisho.Code
+	}{
+		"a version name that is taken": {addVersion("first"), sekisho.CodeConflict},
+		"a default version that does not exist": {func(d *doclibrary.Document) (*doclibrary.Version, error) {
+			d.DefaultVersion = 9
+			return nil, nil
+		}, sekisho.CodeNotFound},
+		"an error of the change": {func(d *doclibrary.Document) (*doclibrary.Version, error) {
+			d.Tags = nil
+			return nil, sekisho.Errorf(sekisho.CodeDenied, "no")
+		}, sekisho.CodeDenied},
+	} {
+		t.Run("nothing changes after "+name, func(t *testing.T) {
+			t.Parallel()
+			s, ctx := open(t), t.Context()
+			must(t, s.CreateDocument(ctx, savedDocument("a"), savedVersion("a", 1, "first")))
+			wantCode(t, s.UpdateDocument(ctx, "a", c.change), c.code)
+			got, err := s.Document(ctx, "a")
+			must(t, err)
+			same(t, savedDocument("a"), got)
+			all, err := s.DocumentVersions(ctx, "a")
+			must(t, err)
+			same(t, []*doclibrary.Version{savedVersion("a", 1, "first")}, all)
+		})
+	}
+
+	t.Run("the default version cannot be deleted", func(t *testing.T) {
 		t.Parallel()
 		s, ctx := open(t), t.Context()
 		must(t, s.CreateDocument(ctx, savedDocument("a"), savedVersion("a", 1, "")))
@@ -131,7 +144,7 @@ func Documents(t *testing.T, open func(t *testing.T) doclibrary.Store) {
 		}
 	})
 
-	t.Run("of many who save each gets a number", func(t *testing.T) {
+	t.Run("simultaneous updates get different numbers", func(t *testing.T) {
 		t.Parallel()
 		s, ctx := open(t), t.Context()
 		must(t, s.CreateDocument(ctx, savedDocument("a"), savedVersion("a", 1, "")))

@@ -29,6 +29,13 @@ func wantCode(t *testing.T, err error, want sekisho.Code) {
 	}
 }
 
+func wantErr(t *testing.T, err, want error) {
+	t.Helper()
+	if !errors.Is(err, want) {
+		t.Errorf("got %v, want %v", err, want)
+	}
+}
+
 func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
@@ -56,17 +63,11 @@ func activation(id string, minute, limit int) *sekisho.Activation {
 func node(id, activation string) *sekisho.Node {
 	return &sekisho.Node{
 		ID: sekisho.NodeID(id), Name: "office", ActivationID: activation, IAMRole: "role", RegisteredAt: at(1),
-		PublicKey: []byte{
-			0,
-			1,
-			2,
-			0xff,
-		}, Fingerprint: "print", AgentName: "agent", AgentVersion: "1.2", AgentStatus: "Active",
+		PublicKey: []byte{0, 1, 2, 0xff}, Fingerprint: "print",
+		AgentName: "agent", AgentVersion: "1.2", AgentStatus: "Active",
 		PlatformType: "Linux", PlatformName: "Debian", PlatformVersion: "13", ComputerName: "büro", Architecture: "arm64",
-		IPAddress: "10.0.0.9",
-		LastPingAt: at(
-			2,
-		), LastSourceIP: "192.0.2.1", ConnectedAt: at(3), DisconnectedAt: at(4), DisconnectReason: "why",
+		IPAddress: "10.0.0.9", LastPingAt: at(2), LastSourceIP: "192.0.2.1",
+		ConnectedAt: at(3), DisconnectedAt: at(4), DisconnectReason: "why",
 		Tags: map[string]string{"k": "v"},
 		Profile: &sekisho.NodeProfile{
 			Association: "iip-assoc-1",
@@ -82,7 +83,7 @@ func node(id, activation string) *sekisho.Node {
 // Fleet runs the conformance suite of [fleet.Store]; open returns an empty
 // store.
 func Fleet(t *testing.T, open func(t *testing.T) fleet.Store) {
-	t.Run("missing", func(t *testing.T) {
+	t.Run("missing activations and nodes are not found", func(t *testing.T) {
 		t.Parallel()
 		s, ctx := open(t), t.Context()
 		_, err := s.Activation(ctx, "nope")
@@ -90,25 +91,31 @@ func Fleet(t *testing.T, open func(t *testing.T) fleet.Store) {
 		wantCode(t, s.DeleteActivation(ctx, "nope"), sekisho.CodeNotFound)
 		_, err = s.Node(ctx, "mi-nope")
 		wantCode(t, err, sekisho.CodeNotFound)
-		wantCode(
-			t,
-			s.UpdateNode(ctx, "mi-nope", func(*sekisho.Node) error { return errors.New("called") }),
-			sekisho.CodeNotFound,
-		)
-		wantCode(t, s.RegisterNode(ctx, node("mi-1", "nope")), sekisho.CodeNotFound)
-		if _, err := s.Node(ctx, "mi-1"); !sekisho.IsNotFound(err) {
-			t.Errorf("a node without an activation was stored: %v", err)
-		}
-		if all, err := s.Activations(ctx, fleet.ActivationQuery{}); err != nil || len(all) != 0 {
-			t.Errorf("%v, %v", all, err)
-		}
-		if all, err := s.Nodes(ctx); err != nil || len(all) != 0 {
-			t.Errorf("%v, %v", all, err)
-		}
+		err = s.UpdateNode(ctx, "mi-nope", func(*sekisho.Node) error { return errors.New("called") })
+		wantCode(t, err, sekisho.CodeNotFound)
+	})
+
+	t.Run("an empty store lists nothing", func(t *testing.T) {
+		t.Parallel()
+		s, ctx := open(t), t.Context()
+		activations, err := s.Activations(ctx, fleet.ActivationQuery{})
+		must(t, err)
+		same(t, 0, len(activations))
+		nodes, err := s.Nodes(ctx)
+		must(t, err)
+		same(t, 0, len(nodes))
 		must(t, s.CloseConnections(ctx, at(9), "the server stopped"))
 	})
 
-	t.Run("activations come back whole, the newest first", func(t *testing.T) {
+	t.Run("a node without an activation is not stored", func(t *testing.T) {
+		t.Parallel()
+		s, ctx := open(t), t.Context()
+		wantCode(t, s.RegisterNode(ctx, node("mi-1", "nope")), sekisho.CodeNotFound)
+		_, err := s.Node(ctx, "mi-1")
+		wantCode(t, err, sekisho.CodeNotFound)
+	})
+
+	t.Run("activations are returned unchanged, newest first", func(t *testing.T) {
 		t.Parallel()
 		s, ctx := open(t), t.Context()
 		want := []*sekisho.Activation{
@@ -127,10 +134,16 @@ func Fleet(t *testing.T, open func(t *testing.T) fleet.Store) {
 		one, err := s.Activation(ctx, "new")
 		must(t, err)
 		same(t, want[0], one)
-		must(t, s.DeleteActivation(ctx, "new"))
-		_, err = s.Activation(ctx, "new")
+	})
+
+	t.Run("a deleted activation is not found", func(t *testing.T) {
+		t.Parallel()
+		s, ctx := open(t), t.Context()
+		must(t, s.CreateActivation(ctx, activation("a", 1, 1)))
+		must(t, s.DeleteActivation(ctx, "a"))
+		_, err := s.Activation(ctx, "a")
 		wantCode(t, err, sekisho.CodeNotFound)
-		wantCode(t, s.DeleteActivation(ctx, "new"), sekisho.CodeNotFound)
+		wantCode(t, s.DeleteActivation(ctx, "a"), sekisho.CodeNotFound)
 	})
 
 	t.Run("activations are selected and paged", func(t *testing.T) {
@@ -177,47 +190,60 @@ func Fleet(t *testing.T, open func(t *testing.T) fleet.Store) {
 		}
 	})
 
-	t.Run("nodes come back whole, by ID", func(t *testing.T) {
+	t.Run("nodes are returned unchanged, sorted by ID", func(t *testing.T) {
 		t.Parallel()
 		s, ctx := open(t), t.Context()
 		must(t, s.CreateActivation(ctx, activation("a", 1, 9)))
-		full, bare, gone := node(
-			"mi-b",
-			"a",
-		), &sekisho.Node{
-			ID:           "mi-a",
-			ActivationID: "a",
-			RegisteredAt: at(0),
-			PublicKey:    []byte{1},
-		}, node(
-			"mi-c",
-			"a",
-		)
-		gone.DeregisteredAt = at(8)
-		for _, n := range []*sekisho.Node{full, bare, gone} {
-			must(t, s.RegisterNode(ctx, n))
-		}
+		full := node("mi-b", "a")
+		bare := &sekisho.Node{ID: "mi-a", ActivationID: "a", RegisteredAt: at(0), PublicKey: []byte{1}}
+		must(t, s.RegisterNode(ctx, full))
+		must(t, s.RegisterNode(ctx, bare))
 		got, err := s.Node(ctx, "mi-b")
 		must(t, err)
 		same(t, full, got)
-		got, err = s.Node(ctx, "mi-c")
+		all, err := s.Nodes(ctx)
+		must(t, err)
+		same(t, []*sekisho.Node{bare, full}, all)
+	})
+
+	t.Run("a deregistered node is found by its ID and not listed", func(t *testing.T) {
+		t.Parallel()
+		s, ctx := open(t), t.Context()
+		must(t, s.CreateActivation(ctx, activation("a", 1, 9)))
+		gone := node("mi-c", "a")
+		gone.DeregisteredAt = at(8)
+		must(t, s.RegisterNode(ctx, gone))
+		got, err := s.Node(ctx, "mi-c")
 		must(t, err)
 		same(t, gone, got)
 		all, err := s.Nodes(ctx)
 		must(t, err)
-		same(t, []*sekisho.Node{bare, full}, all) // gone is not managed any more
-		a, err := s.Activation(ctx, "a")
-		must(t, err)
-		if a.RegistrationCount != 3 {
-			t.Errorf("counted %d registrations", a.RegistrationCount)
-		}
-		must(t, s.DeleteActivation(ctx, "a"))
-		if _, err := s.Node(ctx, "mi-b"); err != nil {
-			t.Errorf("a node went with its activation: %v", err)
-		}
+		same(t, 0, len(all))
 	})
 
-	t.Run("changes are listed from a revision on", func(t *testing.T) {
+	t.Run("registrations are counted", func(t *testing.T) {
+		t.Parallel()
+		s, ctx := open(t), t.Context()
+		must(t, s.CreateActivation(ctx, activation("a", 1, 9)))
+		for _, id := range []string{"mi-1", "mi-2", "mi-3"} {
+			must(t, s.RegisterNode(ctx, node(id, "a")))
+		}
+		a, err := s.Activation(ctx, "a")
+		must(t, err)
+		same(t, 3, a.RegistrationCount)
+	})
+
+	t.Run("nodes outlive their activation", func(t *testing.T) {
+		t.Parallel()
+		s, ctx := open(t), t.Context()
+		must(t, s.CreateActivation(ctx, activation("a", 1, 9)))
+		must(t, s.RegisterNode(ctx, node("mi-b", "a")))
+		must(t, s.DeleteActivation(ctx, "a"))
+		_, err := s.Node(ctx, "mi-b")
+		must(t, err)
+	})
+
+	t.Run("changes since a revision are listed", func(t *testing.T) {
 		t.Parallel()
 		s, ctx := open(t), t.Context()
 		must(t, s.CreateActivation(ctx, activation("a", 1, 9)))
@@ -230,7 +256,7 @@ func Fleet(t *testing.T, open func(t *testing.T) fleet.Store) {
 			var listed []*sekisho.Node
 			for _, n := range want {
 				n := *n
-				n.PublicKey = nil // lists go without keys
+				n.PublicKey = nil // lists omit keys
 				listed = append(listed, &n)
 			}
 			same(t, listed, got)
@@ -284,20 +310,14 @@ func Fleet(t *testing.T, open func(t *testing.T) fleet.Store) {
 		}
 	})
 
-	t.Run("an ID is free again when its machine is gone", func(t *testing.T) {
+	t.Run("the ID of a deregistered node can be registered again", func(t *testing.T) {
 		t.Parallel()
 		s, ctx := open(t), t.Context()
 		must(t, s.CreateActivation(ctx, activation("act", 1, 3)))
 		must(t, s.RegisterNode(ctx, node("i-01234567890abcdef", "act")))
 		wantCode(t, s.RegisterNode(ctx, node("i-01234567890abcdef", "act")), sekisho.CodeConflict)
-		must(
-			t,
-			s.UpdateNode(
-				ctx,
-				"i-01234567890abcdef",
-				func(n *sekisho.Node) error { n.DeregisteredAt = at(7); return nil },
-			),
-		)
+		deregister := func(n *sekisho.Node) error { n.DeregisteredAt = at(7); return nil }
+		must(t, s.UpdateNode(ctx, "i-01234567890abcdef", deregister))
 		next := node("i-01234567890abcdef", "act")
 		next.Name = "the next"
 		must(t, s.RegisterNode(ctx, next))
@@ -311,7 +331,7 @@ func Fleet(t *testing.T, open func(t *testing.T) fleet.Store) {
 		}
 	})
 
-	t.Run("of many machines the limit admits so many", func(t *testing.T) {
+	t.Run("the limit of an activation holds for simultaneous registrations", func(t *testing.T) {
 		t.Parallel()
 		s, ctx := open(t), t.Context()
 		const limit, machines = 3, 12
@@ -335,27 +355,17 @@ func Fleet(t *testing.T, open func(t *testing.T) fleet.Store) {
 		a, err := s.Activation(ctx, "a")
 		must(t, err)
 		if admitted.Load() != limit || len(all) != limit || a.RegistrationCount != limit {
-			t.Errorf(
-				"%d admitted, %d stored, %d counted; want %d of each",
-				admitted.Load(),
-				len(all),
-				a.RegistrationCount,
-				limit,
-			)
+			t.Errorf("%d admitted, %d stored, %d counted; want %d of each",
+				admitted.Load(), len(all), a.RegistrationCount, limit)
 		}
 	})
 
-	t.Run("an update is one step", func(t *testing.T) {
+	t.Run("an update stores every field and no other node", func(t *testing.T) {
 		t.Parallel()
 		s, ctx := open(t), t.Context()
 		must(t, s.CreateActivation(ctx, activation("a", 1, 9)))
-		must(
-			t,
-			s.RegisterNode(
-				ctx,
-				&sekisho.Node{ID: "mi-1", ActivationID: "a", RegisteredAt: at(0), PublicKey: []byte{1}},
-			),
-		)
+		bare := &sekisho.Node{ID: "mi-1", ActivationID: "a", RegisteredAt: at(0), PublicKey: []byte{1}}
+		must(t, s.RegisterNode(ctx, bare))
 		must(t, s.RegisterNode(ctx, node("mi-2", "a")))
 		want := node("mi-1", "a")
 		want.DeregisteredAt = at(7)
@@ -366,32 +376,39 @@ func Fleet(t *testing.T, open func(t *testing.T) fleet.Store) {
 		got, err = s.Node(ctx, "mi-2")
 		must(t, err)
 		same(t, node("mi-2", "a"), got)
+	})
 
+	t.Run("an update that fails changes nothing", func(t *testing.T) {
+		t.Parallel()
+		s, ctx := open(t), t.Context()
+		must(t, s.CreateActivation(ctx, activation("a", 1, 9)))
+		must(t, s.RegisterNode(ctx, node("mi-1", "a")))
 		no := sekisho.Errorf(sekisho.CodeDenied, "no")
-		wantCode(
-			t,
-			s.UpdateNode(ctx, "mi-2", func(n *sekisho.Node) error { n.Name = "changed"; return no }),
-			sekisho.CodeDenied,
-		)
-		got, err = s.Node(ctx, "mi-2")
+		err := s.UpdateNode(ctx, "mi-1", func(n *sekisho.Node) error { n.Name = "changed"; return no })
+		wantCode(t, err, sekisho.CodeDenied)
+		got, err := s.Node(ctx, "mi-1")
 		must(t, err)
-		same(t, node("mi-2", "a"), got)
+		same(t, node("mi-1", "a"), got)
+	})
 
+	t.Run("simultaneous updates are all kept", func(t *testing.T) {
+		t.Parallel()
+		s, ctx := open(t), t.Context()
+		must(t, s.CreateActivation(ctx, activation("a", 1, 9)))
+		must(t, s.RegisterNode(ctx, node("mi-1", "a")))
 		const writers = 8
 		var wg sync.WaitGroup
 		for range writers {
 			wg.Go(func() {
-				if err := s.UpdateNode(ctx, "mi-2", func(n *sekisho.Node) error { n.Name += "x"; return nil }); err != nil {
+				if err := s.UpdateNode(ctx, "mi-1", func(n *sekisho.Node) error { n.Name += "x"; return nil }); err != nil {
 					t.Error(err)
 				}
 			})
 		}
 		wg.Wait()
-		got, err = s.Node(ctx, "mi-2")
+		got, err := s.Node(ctx, "mi-1")
 		must(t, err)
-		if want := "office" + string(slices.Repeat([]byte("x"), writers)); got.Name != want {
-			t.Errorf("%q after %d updates, want %q", got.Name, writers, want)
-		}
+		same(t, "office"+strings.Repeat("x", writers), got.Name)
 	})
 
 	t.Run("an update that panics leaves the store usable", func(t *testing.T) {
@@ -412,7 +429,7 @@ func Fleet(t *testing.T, open func(t *testing.T) fleet.Store) {
 		must(t, s.UpdateNode(ctx, "mi-1", func(n *sekisho.Node) error { n.Name = "after"; return nil }))
 	})
 
-	t.Run("what was connected is closed", func(t *testing.T) {
+	t.Run("closing all connections changes connected nodes only", func(t *testing.T) {
 		t.Parallel()
 		s, ctx := open(t), t.Context()
 		must(t, s.CreateActivation(ctx, activation("a", 1, 9)))

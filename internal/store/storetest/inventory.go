@@ -51,7 +51,7 @@ func Inventory(t *testing.T, open func(t *testing.T) InventoryStores) {
 		return &c
 	}
 
-	t.Run("missing", func(t *testing.T) {
+	t.Run("missing rows are not found", func(t *testing.T) {
 		t.Parallel()
 		s, ctx := begin(t)
 		_, err := s.InventoryRow(ctx, "mi-1", "AWS:Application")
@@ -60,16 +60,20 @@ func Inventory(t *testing.T, open func(t *testing.T) InventoryStores) {
 		types, err := s.InventoryTypes(ctx)
 		must(t, err)
 		same(t, 0, len(types))
-		wantCode(t, s.UpdateInventory(ctx, "mi-9", func([]*inventory.Row) ([]*inventory.Row, error) {
-			return nil, errors.New("called")
-		}), sekisho.CodeNotFound)
-		must(t, s.Fleet.UpdateNode(ctx, "mi-2", func(n *sekisho.Node) error { n.DeregisteredAt = at(1); return nil }))
-		wantCode(t, s.UpdateInventory(ctx, "mi-2", func([]*inventory.Row) ([]*inventory.Row, error) {
-			return nil, errors.New("called")
-		}), sekisho.CodeNotFound)
 	})
 
-	t.Run("stored, replaced, confirmed", func(t *testing.T) {
+	t.Run("an inventory needs a registered node", func(t *testing.T) {
+		t.Parallel()
+		s, ctx := begin(t)
+		must(t, s.Fleet.UpdateNode(ctx, "mi-2", func(n *sekisho.Node) error { n.DeregisteredAt = at(1); return nil }))
+		for _, node := range []sekisho.NodeID{"mi-9", "mi-2"} {
+			wantCode(t, s.UpdateInventory(ctx, node, func([]*inventory.Row) ([]*inventory.Row, error) {
+				return nil, errors.New("called")
+			}), sekisho.CodeNotFound)
+		}
+	})
+
+	t.Run("rows are returned unchanged", func(t *testing.T) {
 		t.Parallel()
 		s, ctx := begin(t)
 		b, a := found("Custom:b", "[1]"), found("AWS:a", `[{"x":"\u0000"}]`)
@@ -78,16 +82,29 @@ func Inventory(t *testing.T, open func(t *testing.T) InventoryStores) {
 		got, err := s.InventoryRow(ctx, "mi-1", "AWS:a")
 		must(t, err)
 		same(t, a, got)
+		same(t, []*inventory.Row{listed(a), listed(b)}, put(t, s, "mi-1"))
+	})
 
-		later := &inventory.Row{Type: "AWS:a", CapturedAt: "2026-02-01T00:00:00Z"}
+	t.Run("a row replaces the row of its type", func(t *testing.T) {
+		t.Parallel()
+		s, _ := begin(t)
+		put(t, s, "mi-1", found("Custom:b", "[1]"))
 		longer := found("Custom:b", "[2, 3]")
 		longer.Version, longer.Attributes = "2.0", []string{}
-		same(t, []*inventory.Row{listed(a), listed(b)}, put(t, s, "mi-1", later, longer))
-		a.CapturedAt = later.CapturedAt
-		same(t, []*inventory.Row{listed(a), listed(longer)}, put(t, s, "mi-1"))
-		got, err = s.InventoryRow(ctx, "mi-1", "AWS:a")
+		put(t, s, "mi-1", longer)
+		same(t, []*inventory.Row{listed(longer)}, put(t, s, "mi-1"))
+	})
+
+	t.Run("a row without content confirms the stored content", func(t *testing.T) {
+		t.Parallel()
+		s, ctx := begin(t)
+		want := found("AWS:a", "[1]")
+		put(t, s, "mi-1", want)
+		put(t, s, "mi-1", &inventory.Row{Type: "AWS:a", CapturedAt: "2026-02-01T00:00:00Z"})
+		want.CapturedAt = "2026-02-01T00:00:00Z"
+		got, err := s.InventoryRow(ctx, "mi-1", "AWS:a")
 		must(t, err)
-		same(t, a, got)
+		same(t, want, got)
 	})
 
 	t.Run("an error of the change stores nothing", func(t *testing.T) {
@@ -102,7 +119,7 @@ func Inventory(t *testing.T, open func(t *testing.T) InventoryStores) {
 		same(t, 0, len(put(t, s, "mi-1")))
 	})
 
-	t.Run("types are listed once", func(t *testing.T) {
+	t.Run("each combination of type, version and attributes is listed once", func(t *testing.T) {
 		t.Parallel()
 		s, ctx := begin(t)
 		other := found("Custom:a", "[9]")
@@ -118,7 +135,7 @@ func Inventory(t *testing.T, open func(t *testing.T) InventoryStores) {
 		same(t, []string{"AWS:a 1.1 Name", "Custom:a 1.1 More", "Custom:a 1.1 Name"}, got)
 	})
 
-	t.Run("forgotten, by node and with the node", func(t *testing.T) {
+	t.Run("the inventory of one node can be deleted", func(t *testing.T) {
 		t.Parallel()
 		s, ctx := begin(t)
 		put(t, s, "mi-1", found("AWS:a", "[]"))
@@ -126,7 +143,12 @@ func Inventory(t *testing.T, open func(t *testing.T) InventoryStores) {
 		must(t, s.DeleteInventory(ctx, "mi-1"))
 		same(t, 0, len(put(t, s, "mi-1")))
 		same(t, 1, len(put(t, s, "mi-2")))
-		// Another machine may get the ID.
+	})
+
+	t.Run("a node that gets a used ID starts without an inventory", func(t *testing.T) {
+		t.Parallel()
+		s, ctx := begin(t)
+		put(t, s, "mi-2", found("AWS:a", "[]"))
 		must(t, s.Fleet.UpdateNode(ctx, "mi-2", func(n *sekisho.Node) error { n.DeregisteredAt = at(1); return nil }))
 		must(t, s.Fleet.RegisterNode(ctx, node("mi-2", "a")))
 		same(t, 0, len(put(t, s, "mi-2")))

@@ -13,10 +13,8 @@ import (
 func kmsKey(id string) *kmskey.Key {
 	return &kmskey.Key{
 		ID: id, Description: "für Büros", State: kmskey.PendingDeletion, CreatedAt: at(1), DeletionAt: at(2),
-		Policy: kmskey.Policy{
-			Document: `{"Statement":"'"}`,
-			Names:    map[string]string{"arn:x": "AIDA"},
-		}, Rotates: true, RotateEvery: 90 * 24 * time.Hour,
+		Policy:  kmskey.Policy{Document: `{"Statement":"'"}`, Names: map[string]string{"arn:x": "AIDA"}},
+		Rotates: true, RotateEvery: 90 * 24 * time.Hour,
 		Tags: map[string]string{"k": "'; DROP TABLE kms_keys; --"},
 		Grants: []kmskey.Grant{{
 			ID: "g", Name: "n", Grantee: "arn:x", Operations: []string{"Decrypt"}, ContextEquals: map[string]string{"a": "b"},
@@ -30,49 +28,56 @@ func kmsKey(id string) *kmskey.Key {
 	}
 }
 
-// KMS runs the conformance suite of [kms.Store]; open returns an empty store.
+// KMS runs the conformance suite of [kmskey.Store]; open returns an empty store.
 func KMS(t *testing.T, open func(t *testing.T) kmskey.Store) {
-	t.Run("missing", func(t *testing.T) {
+	t.Run("missing keys and aliases are not found", func(t *testing.T) {
 		t.Parallel()
 		s, ctx := open(t), t.Context()
 		_, err := s.Key(ctx, "nope")
 		wantCode(t, err, sekisho.CodeNotFound)
-		wantCode(
-			t,
-			s.UpdateKey(ctx, "nope", func(*kmskey.Key) error { return errors.New("called") }),
-			sekisho.CodeNotFound,
-		)
+		err = s.UpdateKey(ctx, "nope", func(*kmskey.Key) error { return errors.New("called") })
+		wantCode(t, err, sekisho.CodeNotFound)
 		wantCode(t, s.DeleteKey(ctx, "nope"), sekisho.CodeNotFound)
 		_, err = s.Alias(ctx, "alias/nope")
 		wantCode(t, err, sekisho.CodeNotFound)
 		wantCode(t, s.DeleteAlias(ctx, "alias/nope"), sekisho.CodeNotFound)
-		wantCode(
-			t,
-			s.CreateAlias(ctx, kmskey.Alias{Name: "alias/a", KeyID: "nope", CreatedAt: at(1)}),
-			sekisho.CodeNotFound,
-		)
+		err = s.CreateAlias(ctx, kmskey.Alias{Name: "alias/a", KeyID: "nope", CreatedAt: at(1)})
+		wantCode(t, err, sekisho.CodeNotFound)
 	})
-	t.Run("keys", func(t *testing.T) {
+	t.Run("keys are returned unchanged, sorted by ID", func(t *testing.T) {
 		t.Parallel()
 		s, ctx := open(t), t.Context()
 		b, a := kmsKey("b"), kmsKey("a")
 		must(t, s.CreateKey(ctx, b))
 		must(t, s.CreateKey(ctx, a))
-		wantCode(t, s.CreateKey(ctx, a), sekisho.CodeConflict)
 		got, err := s.Key(ctx, "a")
 		must(t, err)
 		same(t, a, got)
 		all, err := s.Keys(ctx)
 		must(t, err)
 		same(t, []*kmskey.Key{a, b}, all)
-
+	})
+	t.Run("an ID cannot be used twice", func(t *testing.T) {
+		t.Parallel()
+		s, ctx := open(t), t.Context()
+		must(t, s.CreateKey(ctx, kmsKey("a")))
+		wantCode(t, s.CreateKey(ctx, kmsKey("a")), sekisho.CodeConflict)
+	})
+	t.Run("an update that fails changes nothing", func(t *testing.T) {
+		t.Parallel()
+		s, ctx := open(t), t.Context()
+		must(t, s.CreateKey(ctx, kmsKey("a")))
 		refusal := errors.New("no")
-		if err := s.UpdateKey(ctx, "a", func(k *kmskey.Key) error { k.Description = "lost"; return refusal }); !errors.Is(
-			err,
-			refusal,
-		) {
-			t.Errorf("%v", err)
-		}
+		err := s.UpdateKey(ctx, "a", func(k *kmskey.Key) error { k.Description = "lost"; return refusal })
+		wantErr(t, err, refusal)
+		got, err := s.Key(ctx, "a")
+		must(t, err)
+		same(t, kmsKey("a"), got)
+	})
+	t.Run("an update stores every field", func(t *testing.T) {
+		t.Parallel()
+		s, ctx := open(t), t.Context()
+		must(t, s.CreateKey(ctx, kmsKey("a")))
 		want := &kmskey.Key{
 			ID:          "a",
 			State:       kmskey.Enabled,
@@ -80,11 +85,11 @@ func KMS(t *testing.T, open func(t *testing.T) kmskey.Store) {
 			Generations: []kmskey.Generation{{MadeAt: at(5), Sealed: []byte("x")}},
 		}
 		must(t, s.UpdateKey(ctx, "a", func(k *kmskey.Key) error { *k = *want; return nil }))
-		got, err = s.Key(ctx, "a")
+		got, err := s.Key(ctx, "a")
 		must(t, err)
 		same(t, want, got)
 	})
-	t.Run("updates at once", func(t *testing.T) {
+	t.Run("simultaneous updates are all kept", func(t *testing.T) {
 		t.Parallel()
 		s, ctx := open(t), t.Context()
 		must(t, s.CreateKey(ctx, kmsKey("a")))
@@ -102,48 +107,65 @@ func KMS(t *testing.T, open func(t *testing.T) kmskey.Store) {
 		wg.Wait()
 		k, err := s.Key(ctx, "a")
 		must(t, err)
-		if n := len(k.Generations); n != 10 {
-			t.Errorf("%d generations of 10 are left", n)
-		}
+		same(t, 10, len(k.Generations))
 	})
-	t.Run("aliases", func(t *testing.T) {
-		t.Parallel()
+	y := kmskey.Alias{Name: "alias/y", KeyID: "a", CreatedAt: at(1), UpdatedAt: at(1)}
+	x := kmskey.Alias{Name: "alias/x", KeyID: "a", CreatedAt: at(2), UpdatedAt: at(2)}
+	aliased := func(t *testing.T) kmskey.Store {
+		t.Helper()
 		s, ctx := open(t), t.Context()
 		must(t, s.CreateKey(ctx, kmsKey("a")))
 		must(t, s.CreateKey(ctx, kmsKey("b")))
-		y, x := kmskey.Alias{
-			Name:      "alias/y",
-			KeyID:     "a",
-			CreatedAt: at(1),
-			UpdatedAt: at(1),
-		}, kmskey.Alias{
-			Name:      "alias/x",
-			KeyID:     "a",
-			CreatedAt: at(2),
-			UpdatedAt: at(2),
-		}
 		must(t, s.CreateAlias(ctx, y))
 		must(t, s.CreateAlias(ctx, x))
-		wantCode(t, s.CreateAlias(ctx, kmskey.Alias{Name: "alias/x", KeyID: "b"}), sekisho.CodeConflict)
-		all, err := s.Aliases(ctx)
+		return s
+	}
+	wantAliases := func(t *testing.T, s kmskey.Store, want ...kmskey.Alias) {
+		t.Helper()
+		all, err := s.Aliases(t.Context())
 		must(t, err)
-		same(t, []*kmskey.Alias{&x, &y}, all)
-
+		var got []kmskey.Alias
+		for _, a := range all {
+			got = append(got, *a)
+		}
+		same(t, want, got)
+	}
+	t.Run("aliases are listed by name", func(t *testing.T) {
+		t.Parallel()
+		wantAliases(t, aliased(t), x, y)
+	})
+	t.Run("an alias cannot be created twice", func(t *testing.T) {
+		t.Parallel()
+		s := aliased(t)
+		wantCode(t, s.CreateAlias(t.Context(), kmskey.Alias{Name: "alias/x", KeyID: "b"}), sekisho.CodeConflict)
+		wantAliases(t, s, x, y)
+	})
+	t.Run("an alias can be moved to a key that exists", func(t *testing.T) {
+		t.Parallel()
+		s, ctx := aliased(t), t.Context()
 		wantCode(t, s.UpdateAlias(ctx, "alias/x", "nope", at(5)), sekisho.CodeNotFound)
 		wantCode(t, s.UpdateAlias(ctx, "alias/nope", "b", at(5)), sekisho.CodeNotFound)
 		must(t, s.UpdateAlias(ctx, "alias/x", "b", at(5)))
-		x.KeyID, x.UpdatedAt = "b", at(5)
+		want := x
+		want.KeyID, want.UpdatedAt = "b", at(5)
 		got, err := s.Alias(ctx, "alias/x")
 		must(t, err)
-		same(t, &x, got)
-
-		// A key takes its names with it, and no others.
+		same(t, &want, got)
+	})
+	t.Run("deleting a key deletes its aliases only", func(t *testing.T) {
+		t.Parallel()
+		s, ctx := aliased(t), t.Context()
+		must(t, s.UpdateAlias(ctx, "alias/x", "b", at(5)))
 		must(t, s.DeleteKey(ctx, "a"))
-		all, err = s.Aliases(ctx)
-		must(t, err)
-		same(t, []*kmskey.Alias{&x}, all)
+		want := x
+		want.KeyID, want.UpdatedAt = "b", at(5)
+		wantAliases(t, s, want)
+	})
+	t.Run("a deleted alias is not found", func(t *testing.T) {
+		t.Parallel()
+		s, ctx := aliased(t), t.Context()
 		must(t, s.DeleteAlias(ctx, "alias/x"))
-		_, err = s.Alias(ctx, "alias/x")
+		_, err := s.Alias(ctx, "alias/x")
 		wantCode(t, err, sekisho.CodeNotFound)
 	})
 }

@@ -11,21 +11,17 @@ import (
 	"sekisho/internal/storage/loggroup"
 )
 
-// Logs runs the conformance suite of [logs.Store]. open returns an empty
+// Logs runs the conformance suite of [loggroup.Store]. open returns an empty
 // store.
 func Logs(t *testing.T, open func(t *testing.T) loggroup.Store) {
 	at := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	fill := func(t *testing.T, s loggroup.Store) {
 		t.Helper()
 		for _, g := range []string{"g", "ga", "h"} {
-			if err := s.CreateLogGroup(t.Context(),
-				&loggroup.Group{Name: g, CreatedAt: at, KMSKey: "k", Tags: map[string]string{"a": "b"}}); err != nil {
-				t.Fatal(err)
-			}
+			group := &loggroup.Group{Name: g, CreatedAt: at, KMSKey: "k", Tags: map[string]string{"a": "b"}}
+			must(t, s.CreateLogGroup(t.Context(), group))
 			for _, name := range []string{"s1", "s2", "t"} {
-				if err := s.CreateLogStream(t.Context(), &loggroup.Stream{Group: g, Name: name, CreatedAt: at}); err != nil {
-					t.Fatal(err)
-				}
+				must(t, s.CreateLogStream(t.Context(), &loggroup.Stream{Group: g, Name: name, CreatedAt: at}))
 			}
 		}
 	}
@@ -33,79 +29,80 @@ func Logs(t *testing.T, open func(t *testing.T) loggroup.Store) {
 		t.Helper()
 		var events []*loggroup.Event
 		for _, sec := range seconds {
-			events = append(
-				events,
-				&loggroup.Event{
-					Time:       at.Add(time.Duration(sec) * time.Second),
-					IngestedAt: at,
-					Message:    []byte{byte(sec), 0, 255},
-				},
-			)
+			events = append(events, &loggroup.Event{
+				Time:       at.Add(time.Duration(sec) * time.Second),
+				IngestedAt: at,
+				Message:    []byte{byte(sec), 0, 255},
+			})
 		}
-		if err := s.AppendLogEvents(t.Context(), group, stream, events); err != nil {
-			t.Fatal(err)
-		}
+		must(t, s.AppendLogEvents(t.Context(), group, stream, events))
 	}
 	// read returns the first bytes of the messages.
 	read := func(t *testing.T, s loggroup.Store, q loggroup.Query) []byte {
 		t.Helper()
 		var got []byte
-		if err := s.LogEvents(t.Context(), q, func(e *loggroup.Event) (bool, error) {
+		must(t, s.LogEvents(t.Context(), q, func(e *loggroup.Event) (bool, error) {
 			got = append(got, e.Message[0])
 			return true, nil
-		}); err != nil {
-			t.Fatal(err)
-		}
+		}))
 		return got
 	}
-	t.Run("groups and streams", func(t *testing.T) {
+	t.Run("names cannot be used twice", func(t *testing.T) {
 		t.Parallel()
 		s, ctx := open(t), t.Context()
 		fill(t, s)
-		if err := s.CreateLogGroup(ctx, &loggroup.Group{Name: "g"}); sekisho.CodeOf(err) != sekisho.CodeConflict {
-			t.Errorf("again: %v", err)
-		}
-		if err := s.CreateLogStream(ctx, &loggroup.Stream{Group: "g", Name: "s1"}); sekisho.CodeOf(
-			err,
-		) != sekisho.CodeConflict {
-			t.Errorf("again: %v", err)
-		}
-		if err := s.CreateLogStream(ctx, &loggroup.Stream{Group: "none", Name: "s1"}); !sekisho.IsNotFound(err) {
-			t.Errorf("without a group: %v", err)
-		}
+		wantCode(t, s.CreateLogGroup(ctx, &loggroup.Group{Name: "g"}), sekisho.CodeConflict)
+		wantCode(t, s.CreateLogStream(ctx, &loggroup.Stream{Group: "g", Name: "s1"}), sekisho.CodeConflict)
+	})
+	t.Run("a stream needs its group", func(t *testing.T) {
+		t.Parallel()
+		s := open(t)
+		err := s.CreateLogStream(t.Context(), &loggroup.Stream{Group: "none", Name: "s1"})
+		wantCode(t, err, sekisho.CodeNotFound)
+	})
+	t.Run("groups are returned unchanged", func(t *testing.T) {
+		t.Parallel()
+		s, ctx := open(t), t.Context()
+		fill(t, s)
 		groups, err := s.LogGroups(ctx, "g", "g", 9)
+		must(t, err)
 		want := []*loggroup.Group{{Name: "ga", CreatedAt: at, KMSKey: "k", Tags: map[string]string{"a": "b"}}}
-		if d := cmp.Diff(want, groups); err != nil || d != "" {
-			t.Error(err, d)
-		}
-		if err := s.UpdateLogGroup(ctx, "ga",
-			func(g *loggroup.Group) error { g.Retention, g.Tags = 7, nil; return nil }); err != nil {
-			t.Fatal(err)
-		}
-		if g, err := s.LogGroup(ctx, "ga"); err != nil || g.Retention != 7 || g.Tags != nil {
-			t.Errorf("%+v %v", g, err)
-		}
+		same(t, want, groups)
+	})
+	t.Run("a changed group is stored", func(t *testing.T) {
+		t.Parallel()
+		s, ctx := open(t), t.Context()
+		fill(t, s)
+		change := func(g *loggroup.Group) error { g.Retention, g.Tags = 7, nil; return nil }
+		must(t, s.UpdateLogGroup(ctx, "ga", change))
+		got, err := s.LogGroup(ctx, "ga")
+		must(t, err)
+		same(t, &loggroup.Group{Name: "ga", CreatedAt: at, KMSKey: "k", Retention: 7}, got)
+	})
+	t.Run("streams are listed by prefix", func(t *testing.T) {
+		t.Parallel()
+		s, ctx := open(t), t.Context()
+		fill(t, s)
 		streams, err := s.LogStreams(ctx, loggroup.StreamQuery{Group: "g", Prefix: "s"})
-		if err != nil || len(streams) != 2 || streams[0].Name != "s1" || streams[1].Name != "s2" {
-			t.Errorf("%v %v", streams, err)
+		must(t, err)
+		if len(streams) != 2 || streams[0].Name != "s1" || streams[1].Name != "s2" {
+			t.Errorf("got %v, want s1 and s2", streams)
 		}
-		if err := s.DeleteLogGroup(ctx, "g"); err != nil {
-			t.Error(err)
-		}
-		if err := s.DeleteLogGroup(ctx, "g"); !sekisho.IsNotFound(err) {
-			t.Errorf("deleted twice: %v", err)
-		}
-		if _, err := s.LogStream(ctx, "g", "s1"); !sekisho.IsNotFound(err) {
-			t.Errorf("a stream survives: %v", err)
-		}
+	})
+	t.Run("deleting a group deletes its streams", func(t *testing.T) {
+		t.Parallel()
+		s, ctx := open(t), t.Context()
+		fill(t, s)
+		must(t, s.DeleteLogGroup(ctx, "g"))
+		wantCode(t, s.DeleteLogGroup(ctx, "g"), sekisho.CodeNotFound)
+		_, err := s.LogStream(ctx, "g", "s1")
+		wantCode(t, err, sekisho.CodeNotFound)
 	})
 	t.Run("prefixes and pages of groups", func(t *testing.T) {
 		t.Parallel()
 		s, ctx := open(t), t.Context()
 		for _, name := range []string{"/a/1", "/a/2", "/a/3", "/b/1", "/A/1", "é/1", "\U0010FFFF/1"} {
-			if err := s.CreateLogGroup(ctx, &loggroup.Group{Name: name, CreatedAt: at}); err != nil {
-				t.Fatal(err)
-			}
+			must(t, s.CreateLogGroup(ctx, &loggroup.Group{Name: name, CreatedAt: at}))
 		}
 		for name, c := range map[string]struct {
 			prefix, after string
@@ -143,9 +140,7 @@ func Logs(t *testing.T, open func(t *testing.T) loggroup.Store) {
 		appendTo(t, s, "g", "s1", 4)
 		appendTo(t, s, "g", "s2", 9, 4)
 		for _, name := range []string{"x1", "x2", "t0"} {
-			if err := s.CreateLogStream(ctx, &loggroup.Stream{Group: "g", Name: name, CreatedAt: at}); err != nil {
-				t.Fatal(err)
-			}
+			must(t, s.CreateLogStream(ctx, &loggroup.Stream{Group: "g", Name: name, CreatedAt: at}))
 		}
 		appendTo(t, s, "g", "x1", 9)
 		for name, c := range map[string]struct {
@@ -183,50 +178,72 @@ func Logs(t *testing.T, open func(t *testing.T) loggroup.Store) {
 			})
 		}
 	})
-	t.Run("events", func(t *testing.T) {
-		t.Parallel()
-		s, ctx := open(t), t.Context()
+	sec := func(n int) time.Time { return at.Add(time.Duration(n) * time.Second) }
+	filled := func(t *testing.T) loggroup.Store {
+		t.Helper()
+		s := open(t)
 		fill(t, s)
 		appendTo(t, s, "g", "s1", 3, 4, 4)
 		appendTo(t, s, "g", "s2", 1, 4, 9)
 		appendTo(t, s, "g", "t", 5)
 		appendTo(t, s, "h", "s1", 6)
-		if err := s.AppendLogEvents(ctx, "g", "none", []*loggroup.Event{{Time: at}}); !sekisho.IsNotFound(err) {
-			t.Errorf("no stream: %v", err)
+		return s
+	}
+	// atFour returns the three events of second 4.
+	atFour := func(t *testing.T, s loggroup.Store) []*loggroup.Event {
+		t.Helper()
+		var events []*loggroup.Event
+		q := loggroup.Query{Group: "g", Start: sec(4), End: sec(5)}
+		must(t, s.LogEvents(t.Context(), q, func(e *loggroup.Event) (bool, error) {
+			events = append(events, e)
+			return true, nil
+		}))
+		if len(events) != 3 {
+			t.Fatalf("%d events in second 4, want 3", len(events))
 		}
-		sec := func(n int) time.Time { return at.Add(time.Duration(n) * time.Second) }
-		var fours []*loggroup.Event
-		if err := s.LogEvents(ctx, loggroup.Query{Group: "g", Start: sec(4), End: sec(5)},
-			func(e *loggroup.Event) (bool, error) {
-				fours = append(fours, e)
-				return true, nil
-			}); err != nil || len(fours) != 3 || fours[0].Stream != "s1" || fours[2].Stream != "s2" ||
-			!fours[0].Time.Equal(sec(4)) ||
-			!fours[0].IngestedAt.Equal(at) {
-			t.Fatalf("%+v %v", fours, err)
+		return events
+	}
+	t.Run("events need their stream", func(t *testing.T) {
+		t.Parallel()
+		err := filled(t).AppendLogEvents(t.Context(), "g", "none", []*loggroup.Event{{Time: at}})
+		wantCode(t, err, sekisho.CodeNotFound)
+	})
+	t.Run("events of one time are in the order in which they were appended", func(t *testing.T) {
+		t.Parallel()
+		events := atFour(t, filled(t))
+		if events[0].Stream != "s1" || events[1].Stream != "s1" || events[2].Stream != "s2" {
+			t.Errorf("streams %s, %s, %s", events[0].Stream, events[1].Stream, events[2].Stream)
 		}
+		if !events[0].Time.Equal(sec(4)) || !events[0].IngestedAt.Equal(at) {
+			t.Errorf("time %v, ingested %v", events[0].Time, events[0].IngestedAt)
+		}
+	})
+	t.Run("events are selected", func(t *testing.T) {
+		t.Parallel()
+		s := filled(t)
+		fours := atFour(t, s)
 		middle := &loggroup.Place{Time: fours[1].Time, Seq: fours[1].Seq}
 		for name, c := range map[string]struct {
 			q    loggroup.Query
 			want []byte
 		}{
-			"all":           {loggroup.Query{}, []byte{1, 3, 4, 4, 4, 5, 9}},
-			"backward":      {loggroup.Query{Backward: true}, []byte{9, 5, 4, 4, 4, 3, 1}},
-			"one stream":    {loggroup.Query{Streams: []string{"s2"}}, []byte{1, 4, 9}},
-			"no stream":     {loggroup.Query{Streams: []string{}}, nil},
-			"prefix":        {loggroup.Query{Prefix: "s"}, []byte{1, 3, 4, 4, 4, 9}},
-			"times":         {loggroup.Query{Start: sec(3), End: sec(5)}, []byte{3, 4, 4, 4}},
-			"after a place": {loggroup.Query{After: middle}, []byte{4, 5, 9}},
-			"before it":     {loggroup.Query{After: middle, Backward: true}, []byte{4, 3, 1}},
+			"all":                      {loggroup.Query{}, []byte{1, 3, 4, 4, 4, 5, 9}},
+			"backward":                 {loggroup.Query{Backward: true}, []byte{9, 5, 4, 4, 4, 3, 1}},
+			"one stream":               {loggroup.Query{Streams: []string{"s2"}}, []byte{1, 4, 9}},
+			"no stream":                {loggroup.Query{Streams: []string{}}, nil},
+			"prefix":                   {loggroup.Query{Prefix: "s"}, []byte{1, 3, 4, 4, 4, 9}},
+			"times":                    {loggroup.Query{Start: sec(3), End: sec(5)}, []byte{3, 4, 4, 4}},
+			"after an event":           {loggroup.Query{After: middle}, []byte{4, 5, 9}},
+			"backward after the event": {loggroup.Query{After: middle, Backward: true}, []byte{4, 3, 1}},
 		} {
 			c.q.Group = "g"
-			t.Run(name, func(t *testing.T) {
-				if d := cmp.Diff(c.want, read(t, s, c.q)); d != "" {
-					t.Error(d)
-				}
-			})
+			t.Run(name, func(t *testing.T) { same(t, c.want, read(t, s, c.q)) })
 		}
-		st, err := s.LogStream(ctx, "g", "s2")
+	})
+	t.Run("a stream knows its first and last event", func(t *testing.T) {
+		t.Parallel()
+		got, err := filled(t).LogStream(t.Context(), "g", "s2")
+		must(t, err)
 		want := &loggroup.Stream{
 			Group:         "g",
 			Name:          "s2",
@@ -235,20 +252,18 @@ func Logs(t *testing.T, open func(t *testing.T) loggroup.Store) {
 			LastEvent:     sec(9),
 			LastIngestion: at,
 		}
-		if d := cmp.Diff(want, st); err != nil || d != "" {
-			t.Error(err, d)
-		}
-		if err := s.ExpireLogEvents(ctx, "g", sec(4)); err != nil {
-			t.Fatal(err)
-		}
-		if d := cmp.Diff([]byte{4, 4, 4, 5, 9}, read(t, s, loggroup.Query{Group: "g"})); d != "" {
-			t.Error(d)
-		}
-		if err := s.DeleteLogStream(ctx, "g", "s1"); err != nil {
-			t.Fatal(err)
-		}
-		if d := cmp.Diff([]byte{4, 5, 9}, read(t, s, loggroup.Query{Group: "g"})); d != "" {
-			t.Error(d)
-		}
+		same(t, want, got)
+	})
+	t.Run("events expire", func(t *testing.T) {
+		t.Parallel()
+		s := filled(t)
+		must(t, s.ExpireLogEvents(t.Context(), "g", sec(4)))
+		same(t, []byte{4, 4, 4, 5, 9}, read(t, s, loggroup.Query{Group: "g"}))
+	})
+	t.Run("deleting a stream deletes its events", func(t *testing.T) {
+		t.Parallel()
+		s := filled(t)
+		must(t, s.DeleteLogStream(t.Context(), "g", "s1"))
+		same(t, []byte{1, 4, 5, 9}, read(t, s, loggroup.Query{Group: "g"}))
 	})
 }

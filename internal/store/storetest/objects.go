@@ -3,12 +3,9 @@ package storetest
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"testing"
 	"time"
-
-	"github.com/google/go-cmp/cmp"
 
 	"sekisho/internal/storage/objects"
 )
@@ -19,9 +16,7 @@ func Objects(t *testing.T, open func(t *testing.T) objects.Index) {
 	at := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	bucket := func(t *testing.T, s objects.Index, name string, v objects.Versioning) {
 		t.Helper()
-		if err := s.CreateBucket(t.Context(), &objects.Bucket{Name: name, CreatedAt: at, Versioning: v}); err != nil {
-			t.Fatal(err)
-		}
+		must(t, s.CreateBucket(t.Context(), &objects.Bucket{Name: name, CreatedAt: at, Versioning: v}))
 	}
 	n := 0
 	var mu sync.Mutex
@@ -43,9 +38,7 @@ func Objects(t *testing.T, open func(t *testing.T) objects.Index) {
 	put := func(t *testing.T, s objects.Index, v *objects.Version) (*objects.Version, []string) {
 		t.Helper()
 		dead, err := s.PutVersion(t.Context(), v, objects.Condition{}, "")
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		return v, dead
 	}
 	ids := func(all []*objects.Version) []string {
@@ -55,38 +48,49 @@ func Objects(t *testing.T, open func(t *testing.T) objects.Index) {
 		}
 		return out
 	}
-	t.Run("facts of a version change", func(t *testing.T) {
+	tag := func(v *objects.Version) error { v.Facts.Tags = map[string]string{"a": "b"}; return nil }
+	t.Run("the facts of an older version can change", func(t *testing.T) {
 		t.Parallel()
 		s, ctx := open(t), t.Context()
 		bucket(t, s, "b", objects.VersioningEnabled)
 		first, _ := put(t, s, version("b", "k"))
 		put(t, s, version("b", "k"))
-		tag := func(v *objects.Version) error { v.Facts.Tags = map[string]string{"a": "b"}; return nil }
-		if v, err := s.UpdateVersion(ctx, "b", "k", first.ID, tag); err != nil || v.ID != first.ID {
-			t.Errorf("%+v, %v", v, err)
-		}
+		changed, err := s.UpdateVersion(ctx, "b", "k", first.ID, tag)
+		must(t, err)
+		same(t, first.ID, changed.ID)
 		got, err := s.Version(ctx, "b", "k", first.ID)
+		must(t, err)
 		first.Latest, first.Facts.Tags = false, map[string]string{"a": "b"}
-		if d := cmp.Diff(first, got); err != nil || d != "" {
-			t.Error(err, d)
-		}
-		if now, err := s.Version(ctx, "b", "k", ""); err != nil || now.Facts.Tags != nil {
-			t.Errorf("the current version has the tags %v, %v", now.Facts.Tags, err)
-		}
-		if _, err := s.UpdateVersion(ctx, "b", "none", "", tag); !errors.Is(err, objects.ErrNoKey) {
-			t.Errorf("a missing key: %v", err)
-		}
-		if _, err := s.UpdateVersion(ctx, "b", "k", "none", tag); !errors.Is(err, objects.ErrNoVersion) {
-			t.Errorf("a missing version: %v", err)
-		}
-		if _, err := s.UpdateVersion(ctx, "b", "k", "", func(*objects.Version) error { return objects.ErrPart }); !errors.Is(
-			err,
-			objects.ErrPart,
-		) {
-			t.Errorf("a change that fails: %v", err)
-		}
+		same(t, first, got)
+		current, err := s.Version(ctx, "b", "k", "")
+		must(t, err)
+		same(t, map[string]string(nil), current.Facts.Tags)
 	})
-	t.Run("buckets", func(t *testing.T) {
+	t.Run("missing keys and versions cannot be changed", func(t *testing.T) {
+		t.Parallel()
+		s, ctx := open(t), t.Context()
+		bucket(t, s, "b", objects.VersioningEnabled)
+		put(t, s, version("b", "k"))
+		_, err := s.UpdateVersion(ctx, "b", "none", "", tag)
+		wantErr(t, err, objects.ErrNoKey)
+		_, err = s.UpdateVersion(ctx, "b", "k", "none", tag)
+		wantErr(t, err, objects.ErrNoVersion)
+	})
+	t.Run("a change of facts that fails returns its error", func(t *testing.T) {
+		t.Parallel()
+		s, ctx := open(t), t.Context()
+		bucket(t, s, "b", objects.VersioningEnabled)
+		want, _ := put(t, s, version("b", "k"))
+		_, err := s.UpdateVersion(ctx, "b", "k", "", func(v *objects.Version) error {
+			v.Facts.ContentType = "lost"
+			return objects.ErrPart
+		})
+		wantErr(t, err, objects.ErrPart)
+		got, err := s.Version(ctx, "b", "k", "")
+		must(t, err)
+		same(t, want, got)
+	})
+	t.Run("buckets are returned unchanged", func(t *testing.T) {
 		t.Parallel()
 		s, ctx := open(t), t.Context()
 		b := &objects.Bucket{
@@ -98,122 +102,148 @@ func Objects(t *testing.T, open func(t *testing.T) objects.Index) {
 				Tags:         map[string]string{"a": "b"},
 			},
 		}
-		if err := s.CreateBucket(ctx, b); err != nil {
-			t.Fatal(err)
-		}
-		if err := s.CreateBucket(ctx, b); !errors.Is(err, objects.ErrBucketExists) {
-			t.Errorf("again: %v", err)
-		}
-		if err := s.UpdateBucket(ctx, "one",
-			func(b *objects.Bucket) error { b.Versioning = objects.VersioningEnabled; return nil }); err != nil {
-			t.Fatal(err)
-		}
+		must(t, s.CreateBucket(ctx, b))
+		wantErr(t, s.CreateBucket(ctx, b), objects.ErrBucketExists)
+		enable := func(b *objects.Bucket) error { b.Versioning = objects.VersioningEnabled; return nil }
+		must(t, s.UpdateBucket(ctx, "one", enable))
 		b.Versioning = objects.VersioningEnabled
 		got, err := s.Bucket(ctx, "one")
-		if d := cmp.Diff(b, got); err != nil || d != "" {
-			t.Error(err, d)
-		}
-		if err := s.UpdateBucket(ctx, "two", func(*objects.Bucket) error { return nil }); !errors.Is(
-			err,
-			objects.ErrNoBucket,
-		) {
-			t.Errorf("update: %v", err)
-		}
-		if _, err := s.Bucket(ctx, "two"); !errors.Is(err, objects.ErrNoBucket) {
-			t.Errorf("read: %v", err)
-		}
-		if _, err := s.PutVersion(ctx, version("two", "k"), objects.Condition{}, ""); !errors.Is(
-			err,
-			objects.ErrNoBucket,
-		) {
-			t.Errorf("put: %v", err)
-		}
-		v, _ := put(t, s, version("one", "k"))
-		if _, err := s.DeleteBucket(ctx, "one"); !errors.Is(err, objects.ErrBucketNotEmpty) {
-			t.Errorf("delete: %v", err)
-		}
-		if _, _, err := s.DeleteVersion(ctx, "one", "k", v.ID); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := s.DeleteBucket(ctx, "one"); err != nil {
-			t.Error(err)
-		}
-		if all, err := s.Buckets(ctx); err != nil || len(all) != 0 {
-			t.Errorf("%v %v", all, err)
-		}
+		must(t, err)
+		same(t, b, got)
 	})
-	t.Run("a version comes back whole", func(t *testing.T) {
+	t.Run("a missing bucket", func(t *testing.T) {
+		t.Parallel()
+		s, ctx := open(t), t.Context()
+		err := s.UpdateBucket(ctx, "two", func(*objects.Bucket) error { return nil })
+		wantErr(t, err, objects.ErrNoBucket)
+		_, err = s.Bucket(ctx, "two")
+		wantErr(t, err, objects.ErrNoBucket)
+		_, err = s.PutVersion(ctx, version("two", "k"), objects.Condition{}, "")
+		wantErr(t, err, objects.ErrNoBucket)
+	})
+	t.Run("only an empty bucket can be deleted", func(t *testing.T) {
+		t.Parallel()
+		s, ctx := open(t), t.Context()
+		bucket(t, s, "one", objects.VersioningEnabled)
+		v, _ := put(t, s, version("one", "k"))
+		_, err := s.DeleteBucket(ctx, "one")
+		wantErr(t, err, objects.ErrBucketNotEmpty)
+		_, _, err = s.DeleteVersion(ctx, "one", "k", v.ID)
+		must(t, err)
+		_, err = s.DeleteBucket(ctx, "one")
+		must(t, err)
+		all, err := s.Buckets(ctx)
+		must(t, err)
+		same(t, 0, len(all))
+	})
+	t.Run("a version is returned unchanged", func(t *testing.T) {
 		t.Parallel()
 		s := open(t)
 		bucket(t, s, "b", objects.VersioningEnabled)
 		v, _ := put(t, s, version("b", "a/\x00é"))
 		got, err := s.Version(t.Context(), "b", "a/\x00é", "")
-		if d := cmp.Diff(v, got); err != nil || d != "" {
-			t.Error(err, d)
-		}
-		if _, err := s.Version(t.Context(), "b", "other", ""); !errors.Is(err, objects.ErrNoKey) {
-			t.Errorf("no key: %v", err)
-		}
-		if _, err := s.Version(t.Context(), "b", v.Key, "other"); !errors.Is(err, objects.ErrNoVersion) {
-			t.Errorf("no version: %v", err)
-		}
+		must(t, err)
+		same(t, v, got)
 	})
-	t.Run("versioning", func(t *testing.T) {
-		t.Parallel()
-		s, ctx := open(t), t.Context()
-		bucket(t, s, "b", objects.VersioningNever)
-		first, _ := put(t, s, version("b", "k"))
-		second, dead := put(t, s, version("b", "k"))
-		if first.ID != "null" || second.ID != "null" || !slices.Equal(dead, []string{first.Pieces[0].Blob}) {
-			t.Errorf("without versioning: %s, %s, dead %v", first.ID, second.ID, dead)
-		}
-		set := func(v objects.Versioning) {
-			t.Helper()
-			if err := s.UpdateBucket(ctx, "b", func(b *objects.Bucket) error { b.Versioning = v; return nil }); err != nil {
-				t.Fatal(err)
-			}
-		}
-		set(objects.VersioningEnabled)
-		third, dead := put(t, s, version("b", "k"))
-		if third.ID == "null" || dead != nil {
-			t.Errorf("enabled: %s, dead %v", third.ID, dead)
-		}
-		set(objects.VersioningSuspended)
-		fourth, dead := put(t, s, version("b", "k"))
-		if fourth.ID != "null" || !slices.Equal(dead, []string{second.Pieces[0].Blob}) {
-			t.Errorf("suspended: %s, dead %v", fourth.ID, dead)
-		}
-		all, err := s.Versions(ctx, objects.Range{Bucket: "b", Limit: 9})
-		if d := cmp.Diff([]string{"null", third.ID}, ids(all)); err != nil || d != "" {
-			t.Error(err, d)
-		}
-		// The newest that is left becomes the current one.
-		gone, dead, err := s.DeleteVersion(ctx, "b", "k", "null")
-		if err != nil || gone.ETag != fourth.ETag || !slices.Equal(dead, []string{fourth.Pieces[0].Blob}) {
-			t.Errorf("%+v %v %v", gone, dead, err)
-		}
-		if now, err := s.Version(ctx, "b", "k", ""); err != nil || now.ID != third.ID {
-			t.Errorf("%+v %v", now, err)
-		}
-		if gone, _, err := s.DeleteVersion(ctx, "b", "k", "null"); gone != nil || err != nil {
-			t.Errorf("again: %+v %v", gone, err)
-		}
-	})
-	t.Run("conditions", func(t *testing.T) {
+	t.Run("missing keys and versions are not found", func(t *testing.T) {
 		t.Parallel()
 		s, ctx := open(t), t.Context()
 		bucket(t, s, "b", objects.VersioningEnabled)
-		try := func(c objects.Condition) error {
-			_, err := s.PutVersion(ctx, version("b", "k"), c, "")
-			return err
+		put(t, s, version("b", "k"))
+		_, err := s.Version(ctx, "b", "other", "")
+		wantErr(t, err, objects.ErrNoKey)
+		_, err = s.Version(ctx, "b", "k", "other")
+		wantErr(t, err, objects.ErrNoVersion)
+	})
+	setVersioning := func(t *testing.T, s objects.Index, v objects.Versioning) {
+		t.Helper()
+		set := func(b *objects.Bucket) error { b.Versioning = v; return nil }
+		must(t, s.UpdateBucket(t.Context(), "b", set))
+	}
+	t.Run("without versioning a new object replaces the old one", func(t *testing.T) {
+		t.Parallel()
+		s := open(t)
+		bucket(t, s, "b", objects.VersioningNever)
+		first, _ := put(t, s, version("b", "k"))
+		second, dead := put(t, s, version("b", "k"))
+		same(t, []string{"null", "null"}, []string{first.ID, second.ID})
+		same(t, []string{first.Pieces[0].Blob}, dead)
+	})
+	t.Run("with versioning the old object stays", func(t *testing.T) {
+		t.Parallel()
+		s := open(t)
+		bucket(t, s, "b", objects.VersioningNever)
+		put(t, s, version("b", "k"))
+		setVersioning(t, s, objects.VersioningEnabled)
+		v, dead := put(t, s, version("b", "k"))
+		if v.ID == "null" || dead != nil {
+			t.Errorf("version %s, dead blobs %v", v.ID, dead)
 		}
-		if err := try(objects.Condition{ETag: "e"}); !errors.Is(err, objects.ErrNoKey) {
-			t.Errorf("match without an object: %v", err)
+		all, err := s.Versions(t.Context(), objects.Range{Bucket: "b", Limit: 9})
+		must(t, err)
+		same(t, []string{v.ID, "null"}, ids(all))
+	})
+	t.Run("suspended versioning replaces the null version only", func(t *testing.T) {
+		t.Parallel()
+		s := open(t)
+		bucket(t, s, "b", objects.VersioningNever)
+		old, _ := put(t, s, version("b", "k"))
+		setVersioning(t, s, objects.VersioningEnabled)
+		kept, _ := put(t, s, version("b", "k"))
+		setVersioning(t, s, objects.VersioningSuspended)
+		v, dead := put(t, s, version("b", "k"))
+		same(t, "null", v.ID)
+		same(t, []string{old.Pieces[0].Blob}, dead)
+		all, err := s.Versions(t.Context(), objects.Range{Bucket: "b", Limit: 9})
+		must(t, err)
+		same(t, []string{"null", kept.ID}, ids(all))
+	})
+	t.Run("the newest remaining version becomes the current one", func(t *testing.T) {
+		t.Parallel()
+		s, ctx := open(t), t.Context()
+		bucket(t, s, "b", objects.VersioningEnabled)
+		older, _ := put(t, s, version("b", "k"))
+		setVersioning(t, s, objects.VersioningSuspended)
+		newest, _ := put(t, s, version("b", "k"))
+		gone, dead, err := s.DeleteVersion(ctx, "b", "k", "null")
+		must(t, err)
+		same(t, newest.ETag, gone.ETag)
+		same(t, []string{newest.Pieces[0].Blob}, dead)
+		current, err := s.Version(ctx, "b", "k", "")
+		must(t, err)
+		same(t, older.ID, current.ID)
+	})
+	t.Run("deleting a version twice is not an error", func(t *testing.T) {
+		t.Parallel()
+		s, ctx := open(t), t.Context()
+		bucket(t, s, "b", objects.VersioningNever)
+		put(t, s, version("b", "k"))
+		_, _, err := s.DeleteVersion(ctx, "b", "k", "null")
+		must(t, err)
+		gone, _, err := s.DeleteVersion(ctx, "b", "k", "null")
+		must(t, err)
+		if gone != nil {
+			t.Errorf("got %+v, want nothing", gone)
 		}
+	})
+	putIf := func(t *testing.T, s objects.Index, c objects.Condition) error {
+		_, err := s.PutVersion(t.Context(), version("b", "k"), c, "")
+		return err
+	}
+	t.Run("an ETag condition needs an object", func(t *testing.T) {
+		t.Parallel()
+		s := open(t)
+		bucket(t, s, "b", objects.VersioningEnabled)
+		wantErr(t, putIf(t, s, objects.Condition{ETag: "e"}), objects.ErrNoKey)
+	})
+	t.Run("one of simultaneous writers creates an absent key", func(t *testing.T) {
+		t.Parallel()
+		s := open(t)
+		bucket(t, s, "b", objects.VersioningEnabled)
 		var wg sync.WaitGroup
 		results := make([]error, 4)
 		for i := range results {
-			wg.Go(func() { results[i] = try(objects.Condition{Absent: true}) })
+			wg.Go(func() { results[i] = putIf(t, s, objects.Condition{Absent: true}) })
 		}
 		wg.Wait()
 		won := 0
@@ -224,186 +254,197 @@ func Objects(t *testing.T, open func(t *testing.T) objects.Index) {
 				t.Error(err)
 			}
 		}
-		if won != 1 {
-			t.Errorf("%d writers found the key absent", won)
-		}
-		now, err := s.Version(ctx, "b", "k", "")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := try(objects.Condition{ETag: now.ETag}); err != nil {
-			t.Error(err)
-		}
-		if err := try(objects.Condition{ETag: now.ETag}); !errors.Is(err, objects.ErrPrecondition) {
-			t.Errorf("stale: %v", err)
-		}
+		same(t, 1, won)
+	})
+	t.Run("an ETag condition holds for the current version only", func(t *testing.T) {
+		t.Parallel()
+		s := open(t)
+		bucket(t, s, "b", objects.VersioningEnabled)
+		v, _ := put(t, s, version("b", "k"))
+		must(t, putIf(t, s, objects.Condition{ETag: v.ETag}))
+		wantErr(t, putIf(t, s, objects.Condition{ETag: v.ETag}), objects.ErrPrecondition)
+	})
+	t.Run("a key behind a delete marker is absent", func(t *testing.T) {
+		t.Parallel()
+		s := open(t)
+		bucket(t, s, "b", objects.VersioningEnabled)
+		put(t, s, version("b", "k"))
 		marker := version("b", "k")
 		marker.DeleteMarker, marker.Pieces = true, nil
 		put(t, s, marker)
-		if err := try(objects.Condition{Absent: true}); err != nil {
-			t.Errorf("behind a delete marker: %v", err)
-		}
+		must(t, putIf(t, s, objects.Condition{Absent: true}))
 	})
-	t.Run("listings are in the order of bytes", func(t *testing.T) {
-		t.Parallel()
-		s, ctx := open(t), t.Context()
+	keys := []string{"A", "B", "a", "a/", "a/b", "b%", "b_", "z", "é", "\U0001F600"}
+	listed := func(t *testing.T) objects.Index {
+		t.Helper()
+		s := open(t)
 		bucket(t, s, "b", objects.VersioningEnabled)
 		bucket(t, s, "c", objects.VersioningEnabled)
-		keys := []string{"A", "B", "a", "a/", "a/b", "b%", "b_", "z", "é", "\U0001F600"}
 		for _, i := range []int{3, 9, 0, 7, 5, 1, 8, 2, 6, 4} {
 			put(t, s, version("b", keys[i]))
 			put(t, s, version("c", keys[i]))
 		}
-		list := func(r objects.Range) []string {
-			t.Helper()
-			r.Bucket = "b"
-			all, err := s.Current(ctx, r)
-			if err != nil {
-				t.Fatal(err)
-			}
-			var got []string
-			for _, v := range all {
-				got = append(got, v.Key)
-			}
-			return got
+		return s
+	}
+	wantKeys := func(t *testing.T, s objects.Index, r objects.Range, want ...string) {
+		t.Helper()
+		r.Bucket = "b"
+		all, err := s.Current(t.Context(), r)
+		must(t, err)
+		var got []string
+		for _, v := range all {
+			got = append(got, v.Key)
 		}
-		if d := cmp.Diff(keys, list(objects.Range{Limit: 99})); d != "" {
-			t.Error(d)
-		}
-		if d := cmp.Diff(keys[2:5], list(objects.Range{From: "a", To: "b", Limit: 99})); d != "" {
-			t.Error(d)
-		}
-		if d := cmp.Diff(keys[5:7], list(objects.Range{From: "b", Limit: 2})); d != "" {
-			t.Error(d)
-		}
+		same(t, want, got)
+	}
+	t.Run("keys are listed in the order of their bytes", func(t *testing.T) {
+		t.Parallel()
+		s := listed(t)
+		wantKeys(t, s, objects.Range{Limit: 99}, keys...)
+		wantKeys(t, s, objects.Range{From: "a", To: "b", Limit: 99}, keys[2:5]...)
+		wantKeys(t, s, objects.Range{From: "b", Limit: 2}, keys[5:7]...)
+	})
+	t.Run("a deleted key is not listed, and its versions are", func(t *testing.T) {
+		t.Parallel()
+		s, ctx := listed(t), t.Context()
 		old, err := s.Version(ctx, "b", "a", "")
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		marker := version("b", "a")
 		marker.DeleteMarker, marker.Pieces = true, nil
 		put(t, s, marker)
-		if got := list(objects.Range{From: "a", To: "b", Limit: 99}); !slices.Equal(got, keys[3:5]) {
-			t.Errorf("a deleted object is listed: %v", got)
-		}
+		wantKeys(t, s, objects.Range{From: "a", To: "b", Limit: 99}, keys[3:5]...)
 		all, err := s.Versions(ctx, objects.Range{Bucket: "b", From: "a", To: "a/", Limit: 9})
-		if d := cmp.Diff([]string{marker.ID, old.ID}, ids(all)); err != nil || d != "" {
-			t.Error(err, d)
-		}
+		must(t, err)
+		same(t, []string{marker.ID, old.ID}, ids(all))
 		all, err = s.Versions(ctx, objects.Range{Bucket: "b", From: "a", Before: marker.Seq, To: "a/", Limit: 9})
-		if d := cmp.Diff([]string{old.ID}, ids(all)); err != nil || d != "" {
-			t.Error(err, d)
-		}
+		must(t, err)
+		same(t, []string{old.ID}, ids(all))
 	})
-	t.Run("uploads", func(t *testing.T) {
+	upload := func(uploadID string) *objects.Upload {
+		return &objects.Upload{
+			ID: uploadID, Bucket: "b", Key: "k", StartedAt: at, StartedBy: "arn:x",
+			Facts: objects.Facts{ContentType: "a/b"},
+		}
+	}
+	part := func(number int, blob string) *objects.Part {
+		return &objects.Part{
+			Upload: "u1", Number: number, Blob: blob, Size: 7, ETag: "e" + blob, Checksum: "c", ModifiedAt: at,
+		}
+	}
+	// uploading has an upload with three parts, the second of which was replaced.
+	uploading := func(t *testing.T) objects.Index {
+		t.Helper()
+		s := open(t)
+		bucket(t, s, "b", objects.VersioningEnabled)
+		must(t, s.PutUpload(t.Context(), upload("u1")))
+		for _, p := range []*objects.Part{part(2, "f2"), part(1, "f1"), part(3, "f3")} {
+			dead, err := s.PutPart(t.Context(), p)
+			must(t, err)
+			same(t, 0, len(dead))
+		}
+		dead, err := s.PutPart(t.Context(), part(2, "f22"))
+		must(t, err)
+		same(t, []string{"f2"}, dead)
+		return s
+	}
+	complete := func(blobs ...string) *objects.Version {
+		v := version("b", "k")
+		v.Pieces = nil
+		for _, blob := range blobs {
+			v.Pieces = append(v.Pieces, objects.Piece{Blob: blob, Size: 7})
+		}
+		return v
+	}
+	t.Run("an upload is returned unchanged, for its key only", func(t *testing.T) {
+		t.Parallel()
+		s, ctx := uploading(t), t.Context()
+		got, err := s.Upload(ctx, "b", "k", "u1")
+		must(t, err)
+		same(t, upload("u1"), got)
+		_, err = s.Upload(ctx, "b", "other", "u1")
+		wantErr(t, err, objects.ErrNoUpload)
+	})
+	t.Run("parts are listed by number", func(t *testing.T) {
+		t.Parallel()
+		parts, err := uploading(t).Parts(t.Context(), "u1", 1, 9)
+		must(t, err)
+		same(t, []*objects.Part{part(2, "f22"), part(3, "f3")}, parts)
+	})
+	t.Run("an upload cannot be completed with a replaced part", func(t *testing.T) {
+		t.Parallel()
+		_, err := uploading(t).PutVersion(t.Context(), complete("f1", "f2"), objects.Condition{}, "u1")
+		wantErr(t, err, objects.ErrPart)
+	})
+	t.Run("completing an upload releases the parts it does not use", func(t *testing.T) {
+		t.Parallel()
+		dead, err := uploading(t).PutVersion(t.Context(), complete("f1", "f22"), objects.Condition{}, "u1")
+		must(t, err)
+		same(t, []string{"f3"}, dead)
+	})
+	t.Run("an upload is completed once", func(t *testing.T) {
+		t.Parallel()
+		s, ctx := uploading(t), t.Context()
+		v := complete("f1", "f22")
+		_, err := s.PutVersion(ctx, v, objects.Condition{}, "u1")
+		must(t, err)
+		if _, err := s.PutVersion(ctx, v, objects.Condition{}, "u1"); err == nil {
+			t.Error("the upload was completed twice")
+		}
+		_, err = s.PutPart(ctx, part(1, "f9"))
+		wantErr(t, err, objects.ErrNoUpload)
+	})
+	t.Run("uploads of a key are listed in pages", func(t *testing.T) {
 		t.Parallel()
 		s, ctx := open(t), t.Context()
 		bucket(t, s, "b", objects.VersioningEnabled)
-		u := &objects.Upload{
-			ID:        "u1",
-			Bucket:    "b",
-			Key:       "k",
-			StartedAt: at,
-			StartedBy: "arn:x",
-			Facts:     objects.Facts{ContentType: "a/b"},
-		}
-		if err := s.PutUpload(ctx, u); err != nil {
-			t.Fatal(err)
-		}
-		got, err := s.Upload(ctx, "b", "k", "u1")
-		if d := cmp.Diff(u, got); err != nil || d != "" {
-			t.Error(err, d)
-		}
-		if _, err := s.Upload(ctx, "b", "other", "u1"); !errors.Is(err, objects.ErrNoUpload) {
-			t.Errorf("another key's: %v", err)
-		}
-		part := func(number int, blob string) *objects.Part {
-			return &objects.Part{
-				Upload:     "u1",
-				Number:     number,
-				Blob:       blob,
-				Size:       7,
-				ETag:       "e" + blob,
-				Checksum:   "c",
-				ModifiedAt: at,
-			}
-		}
-		for _, p := range []*objects.Part{part(2, "f2"), part(1, "f1"), part(3, "f3")} {
-			if dead, err := s.PutPart(ctx, p); err != nil || dead != nil {
-				t.Fatal(dead, err)
-			}
-		}
-		if dead, err := s.PutPart(ctx, part(2, "f22")); err != nil || !slices.Equal(dead, []string{"f2"}) {
-			t.Errorf("a part in place of another: %v %v", dead, err)
-		}
-		parts, err := s.Parts(ctx, "u1", 1, 9)
-		if d := cmp.Diff([]*objects.Part{part(2, "f22"), part(3, "f3")}, parts); err != nil || d != "" {
-			t.Error(err, d)
-		}
-		v := version("b", "k")
-		v.Pieces = []objects.Piece{{Blob: "f1", Size: 7}, {Blob: "f2", Size: 7}}
-		if _, err := s.PutVersion(ctx, v, objects.Condition{}, "u1"); !errors.Is(err, objects.ErrPart) {
-			t.Errorf("a part that was replaced: %v", err)
-		}
-		v.Pieces[1].Blob = "f22"
-		dead, err := s.PutVersion(ctx, v, objects.Condition{}, "u1")
-		if err != nil || !slices.Equal(dead, []string{"f3"}) {
-			t.Errorf("%v %v", dead, err)
-		}
-		if _, err := s.PutVersion(ctx, v, objects.Condition{}, "u1"); err == nil {
-			t.Error("an upload ended twice")
-		}
-		if _, err := s.PutPart(ctx, part(1, "f9")); !errors.Is(err, objects.ErrNoUpload) {
-			t.Errorf("a part of an ended upload: %v", err)
-		}
-		u.ID = "u2"
-		if err := s.PutUpload(ctx, u); err != nil {
-			t.Fatal(err)
-		}
-		u.ID = "u3"
-		if err := s.PutUpload(ctx, u); err != nil {
-			t.Fatal(err)
-		}
-		if all, err := s.Uploads(ctx, objects.Range{Bucket: "b", From: "k", After: "u2", Limit: 9}); err != nil ||
-			len(all) != 1 ||
-			all[0].ID != "u3" {
-			t.Errorf("%v %v", all, err)
-		}
-		if _, err := s.DeleteUpload(ctx, "u2"); err != nil {
-			t.Error(err)
-		}
-		if _, err := s.DeleteUpload(ctx, "u2"); !errors.Is(err, objects.ErrNoUpload) {
-			t.Errorf("aborted twice: %v", err)
-		}
+		must(t, s.PutUpload(ctx, upload("u2")))
+		must(t, s.PutUpload(ctx, upload("u3")))
+		all, err := s.Uploads(ctx, objects.Range{Bucket: "b", From: "k", After: "u2", Limit: 9})
+		must(t, err)
+		same(t, []*objects.Upload{upload("u3")}, all)
 	})
-	t.Run("blobs", func(t *testing.T) {
+	t.Run("an aborted upload is not found", func(t *testing.T) {
 		t.Parallel()
-		s, ctx := open(t), t.Context()
+		s, ctx := uploading(t), t.Context()
+		_, err := s.DeleteUpload(ctx, "u1")
+		must(t, err)
+		_, err = s.DeleteUpload(ctx, "u1")
+		wantErr(t, err, objects.ErrNoUpload)
+	})
+	// replaced has a dead blob, abcd, and one in use, abce.
+	replaced := func(t *testing.T) objects.Index {
+		t.Helper()
+		s := open(t)
 		bucket(t, s, "b", objects.VersioningNever)
-		v := version("b", "k")
-		v.Pieces[0].Blob = "abcd"
-		put(t, s, v)
-		w := version("b", "k")
-		w.Pieces[0].Blob = "abce"
-		put(t, s, w)
-		all, err := s.Blobs(ctx, "ab")
-		if d := cmp.Diff(map[string]bool{"abcd": true, "abce": true}, all); err != nil || d != "" {
-			t.Error(err, d)
+		for _, blob := range []string{"abcd", "abce"} {
+			v := version("b", "k")
+			v.Pieces[0].Blob = blob
+			put(t, s, v)
 		}
-		if other, err := s.Blobs(ctx, "ac"); err != nil || len(other) != 0 {
-			t.Errorf("%v %v", other, err)
-		}
-		dead, err := s.DeadBlobs(ctx)
-		if d := cmp.Diff([]string{"abcd"}, dead); err != nil || d != "" {
-			t.Error(err, d)
-		}
-		// One that lives is not forgotten.
-		if err := s.ForgetBlobs(ctx, []string{"abcd", "abce"}); err != nil {
-			t.Fatal(err)
-		}
-		all, err = s.Blobs(ctx, "ab")
-		if d := cmp.Diff(map[string]bool{"abce": true}, all); err != nil || d != "" {
-			t.Error(err, d)
-		}
+		return s
+	}
+	wantBlobs := func(t *testing.T, s objects.Index, prefix string, want map[string]bool) {
+		t.Helper()
+		all, err := s.Blobs(t.Context(), prefix)
+		must(t, err)
+		same(t, want, all)
+	}
+	t.Run("blobs are listed by prefix", func(t *testing.T) {
+		t.Parallel()
+		s := replaced(t)
+		wantBlobs(t, s, "ab", map[string]bool{"abcd": true, "abce": true})
+		wantBlobs(t, s, "ac", map[string]bool{})
+	})
+	t.Run("dead blobs are listed", func(t *testing.T) {
+		t.Parallel()
+		dead, err := replaced(t).DeadBlobs(t.Context())
+		must(t, err)
+		same(t, []string{"abcd"}, dead)
+	})
+	t.Run("a blob in use is not forgotten", func(t *testing.T) {
+		t.Parallel()
+		s := replaced(t)
+		must(t, s.ForgetBlobs(t.Context(), []string{"abcd", "abce"}))
+		wantBlobs(t, s, "ab", map[string]bool{"abce": true})
 	})
 }

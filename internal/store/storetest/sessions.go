@@ -30,7 +30,8 @@ func session(sessionID string, minute int) *sekisho.Session {
 			Stream:   "alice",
 			Reported: true,
 			Problem:  "größer",
-		}, AgentProcess: "5d1c",
+		},
+		AgentProcess: "5d1c",
 		Permission: &sekisho.SessionPermission{
 			Principal: sekisho.Principal{
 				Type: sekisho.PrincipalUser,
@@ -50,40 +51,33 @@ func firstToken() broker.Token {
 // Sessions runs the conformance suite of [broker.Store]; open returns an
 // empty store.
 func Sessions(t *testing.T, open func(t *testing.T) broker.Store) {
-	t.Run("missing", func(t *testing.T) {
+	t.Run("missing sessions are not found", func(t *testing.T) {
 		t.Parallel()
 		s, ctx := open(t), t.Context()
 		_, err := s.Session(ctx, "nope")
 		wantCode(t, err, sekisho.CodeNotFound)
-		wantCode(
-			t,
-			s.UpdateSession(ctx, "nope", func(*sekisho.Session) error { return errors.New("called") }),
-			sekisho.CodeNotFound,
-		)
-		if all, err := s.Sessions(ctx, broker.Query{Active: true, Limit: 10}); err != nil || len(all) != 0 {
-			t.Errorf("%v, %v", all, err)
-		}
+		err = s.UpdateSession(ctx, "nope", func(*sekisho.Session) error { return errors.New("called") })
+		wantCode(t, err, sekisho.CodeNotFound)
+		all, err := s.Sessions(ctx, broker.Query{Active: true, Limit: 10})
+		must(t, err)
+		same(t, 0, len(all))
 		_, err = s.Sessions(ctx, broker.Query{After: "nope", Limit: 10})
 		wantCode(t, err, sekisho.CodeNotFound)
 	})
 
-	t.Run("sessions come back whole", func(t *testing.T) {
+	t.Run("sessions are returned unchanged", func(t *testing.T) {
 		t.Parallel()
 		s, ctx := open(t), t.Context()
-		want := session("alice-1", 1)
-		must(t, s.CreateSession(ctx, want, firstToken()))
-		wantCode(t, s.CreateSession(ctx, session("alice-1", 5), firstToken()), sekisho.CodeConflict)
-		got, err := s.Session(ctx, "alice-1")
-		must(t, err)
-		same(t, want, got)
 		bare := &sekisho.Session{ID: "bare", Status: sekisho.SessionTerminated, StartedAt: at(2)}
-		must(t, s.CreateSession(ctx, bare, firstToken()))
-		got, err = s.Session(ctx, "bare")
-		must(t, err)
-		same(t, bare, got)
+		for _, want := range []*sekisho.Session{session("alice-1", 1), bare} {
+			must(t, s.CreateSession(ctx, want, firstToken()))
+			got, err := s.Session(ctx, want.ID)
+			must(t, err)
+			same(t, want, got)
+		}
 	})
 
-	t.Run("a session is stored with its first token, or neither", func(t *testing.T) {
+	t.Run("a session and its first token are stored together or not at all", func(t *testing.T) {
 		t.Parallel()
 		s, ctx := open(t), t.Context()
 		first, second := firstToken(), firstToken()
@@ -96,33 +90,42 @@ func Sessions(t *testing.T, open func(t *testing.T) broker.Store) {
 		wantCode(t, err, sekisho.CodeNotFound)
 	})
 
-	t.Run("an update is one step", func(t *testing.T) {
+	t.Run("an update stores every field", func(t *testing.T) {
 		t.Parallel()
 		s, ctx := open(t), t.Context()
 		must(t, s.CreateSession(ctx, &sekisho.Session{ID: "a", Status: sekisho.SessionConnecting}, firstToken()))
-		must(t, s.CreateSession(ctx, session("b", 3), firstToken()))
 		want := session("a", 2)
 		want.Status = sekisho.SessionFailed
 		must(t, s.UpdateSession(ctx, "a", func(x *sekisho.Session) error { *x = *want; return nil }))
 		got, err := s.Session(ctx, "a")
 		must(t, err)
 		same(t, want, got)
-		no := errors.New("no")
-		if err := s.UpdateSession(ctx, "b", func(x *sekisho.Session) error { x.Reason = "changed"; return no }); !errors.Is(
-			err,
-			no,
-		) {
-			t.Errorf("got %v", err)
-		}
-		got, err = s.Session(ctx, "b")
-		must(t, err)
-		same(t, session("b", 3), got)
-		history, err := s.Sessions(ctx, broker.Query{Limit: 9})
-		must(t, err)
-		same(t, []*sekisho.Session{want}, history) // its status made it history
 	})
 
-	t.Run("of two who end a session one does", func(t *testing.T) {
+	t.Run("an update that fails changes nothing", func(t *testing.T) {
+		t.Parallel()
+		s, ctx := open(t), t.Context()
+		must(t, s.CreateSession(ctx, session("b", 3), firstToken()))
+		no := errors.New("no")
+		err := s.UpdateSession(ctx, "b", func(x *sekisho.Session) error { x.Reason = "changed"; return no })
+		wantErr(t, err, no)
+		got, err := s.Session(ctx, "b")
+		must(t, err)
+		same(t, session("b", 3), got)
+	})
+
+	t.Run("a session that ends moves to the history", func(t *testing.T) {
+		t.Parallel()
+		s, ctx := open(t), t.Context()
+		must(t, s.CreateSession(ctx, session("a", 1), firstToken()))
+		must(t, s.CreateSession(ctx, session("b", 3), firstToken()))
+		fail := func(x *sekisho.Session) error { x.Status = sekisho.SessionFailed; return nil }
+		must(t, s.UpdateSession(ctx, "a", fail))
+		wantSessions(t, s, broker.Query{Limit: 9}, "a")
+		wantSessions(t, s, broker.Query{Active: true, Limit: 9}, "b")
+	})
+
+	t.Run("one of simultaneous updates ends a session", func(t *testing.T) {
 		t.Parallel()
 		s, ctx := open(t), t.Context()
 		must(t, s.CreateSession(ctx, session("a", 1), firstToken()))
@@ -148,7 +151,7 @@ func Sessions(t *testing.T, open func(t *testing.T) broker.Store) {
 		}
 		wg.Wait()
 		if won.Load() != 1 {
-			t.Errorf("%d ended it", won.Load())
+			t.Errorf("%d updates ended the session, want 1", won.Load())
 		}
 	})
 
@@ -203,7 +206,7 @@ func Sessions(t *testing.T, open func(t *testing.T) broker.Store) {
 			{"wildcards are text", broker.Query{Active: true, Target: "mi-%"}, nil},
 		} {
 			tc.q.Limit = 10
-			t.Run(tc.name, func(t *testing.T) { wantSessions(t, s, tc.name, tc.q, tc.want) })
+			t.Run(tc.name, func(t *testing.T) { wantSessions(t, s, tc.q, tc.want...) })
 		}
 	})
 
@@ -213,7 +216,8 @@ func Sessions(t *testing.T, open func(t *testing.T) broker.Store) {
 		var want []string
 		for i := range 7 {
 			name := fmt.Sprintf("s%d", i)
-			must(t, s.CreateSession(ctx, session(name, 30-i/3), firstToken())) // three at a time have the same start
+			// Groups of three have the same start.
+			must(t, s.CreateSession(ctx, session(name, 30-i/3), firstToken()))
 			want = append(want, name)
 		}
 		for size := 1; size <= 8; size++ {
@@ -235,25 +239,20 @@ func Sessions(t *testing.T, open func(t *testing.T) broker.Store) {
 			}
 			same(t, want, got)
 		}
-		// The session that ended a page may itself end before the next one.
-		must(
-			t,
-			s.UpdateSession(
-				ctx,
-				"s2",
-				func(x *sekisho.Session) error { x.Status = sekisho.SessionTerminated; return nil },
-			),
-		)
-		wantSessions(
-			t,
-			s,
-			"after one that ended",
-			broker.Query{Active: true, After: "s2", Limit: 2},
-			[]string{"s3", "s4"},
-		)
 	})
 
-	t.Run("a token opens once", func(t *testing.T) {
+	t.Run("a page follows a session that has ended since", func(t *testing.T) {
+		t.Parallel()
+		s, ctx := open(t), t.Context()
+		for i := range 5 {
+			must(t, s.CreateSession(ctx, session(fmt.Sprintf("s%d", i), 30), firstToken()))
+		}
+		end := func(x *sekisho.Session) error { x.Status = sekisho.SessionTerminated; return nil }
+		must(t, s.UpdateSession(ctx, "s2", end))
+		wantSessions(t, s, broker.Query{Active: true, After: "s2", Limit: 2}, "s3", "s4")
+	})
+
+	t.Run("a token is used once", func(t *testing.T) {
 		t.Parallel()
 		s, ctx := open(t), t.Context()
 		want := broker.Token{Hash: []byte("h\x001"), Subject: "alice-1", Leg: broker.AgentLeg, ExpiresAt: at(10)}
@@ -269,23 +268,21 @@ func Sessions(t *testing.T, open func(t *testing.T) broker.Store) {
 		wantCode(t, err, sekisho.CodeConflict)
 	})
 
-	t.Run("a token opens in time", func(t *testing.T) {
+	t.Run("a token expires", func(t *testing.T) {
 		t.Parallel()
 		s, ctx := open(t), t.Context()
 		must(t, s.PutToken(ctx, broker.Token{Hash: []byte("h"), ExpiresAt: at(10)}))
 		_, err := s.UseToken(ctx, []byte("h"), at(10))
 		wantCode(t, err, sekisho.CodeExpired)
-		_, err = s.UseToken(ctx, []byte("h"), at(10).Add(-time.Microsecond)) // being late did not use it
+		_, err = s.UseToken(ctx, []byte("h"), at(10).Add(-time.Microsecond)) // the late attempt did not use it
 		wantCode(t, err, "")
 	})
 
-	t.Run("of many who come with a token one gets in", func(t *testing.T) {
+	t.Run("one of simultaneous uses of a token succeeds", func(t *testing.T) {
 		t.Parallel()
 		s, ctx := open(t), t.Context()
-		must(
-			t,
-			s.PutToken(ctx, broker.Token{Hash: []byte("h"), Subject: "s", Leg: broker.ClientLeg, ExpiresAt: at(10)}),
-		)
+		token := broker.Token{Hash: []byte("h"), Subject: "s", Leg: broker.ClientLeg, ExpiresAt: at(10)}
+		must(t, s.PutToken(ctx, token))
 		var won atomic.Int32
 		var wg sync.WaitGroup
 		for range 16 {
@@ -301,7 +298,7 @@ func Sessions(t *testing.T, open func(t *testing.T) broker.Store) {
 		}
 		wg.Wait()
 		if won.Load() != 1 {
-			t.Errorf("%d got in", won.Load())
+			t.Errorf("the token was used %d times, want once", won.Load())
 		}
 	})
 
@@ -316,25 +313,20 @@ func Sessions(t *testing.T, open func(t *testing.T) broker.Store) {
 		must(t, s.DropTokens(ctx, at(2)))
 		_, err = s.UseToken(ctx, []byte("old"), at(0))
 		wantCode(t, err, sekisho.CodeNotFound)
-		_, err = s.UseToken(ctx, []byte("used"), at(0)) // a replay is known as one as long as the token would live
+		_, err = s.UseToken(ctx, []byte("used"), at(0)) // replays are recognized until the token would have expired
 		wantCode(t, err, sekisho.CodeConflict)
 		_, err = s.UseToken(ctx, []byte("new"), at(0))
 		wantCode(t, err, "")
 	})
 }
 
-func wantSessions(t *testing.T, s broker.Store, name string, q broker.Query, want []string) {
+func wantSessions(t *testing.T, s broker.Store, q broker.Query, want ...string) {
 	t.Helper()
 	found, err := s.Sessions(t.Context(), q)
-	if err != nil {
-		t.Errorf("%s: %v", name, err)
-		return
-	}
+	must(t, err)
 	var got []string
 	for _, x := range found {
 		got = append(got, string(x.ID))
 	}
-	if fmt.Sprint(got) != fmt.Sprint(want) {
-		t.Errorf("%s: got %v, want %v", name, got, want)
-	}
+	same(t, want, got)
 }

@@ -38,20 +38,20 @@ func Sightings(t *testing.T, open func(t *testing.T) fleet.Store) {
 		return all
 	}
 
-	t.Run("the same is counted, the newest first", func(t *testing.T) {
+	t.Run("repeated sightings are counted and listed newest first", func(t *testing.T) {
 		t.Parallel()
 		s := open(t)
 		if got := list(t, s, ""); len(got) != 0 {
 			t.Errorf("%v", got)
 		}
 		if before := note(t, s, sighting("a", "", 1), 9); !before.IsZero() {
-			t.Errorf("a new one was seen before, at %v", before)
+			t.Errorf("a first sighting has an earlier one at %v", before)
 		}
 		note(t, s, sighting("b", "mi-1", 2), 9)
 		again := sighting("a", "", 3)
 		again.SourceIP, again.Detail, again.Other, again.Fingerprint = "2001:db8::1", "now this", "", "other"
 		if before := note(t, s, again, 9); !before.Equal(at(1)) {
-			t.Errorf("seen before at %v", before)
+			t.Errorf("the sighting before was at %v, want %v", before, at(1))
 		}
 		want := *again
 		want.FirstAt, want.Count = at(1), 2
@@ -59,7 +59,7 @@ func Sightings(t *testing.T, open func(t *testing.T) fleet.Store) {
 		same(t, []*fleet.Sighting{sighting("b", "mi-1", 2)}, list(t, s, "mi-1"))
 	})
 
-	t.Run("strays are bounded and push no node out", func(t *testing.T) {
+	t.Run("the number of strays is limited, apart from nodes", func(t *testing.T) {
 		t.Parallel()
 		s := open(t)
 		note(t, s, sighting("node", "mi-1", 0), 3)
@@ -74,7 +74,7 @@ func Sightings(t *testing.T, open func(t *testing.T) fleet.Store) {
 		same(t, []*fleet.Sighting{sighting("node", "mi-1", 0)}, list(t, s, "mi-1"))
 	})
 
-	t.Run("forgotten by node and by kind", func(t *testing.T) {
+	t.Run("sightings are forgotten by node and by kind", func(t *testing.T) {
 		t.Parallel()
 		s, ctx := open(t), t.Context()
 		note(t, s, sighting("skew-1", "mi-1", 1), 9)
@@ -91,7 +91,7 @@ func Sightings(t *testing.T, open func(t *testing.T) fleet.Store) {
 		if of, err := s.SightingsOf(ctx, nil); err != nil || len(of) != 0 {
 			t.Errorf("sightings of no nodes: %+v, %v", of, err)
 		}
-		must(t, s.ForgetSightings(ctx, "", "")) // no node is meant
+		must(t, s.ForgetSightings(ctx, "", "")) // names no node, so changes nothing
 		must(t, s.ForgetSightings(ctx, "mi-1", fleet.SeenClockSkew))
 		same(t, []*fleet.Sighting{sighting("stray", "", 4)}, strays(t, s))
 		same(t, []*fleet.Sighting{sighting("skew-2", "mi-2", 3)}, list(t, s, "mi-2"))
@@ -99,7 +99,7 @@ func Sightings(t *testing.T, open func(t *testing.T) fleet.Store) {
 		must(t, s.ForgetSightings(ctx, "mi-1", ""))
 		same(t, []*fleet.Sighting{sighting("stray", "", 4)}, strays(t, s))
 		if left := list(t, s, "mi-1"); len(left) != 0 {
-			t.Errorf("forgotten, and still there: %+v", left)
+			t.Errorf("sightings of a forgotten node: %+v", left)
 		}
 	})
 
@@ -117,7 +117,7 @@ func Sightings(t *testing.T, open func(t *testing.T) fleet.Store) {
 		same(t, []*fleet.Sighting{sighting("stray", "", 3), unknown, nameless}, strays(t, s))
 	})
 
-	t.Run("nodes deregistered last", func(t *testing.T) {
+	t.Run("deregistered nodes are listed newest first", func(t *testing.T) {
 		t.Parallel()
 		s, ctx := open(t), t.Context()
 		must(t, s.CreateActivation(ctx, activation("a", 1, 9)))

@@ -21,30 +21,54 @@ type UsageStores struct {
 // Usage runs the conformance suite of [usage.Store]; open returns an empty
 // store.
 func Usage(t *testing.T, open func(t *testing.T) UsageStores) {
-	t.Run("reports are kept, changed and deleted", func(t *testing.T) {
+	a := &usage.Definition{
+		Name: "a'", Bucket: "b", Prefix: "p", Compression: usage.ZIP, Resources: true, KeepVersions: true,
+		RefreshClosed: true,
+		CreatedAt:     at(1), CreatedBy: "arn:x", Next: at(2), DeliveredAt: at(3), Status: usage.StatusNoBucket,
+	}
+	const limit = 2
+	reports := func(t *testing.T) UsageStores {
+		t.Helper()
+		s := open(t)
+		must(t, s.CreateUsageReport(t.Context(), &usage.Definition{Name: "b"}, limit))
+		must(t, s.CreateUsageReport(t.Context(), a, limit))
+		return s
+	}
+
+	t.Run("reports are returned unchanged, sorted by name", func(t *testing.T) {
 		t.Parallel()
-		s, ctx := open(t), t.Context()
-		a := &usage.Definition{
-			Name: "a'", Bucket: "b", Prefix: "p", Compression: usage.ZIP, Resources: true, KeepVersions: true,
-			RefreshClosed: true,
-			CreatedAt:     at(1), CreatedBy: "arn:x", Next: at(2), DeliveredAt: at(3), Status: usage.StatusNoBucket,
-		}
-		must(t, s.CreateUsageReport(ctx, &usage.Definition{Name: "b"}, 2))
-		must(t, s.CreateUsageReport(ctx, a, 2))
-		wantCode(t, s.CreateUsageReport(ctx, a, 2), sekisho.CodeConflict)
-		wantCode(t, s.CreateUsageReport(ctx, &usage.Definition{Name: "c"}, 2), sekisho.CodeLimit)
+		all, err := reports(t).UsageReports(t.Context())
+		must(t, err)
+		same(t, []*usage.Definition{a, {Name: "b"}}, all)
+	})
+
+	t.Run("names are unique and the number of reports is limited", func(t *testing.T) {
+		t.Parallel()
+		s, ctx := reports(t), t.Context()
+		wantCode(t, s.CreateUsageReport(ctx, a, limit), sekisho.CodeConflict)
+		wantCode(t, s.CreateUsageReport(ctx, &usage.Definition{Name: "c"}, limit), sekisho.CodeLimit)
+	})
+
+	t.Run("a changed report is stored", func(t *testing.T) {
+		t.Parallel()
+		s, ctx := reports(t), t.Context()
 		must(t, s.UpdateUsageReport(ctx, a.Name, func(d *usage.Definition) { d.Next = at(9) }))
 		changed := *a
 		changed.Next = at(9)
 		all, err := s.UsageReports(ctx)
 		must(t, err)
 		same(t, []*usage.Definition{&changed, {Name: "b"}}, all)
+	})
+
+	t.Run("a deleted report is not found", func(t *testing.T) {
+		t.Parallel()
+		s, ctx := reports(t), t.Context()
 		must(t, s.DeleteUsageReport(ctx, a.Name))
 		wantCode(t, s.DeleteUsageReport(ctx, a.Name), sekisho.CodeNotFound)
 		wantCode(t, s.UpdateUsageReport(ctx, a.Name, func(*usage.Definition) {}), sekisho.CodeNotFound)
 	})
 
-	t.Run("sessions of a time are visited once each", func(t *testing.T) {
+	t.Run("sessions that overlap a period are visited once each", func(t *testing.T) {
 		t.Parallel()
 		s, ctx := open(t), t.Context()
 		add := func(name string, start, end time.Time) {

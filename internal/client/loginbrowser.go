@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -68,9 +69,13 @@ func (c *Client) SignInWithBrowser(ctx context.Context, in BrowserSignIn) (Tempo
 	poll := time.NewTicker(max(time.Duration(codes.Interval)*time.Second, time.Second))
 	defer poll.Stop()
 	browserCode := ""
+	var lost error // of the latest poll, if it did not reach the server
 	for {
 		select {
 		case <-ctx.Done():
+			if lost != nil && !errors.Is(ctx.Err(), context.Canceled) {
+				return TemporaryCredentials{}, lost
+			}
 			return TemporaryCredentials{}, sekisho.Errorf(sekisho.CodeExpired, "Nobody approved the sign-in: %w", ctx.Err())
 		case browserCode = <-delivered:
 		case <-poll.C:
@@ -85,9 +90,15 @@ func (c *Client) SignInWithBrowser(ctx context.Context, in BrowserSignIn) (Tempo
 			"deviceCode": codes.DeviceCode, "browserCode": browserCode, "seconds": int(in.Duration.Seconds()),
 		}
 		status, answer, err := c.program(ctx, programCredentialsPath, request, &out)
+		// The server keeps the request in its database: it can restart while the user decides.
+		lost = nil
 		switch {
+		case sekisho.CodeOf(err) == sekisho.CodeUnreachable:
+			lost = err
 		case err != nil:
 			return TemporaryCredentials{}, err
+		case status >= http.StatusInternalServerError:
+			lost = c.programError(status, answer)
 		case status == http.StatusAccepted, status == http.StatusTooManyRequests:
 		case status == http.StatusOK && out.AccessKeyID != "" && out.SecretAccessKey != "" && out.SessionToken != "":
 			return TemporaryCredentials{sigv4.Credentials{

@@ -134,7 +134,9 @@ type Store interface {
 	ConsoleSignIn(ctx context.Context, tokenHash []byte) (data []byte, err error)
 	// UpdateConsoleSignIn replaces the data of a sign-in, if it exists.
 	UpdateConsoleSignIn(ctx context.Context, tokenHash, data []byte) error
-	DeleteConsoleSignIn(ctx context.Context, tokenHash []byte) error
+	// DeleteConsoleSignIn removes a sign-in. Of several callers, on one server or on several,
+	// only one gets deleted = true.
+	DeleteConsoleSignIn(ctx context.Context, tokenHash []byte) (deleted bool, err error)
 }
 
 // Event says that a node or a session changed. Pages then repeat their calls, which policy
@@ -208,8 +210,11 @@ type Console struct {
 	streams  *counter
 	polls    *ratelimit.Limiter[[32]byte]
 	lookups  *ratelimit.Limiter[string]
-	// begun limits, over all sources, what callers without a sign-in make the store keep.
-	begun *ratelimit.Limiter[begunKind]
+	// begun limits, over all sources, what callers without a sign-in make the store keep, and
+	// begunBySource the same for one source. Neither counts passwords: a program that retries
+	// must not lock out the people behind its address.
+	begun         *ratelimit.Limiter[begunKind]
+	begunBySource *ratelimit.Limiter[begunFrom]
 }
 
 // begunKind is a kind of sign-in that begins before the caller is known. Each has
@@ -251,6 +256,8 @@ func New(cfg Config) (*Console, error) {
 		polls:    newLimiter[[32]byte](3, pollInterval),
 		lookups:  newLimiter[string](10, 10*time.Second),
 		begun:    newLimiter[begunKind](maxBegun, begunPeriod),
+
+		begunBySource: newLimiter[begunFrom](20, 6*time.Second),
 	}
 	c.mux.HandleFunc("POST /console/api/session", c.signIn)
 	c.mux.HandleFunc("GET /console/api/session", c.session)
@@ -299,7 +306,7 @@ func newLimiter[K comparable](burst int, period time.Duration) *ratelimit.Limite
 // answered the request.
 func (c *Console) allowBegun(w http.ResponseWriter, r *http.Request, kind begunKind, now time.Time) bool {
 	source := c.cfg.SourceIP(r)
-	wait, ok := c.bySource.Reserve(ratelimit.Source(source))
+	wait, ok := c.begunBySource.Reserve(begunFrom{kind, ratelimit.Source(source)})
 	if ok {
 		wait, ok = c.begun.Reserve(kind)
 	}
@@ -307,6 +314,12 @@ func (c *Console) allowBegun(w http.ResponseWriter, r *http.Request, kind begunK
 		c.tooMany(w, r, AuditEvent{Time: now, Name: "ConsoleLogin", SourceIP: source, UserAgent: r.UserAgent()}, wait)
 	}
 	return ok
+}
+
+// begunFrom is what sign-ins that began at one source are counted by.
+type begunFrom struct {
+	kind   begunKind
+	source netip.Prefix
 }
 
 // userAttempt is what attempts on a user are counted by: guesses from one network must not

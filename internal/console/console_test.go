@@ -37,6 +37,8 @@ const (
 type store struct {
 	mu   sync.Mutex
 	rows map[string]row
+	// deleting, if set, runs before each deletion, as another server could act then.
+	deleting func()
 }
 
 type row struct {
@@ -76,11 +78,17 @@ func (s *store) UpdateConsoleSignIn(_ context.Context, hash, data []byte) error 
 	return nil
 }
 
-func (s *store) DeleteConsoleSignIn(_ context.Context, hash []byte) error {
+func (s *store) DeleteConsoleSignIn(_ context.Context, hash []byte) (bool, error) {
+	if f := s.deleting; f != nil {
+		s.deleting = nil
+		f()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.rows, hex.EncodeToString(hash))
-	return nil
+	k := hex.EncodeToString(hash)
+	_, ok := s.rows[k]
+	delete(s.rows, k)
+	return ok, nil
 }
 
 // directory knows alice, and carol who has a second factor.

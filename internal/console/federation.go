@@ -141,11 +141,12 @@ func (c *Console) federationState(w http.ResponseWriter, r *http.Request) ([]byt
 	if err != nil {
 		return nil, false
 	}
-	if err := c.cfg.Store.DeleteConsoleSignIn(r.Context(), sum[:]); err != nil {
+	used, err := c.cfg.Store.DeleteConsoleSignIn(r.Context(), sum[:])
+	if err != nil {
 		c.cfg.Log.ErrorContext(r.Context(), "delete the state of a sign-in", "error", err)
 		return nil, false
 	}
-	return state, true
+	return state, used
 }
 
 // backToSignIn redirects to the sign-in page, which words the outcome itself: an identity

@@ -177,7 +177,7 @@ func (c *Console) programCredentials(w http.ResponseWriter, r *http.Request) {
 			c.fail(w, r, "read the sign-in of a program", err)
 			return
 		}
-		if wait, ok := c.bySource.Reserve(ratelimit.Source(source)); !ok {
+		if wait, ok := c.begunBySource.Reserve(begunFrom{begunProgram, ratelimit.Source(source)}); !ok {
 			c.tooMany(w, r, e, wait)
 			return
 		}
@@ -214,8 +214,15 @@ func (c *Console) programCredentials(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusBadRequest, err.Error())
 		return
 	}
-	if err := c.cfg.Store.DeleteConsoleSignIn(ctx, hash[:]); err != nil {
+	// Other requests with this code, here or on another server, may have come as far: only the one
+	// that deletes the request gets credentials.
+	redeemed, err := c.cfg.Store.DeleteConsoleSignIn(ctx, hash[:])
+	if err != nil {
 		c.fail(w, r, "end the sign-in of a program", err)
+		return
+	}
+	if !redeemed {
+		refuse(w, http.StatusNotFound, unknownProgram)
 		return
 	}
 	who.AccessKeyID = creds.AccessKeyID
@@ -326,6 +333,16 @@ func (c *Console) approveProgram(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
+	// The decision of the request that deletes the code is the only one.
+	decides, err := c.cfg.Store.DeleteConsoleSignIn(ctx, userCodeHash(p.UserCode))
+	if err != nil {
+		c.fail(w, r, "end a code", err)
+		return
+	}
+	if !decides {
+		refuse(w, http.StatusNotFound, unknownProgram)
+		return
+	}
 	e := AuditEvent{
 		Time: time.Now(), Name: "ConsoleProgramApproved", Principal: who.principal, User: displayName(who.principal),
 		SourceIP: c.cfg.SourceIP(r), UserAgent: r.UserAgent(), MFAUsed: !who.principal.MFATime.IsZero(),
@@ -351,10 +368,6 @@ func (c *Console) approveProgram(w http.ResponseWriter, r *http.Request) {
 	}
 	if err := c.cfg.Store.UpdateConsoleSignIn(ctx, hash, p.encode()); err != nil {
 		c.fail(w, r, "store the approval of a program", err)
-		return
-	}
-	if err := c.cfg.Store.DeleteConsoleSignIn(ctx, userCodeHash(p.UserCode)); err != nil {
-		c.fail(w, r, "end a code", err)
 		return
 	}
 	answer(w, http.StatusOK, map[string]any{"redirect": redirect})

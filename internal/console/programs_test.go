@@ -175,7 +175,47 @@ func TestProgramSignInRefused(t *testing.T) {
 	}
 }
 
-// Requests of programs cost the same attempts as sign-ins, and polls are paced.
+// Two servers can receive the same request at the same time: only one issues
+// credentials, and only one decision counts.
+func TestProgramSignInWorksOnce(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	b := f.signIn(t, "alice", "")
+	w := f.beginProgram(t, 0)
+	var other *http.Response
+	f.store.deleting = func() { other = decide(b, w.UserCode, true) }
+	if res := decide(b, w.UserCode, false); res.StatusCode != http.StatusNotFound {
+		t.Errorf("the later of two decisions: %s", res.Status)
+	}
+	if other == nil || other.StatusCode != http.StatusOK {
+		t.Fatalf("the earlier of two decisions: %v", other)
+	}
+	f.store.deleting = func() { other = w.poll("") }
+	if res := w.poll(""); res.StatusCode != http.StatusNotFound {
+		t.Errorf("the later of two polls: %s", res.Status)
+	}
+	if other.StatusCode != http.StatusOK {
+		t.Errorf("the earlier of two polls: %s", other.Status)
+	}
+}
+
+// A program that retries without end must not keep people from signing in.
+func TestProgramSignInDoesNotLimitPasswords(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	unknown := waiting{f: f, DeviceCode: strings.Repeat("A", 43)}
+	limited := false
+	for range 40 {
+		f.do(http.MethodPost, "/console/api/programs", `{"name":"x","port":0}`)
+		limited = limited || unknown.poll("").StatusCode == http.StatusTooManyRequests
+	}
+	if !limited {
+		t.Error("unknown codes are not limited")
+	}
+	f.signIn(t, "alice", "")
+}
+
+// Requests of programs and their polls are limited.
 func TestProgramSignInIsLimited(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)

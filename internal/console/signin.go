@@ -240,7 +240,7 @@ func (c *Console) replace(r *http.Request, p *sekisho.Principal) {
 	if err != nil {
 		return // there was none, or it has expired
 	}
-	if err := c.cfg.Store.DeleteConsoleSignIn(r.Context(), old.hash); err != nil {
+	if _, err := c.cfg.Store.DeleteConsoleSignIn(r.Context(), old.hash); err != nil {
 		c.cfg.Log.WarnContext(r.Context(), "could not delete the previous console sign-in", "error", err)
 		return
 	}
@@ -299,7 +299,7 @@ func (c *Console) signOut(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	if err := c.cfg.Store.DeleteConsoleSignIn(r.Context(), who.hash); err != nil {
+	if _, err := c.cfg.Store.DeleteConsoleSignIn(r.Context(), who.hash); err != nil {
 		c.fail(w, r, "delete a sign-in", err)
 		return
 	}
@@ -363,7 +363,7 @@ func (c *Console) caller(r *http.Request) (*caller, error) {
 	}
 	now := time.Now()
 	if !now.Before(s.ExpiresAt) || now.Sub(s.SeenAt) >= idle {
-		if err := c.cfg.Store.DeleteConsoleSignIn(ctx, hash); err != nil {
+		if _, err := c.cfg.Store.DeleteConsoleSignIn(ctx, hash); err != nil {
 			return nil, fmt.Errorf("delete an expired sign-in: %w", err)
 		}
 		return nil, errSignedOut
@@ -372,7 +372,7 @@ func (c *Console) caller(r *http.Request) (*caller, error) {
 	switch sekisho.CodeOf(err) {
 	case "":
 	case sekisho.CodeUnauthenticated, sekisho.CodeExpired, sekisho.CodeNotFound:
-		if err := c.cfg.Store.DeleteConsoleSignIn(ctx, hash); err != nil {
+		if _, err := c.cfg.Store.DeleteConsoleSignIn(ctx, hash); err != nil {
 			return nil, fmt.Errorf("delete an ended sign-in: %w", err)
 		}
 		return nil, errSignedOut

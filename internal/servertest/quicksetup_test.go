@@ -214,11 +214,26 @@ func TestQuickSetupRefuses(t *testing.T) {
 	if _, err := s.Directory.Roles.Get(t.Context(), nodesRole); err == nil {
 		t.Error("a refused request made the role")
 	}
-	got := quickSetup(t, s, s.Admin, "ApplyQuickSetup", fields{"InstanceIds": []string{"mi-01234567890abcdef"}})
-	if last := got.Steps[len(got.Steps)-1]; last.Outcome != "Failed" || last.ErrorCode != "InvalidInstanceId" {
-		t.Errorf("a node that is not there: %+v", last)
+	there := s.Node()
+	for name, tc := range map[string]struct {
+		in   fields
+		code string
+	}{
+		"unregistered node": {fields{"InstanceIds": []string{there.ID, "mi-01234567890abcdef"}}, "InvalidInstanceId"},
+		"tag without nodes": {fields{"InstanceIds": []string{there.ID}, "Tags": []any{fields{"Key": "Env", "Value": "none"}}},
+			"ResourceNotFoundException"},
+	} {
+		if a := s.JSON(s.Admin, "sekisho", "ApplyQuickSetup", tc.in); a.Code() != tc.code {
+			t.Errorf("%s: %d %s", name, a.Status, a.Body)
+		}
 	}
-	got = quickSetup(t, s, s.Admin, "DescribeQuickSetup", fields{"Tags": []any{fields{"Key": "Env", "Value": "none"}}})
+	if _, err := s.Directory.Roles.Get(t.Context(), nodesRole); err == nil {
+		t.Error("a request for a node that is not there made the role")
+	}
+	if role := roleOf(t, s, there.ID); role == nodesRole {
+		t.Error("a refused request changed a node")
+	}
+	got := quickSetup(t, s, s.Admin, "DescribeQuickSetup", fields{"Tags": []any{fields{"Key": "Env", "Value": "none"}}})
 	if last := got.Steps[len(got.Steps)-1]; last.ErrorMessage == "" {
 		t.Errorf("a tag that no node has: %+v", last)
 	}

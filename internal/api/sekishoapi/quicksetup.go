@@ -135,12 +135,17 @@ func quickSetup(ctx context.Context, c *api.Call, in *quickSetupRequest, apply b
 		return nil, err
 	}
 	q := &quick{c: c, apply: apply, steps: []quickSetupStep{}}
+	// Nothing is created for a node that is not there.
+	found := q.find(ctx, in)
+	if apply && len(found.missed) > 0 {
+		return nil, found.missed[0].err
+	}
 	q.role(ctx, instanceRole, instanceTrust, "Permissions of managed nodes.")
 	q.attached(ctx, instanceRole, corePolicy)
 	q.profile(ctx, instanceRole)
 	q.role(ctx, automationRole, automateTrust, "Permission to assign the role of Quick Setup.")
 	q.inline(ctx, automationRole, attachPolicy, attachAllowed)
-	q.nodes(ctx, in)
+	q.nodes(ctx, found)
 	if q.first != nil && !q.useful {
 		return nil, q.first
 	}
@@ -365,11 +370,22 @@ type listFilter struct {
 	Values []string
 }
 
-// nodes gives the role to the selected nodes that have another role.
-func (q *quick) nodes(ctx context.Context, in *quickSetupRequest) {
-	if len(in.InstanceIDs) == 0 && len(in.Tags) == 0 {
-		return
-	}
+// selection is what Quick Setup found of the selected nodes.
+type selection struct {
+	ids  []string          // in order, each once
+	role map[string]string // of each
+	// missed are selectors without nodes, each with its error.
+	missed []missedSelector
+}
+
+type missedSelector struct {
+	resource, text string
+	err            error
+}
+
+// find looks up the selected nodes.
+func (q *quick) find(ctx context.Context, in *quickSetupRequest) selection {
+	found := selection{role: map[string]string{}}
 	var filters []listFilter
 	for ids := range slices.Chunk(in.InstanceIDs, 50) {
 		filters = append(filters, listFilter{"InstanceIds", ids})
@@ -377,43 +393,45 @@ func (q *quick) nodes(ctx context.Context, in *quickSetupRequest) {
 	for _, t := range in.Tags {
 		filters = append(filters, listFilter{"tag:" + t.Key, []string{t.Value}})
 	}
-	have := map[string]string{}
-	var ids []string
 	for _, f := range filters {
 		selects := strings.TrimPrefix(f.Key, "tag:") + "=" + f.Values[0]
 		if f.Key == "InstanceIds" {
 			selects = "chosen nodes"
 		}
-		found := 0
-		if q.stopped {
-			continue
-		}
 		list, err := q.list(ctx, f)
 		for _, n := range list {
-			if _, again := have[n.InstanceID]; !again {
-				ids = append(ids, n.InstanceID)
+			if _, again := found.role[n.InstanceID]; !again {
+				found.ids = append(found.ids, n.InstanceID)
 			}
-			have[n.InstanceID] = n.IamRole
-			found++
+			found.role[n.InstanceID] = n.IamRole
 		}
-		if err == nil && f.Key != "InstanceIds" && found == 0 {
+		if err == nil && f.Key != "InstanceIds" && len(list) == 0 {
 			err = root.Errorf(root.CodeNotFound, "No node has the tag %s.", selects)
 		}
 		if err != nil {
-			q.does(quickSetupStep{Kind: "NodeRole", Resource: selects, Text: "looked for nodes"},
-				func() (bool, string, error) { return false, "", err }, nil)
+			found.missed = append(found.missed, missedSelector{selects, "looked for nodes", err})
 		}
+	}
+	if len(found.missed) > 0 && len(found.ids) == 0 && len(in.Tags) == 0 {
+		return found // the listing itself failed
 	}
 	for _, node := range in.InstanceIDs {
-		if _, known := have[node]; !known {
-			q.does(quickSetupStep{Kind: "NodeRole", Resource: node, Text: "gave " + node + " the role " + instanceRole},
-				func() (bool, string, error) {
-					return false, "", awsproto.SenderError("InvalidInstanceId", "%s is not registered.", node)
-				}, nil)
+		if _, known := found.role[node]; !known {
+			found.missed = append(found.missed, missedSelector{node, "gave " + node + " the role " + instanceRole,
+				awsproto.SenderError("InvalidInstanceId", "%s is not registered.", node)})
 		}
 	}
-	for _, node := range ids {
-		role := have[node]
+	return found
+}
+
+// nodes gives the role to the selected nodes that have another role.
+func (q *quick) nodes(ctx context.Context, found selection) {
+	for _, m := range found.missed {
+		q.does(quickSetupStep{Kind: "NodeRole", Resource: m.resource, Text: m.text},
+			func() (bool, string, error) { return false, "", m.err }, nil)
+	}
+	for _, node := range found.ids {
+		role := found.role[node]
 		q.does(
 			quickSetupStep{
 				Kind:     "NodeRole",

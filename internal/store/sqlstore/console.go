@@ -35,7 +35,11 @@ func (db *SignInStore) UpdateConsoleSignIn(ctx context.Context, tokenHash, data 
 }
 
 // DeleteConsoleSignIn implements the console's Store.
-func (db *SignInStore) DeleteConsoleSignIn(ctx context.Context, tokenHash []byte) error {
-	_, err := db.sql.ExecContext(ctx, `DELETE FROM console_sign_ins WHERE token_hash = $1`, tokenHash)
-	return err
+func (db *SignInStore) DeleteConsoleSignIn(ctx context.Context, tokenHash []byte) (deleted bool, err error) {
+	res, err := db.sql.ExecContext(ctx, `DELETE FROM console_sign_ins WHERE token_hash = $1`, tokenHash)
+	if err != nil {
+		return false, err
+	}
+	n, err := res.RowsAffected()
+	return n > 0, err
 }

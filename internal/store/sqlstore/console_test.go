@@ -52,7 +52,13 @@ func TestConsoleSignIns(t *testing.T) {
 	must(db.SignIns.PutConsoleSignIn(ctx, []byte("c"), []byte("4"), now.Add(9*time.Hour), now.Add(2*time.Hour)))
 	want("a", "")
 	want("b", "3")
-	must(db.SignIns.DeleteConsoleSignIn(ctx, []byte("b")))
+	for _, first := range []bool{true, false} {
+		deleted, err := db.SignIns.DeleteConsoleSignIn(ctx, []byte("b"))
+		must(err)
+		if deleted != first {
+			t.Errorf("deleted = %v, want %v", deleted, first)
+		}
+	}
 	want("b", "")
 	want("c", "4")
 }

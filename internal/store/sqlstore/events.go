@@ -84,8 +84,10 @@ func tally(ctx context.Context, tx *sql.Tx, t event.Tally) error {
 		VALUES ($1, $2, $3, $4, $5, $6, $7)
 		ON CONFLICT (webhook) DO UPDATE SET delivered = event_tallies.delivered + excluded.delivered,
 		given_up = event_tallies.given_up + excluded.given_up, dropped = event_tallies.dropped + excluded.dropped,
-		last_delivered_at = CASE WHEN excluded.last_delivered_at = 0 THEN event_tallies.last_delivered_at ELSE excluded.last_delivered_at END,
-		last_failed_at = CASE WHEN excluded.last_failed_at = 0 THEN event_tallies.last_failed_at ELSE excluded.last_failed_at END,
+		last_delivered_at = CASE WHEN excluded.last_delivered_at = 0
+			THEN event_tallies.last_delivered_at ELSE excluded.last_delivered_at END,
+		last_failed_at = CASE WHEN excluded.last_failed_at = 0
+			THEN event_tallies.last_failed_at ELSE excluded.last_failed_at END,
 		last_failure = CASE WHEN excluded.last_failed_at = 0 THEN event_tallies.last_failure ELSE excluded.last_failure END`,
 		t.Webhook,
 		t.Delivered,

@@ -79,7 +79,8 @@ func (db *IdentityStore) Commit(ctx context.Context, base int64, objects []ident
 		for _, o := range objects {
 			if _, err := tx.ExecContext(ctx, `INSERT INTO identity_objects (kind, name, generation, deleted, body)
 				VALUES ($1, $2, $3, $4, $5)
-				ON CONFLICT (kind, name) DO UPDATE SET generation = excluded.generation, deleted = excluded.deleted, body = excluded.body`,
+				ON CONFLICT (kind, name) DO UPDATE
+				SET generation = excluded.generation, deleted = excluded.deleted, body = excluded.body`,
 				string(o.Kind), o.Key, base+1, o.Deleted, string(o.Body)); err != nil {
 				return err
 			}

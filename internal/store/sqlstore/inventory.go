@@ -70,7 +70,8 @@ func (db *InventoryStore) UpdateInventory(
 			} else {
 				_, err = tx.ExecContext(ctx, `INSERT INTO inventory (node_id, `+inventoryColumns+
 					`, content) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-					ON CONFLICT (node_id, type) DO UPDATE SET version = excluded.version, captured_at = excluded.captured_at, hash = excluded.hash,
+					ON CONFLICT (node_id, type) DO UPDATE
+					SET version = excluded.version, captured_at = excluded.captured_at, hash = excluded.hash,
 					attributes = excluded.attributes, size = excluded.size, content = excluded.content`,
 					node, r.Type, r.Version, r.CapturedAt, r.Hash, namesJSON(r.Attributes), len(r.Content), r.Content)
 			}

@@ -118,7 +118,8 @@ func (db *NodeStore) RegisterNode(ctx context.Context, n *sekisho.Node) error {
 			return err
 		}
 		_, err = tx.ExecContext(ctx, `INSERT INTO nodes (`+nodeColumns+`, revision) VALUES
-			($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25)`,
+			($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13,
+			$14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25)`,
 			append(nodeValues(n), revision)...)
 		if isUnique(err) {
 			return sekisho.Errorf(sekisho.CodeConflict, "The node %s is registered already.", n.ID).
@@ -161,8 +162,8 @@ func (db *NodeStore) UpdateNode(ctx context.Context, id sekisho.NodeID, change f
 			ctx,
 			`UPDATE nodes SET name = $2, activation_id = $3, iam_role = $4, registered_at = $5, public_key = $6,
 			fingerprint = $7, agent_name = $8, agent_version = $9, agent_status = $10, platform_type = $11, platform_name = $12,
-			platform_version = $13, computer_name = $14, ip_address = $15, last_ping_at = $16, last_source_ip = $17, connected_at = $18,
-			disconnected_at = $19, disconnect_reason = $20, deregistered_at = $21, tags = $22, profile = $23,
+			platform_version = $13, computer_name = $14, ip_address = $15, last_ping_at = $16, last_source_ip = $17,
+			connected_at = $18, disconnected_at = $19, disconnect_reason = $20, deregistered_at = $21, tags = $22, profile = $23,
 			architecture = $24, revision = $25 WHERE id = $1`,
 			append(nodeValues(n), revision)...)
 		return err

@@ -18,8 +18,8 @@ var _ broker.Store = (*SessionStore)(nil)
 
 const sessionColumns = `id, target, status, active, owner, owner_user_id, owner_user, access_key_id, ` +
 	`document_name, reason, details,
-	started_at, ended_at, source_ip, max_duration, idle_timeout, document_version, run_as_user, omit_input, lease, recording, logs,
-	agent_process, permission, access_request, record_forwards, recording_days`
+	started_at, ended_at, source_ip, max_duration, idle_timeout, document_version, run_as_user, omit_input, lease,
+	recording, logs, agent_process, permission, access_request, record_forwards, recording_days`
 
 func sessionValues(s *sekisho.Session) []any {
 	return []any{
@@ -123,8 +123,9 @@ func (db *SessionStore) UpdateSession(ctx context.Context, id sekisho.SessionID,
 		_, err = tx.ExecContext(
 			ctx,
 			`UPDATE sessions SET target = $2, status = $3, active = $4, owner = $5, owner_user_id = $6, owner_user = $7,
-			access_key_id = $8, document_name = $9, reason = $10, details = $11, started_at = $12, ended_at = $13, source_ip = $14,
-			max_duration = $15, idle_timeout = $16, document_version = $17, run_as_user = $18, omit_input = $19, lease = $20, recording = $21, logs = $22, agent_process = $23,
+			access_key_id = $8, document_name = $9, reason = $10, details = $11, started_at = $12, ended_at = $13,
+			source_ip = $14, max_duration = $15, idle_timeout = $16, document_version = $17, run_as_user = $18,
+			omit_input = $19, lease = $20, recording = $21, logs = $22, agent_process = $23,
 			permission = $24, access_request = $25, record_forwards = $26, recording_days = $27 WHERE id = $1`,
 			sessionValues(s)...)
 		return err

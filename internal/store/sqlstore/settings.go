@@ -29,7 +29,8 @@ func (db *SettingStore) PutServiceSetting(ctx context.Context, s *settings.Setti
 	_, err := db.sql.ExecContext(
 		ctx,
 		`INSERT INTO service_settings (id, value, modified_at, modified_by) VALUES ($1, $2, $3, $4)
-		ON CONFLICT (id) DO UPDATE SET value = excluded.value, modified_at = excluded.modified_at, modified_by = excluded.modified_by`,
+		ON CONFLICT (id) DO UPDATE
+		SET value = excluded.value, modified_at = excluded.modified_at, modified_by = excluded.modified_by`,
 		s.ID,
 		s.Value,
 		micros(s.ModifiedAt),

@@ -43,7 +43,8 @@ func (db *SightingStore) NoteSighting(ctx context.Context, s *fleet.Sighting, mo
 		}
 		if _, err := tx.ExecContext(ctx, `INSERT INTO sightings (`+sightingColumns+
 			`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
-			ON CONFLICT (key) DO UPDATE SET source_ip = excluded.source_ip, other = excluded.other, fingerprint = excluded.fingerprint,
+			ON CONFLICT (key) DO UPDATE
+			SET source_ip = excluded.source_ip, other = excluded.other, fingerprint = excluded.fingerprint,
 			detail = excluded.detail, last_at = excluded.last_at, count = sightings.count + 1`,
 			s.Key, s.Kind, s.Node, s.SourceIP, s.Other, s.Fingerprint, s.Detail, micros(s.FirstAt), micros(s.LastAt),
 			s.Count); err != nil {

@@ -7,7 +7,7 @@ CREATE TABLE events (
   time    BIGINT NOT NULL,
   body    BYTEA NOT NULL
 );
--- The greatest number ever given: records are removed, numbers never used anew.
+-- The greatest sequence number so far: numbers of removed records are not reused.
 CREATE TABLE event_last (
   one BIGINT PRIMARY KEY,
   seq BIGINT NOT NULL
@@ -30,7 +30,7 @@ CREATE TABLE event_tallies (
   last_failed_at    BIGINT NOT NULL,
   last_failure      TEXT NOT NULL
 );
--- What the last event of a node said.
+-- The state in the last event of each node.
 CREATE TABLE event_nodes (
   node_id TEXT PRIMARY KEY,
   up      BOOLEAN NOT NULL

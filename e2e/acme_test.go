@@ -69,8 +69,8 @@ type authority struct {
 	stop      func()
 }
 
-// startAuthority starts an authority that validates names on the TLS port of the
-// address server.
+// startAuthority starts an authority that validates names on the TLS port of
+// the server's address.
 func startAuthority(t *testing.T, server string) *authority {
 	t.Helper()
 	dir := t.TempDir()
@@ -198,7 +198,7 @@ func TestACME(t *testing.T) {
 			return nil, err
 		}
 		defer c.Close()
-		state := c.(*tls.Conn).ConnectionState() //nolint:forcetypeassert // tls.Dialer's promise
+		state := c.(*tls.Conn).ConnectionState() //nolint:forcetypeassert // tls.Dialer returns a *tls.Conn
 		between := x509.NewCertPool()
 		for _, c := range state.PeerCertificates[1:] {
 			between.AddCert(c)

@@ -58,7 +58,7 @@ os.execvp("session-manager-plugin", ["session-manager-plugin", json.dumps(s), re
 	term.Wait(soon)
 }
 
-// peak is the most memory a process has had, in bytes; 0 when it is gone.
+// peak is the highest memory use of a process, in bytes; 0 if it is gone.
 func peak(pid int) int64 {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
@@ -101,8 +101,8 @@ func TestMuchOutputTakesLittleMemory(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	// The client's peak is looked at on the way: what the system keeps of it
-	// afterwards counts the test's own memory, which it began as.
+	// The client's peak is read while it runs: the maximum that the system
+	// keeps includes the test's own memory, from which it was forked.
 	var n, client int64
 	for {
 		got, err := io.CopyN(io.Discard, out, 16<<20)

@@ -10,8 +10,8 @@ import (
 	"sekisho/e2e/harness"
 )
 
-// TestBrowser runs the console's tests, which are in browser/*.test.mjs, in headless
-// Chromium against a server of its own.
+// TestBrowser runs the console's tests (browser/*.test.mjs) in headless
+// Chromium against its own server.
 func TestBrowser(t *testing.T) {
 	t.Parallel()
 	tests, err := filepath.Glob("browser/*.test.mjs")
@@ -21,20 +21,21 @@ func TestBrowser(t *testing.T) {
 	inBrowser(t, ownServer(t), tests...)
 }
 
-// TestBrowserAccount is the first run of an account, and its passkeys.
+// TestBrowserAccount tests first-run setup of an account, and its passkeys.
 func TestBrowserAccount(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, shared.Programs, t.TempDir(), "--nodes", "0", "--first-run")
 	inBrowser(t, s, "browser/account.mjs")
 }
 
-// TestBrowserQuickSetup is Quick Setup's page.
+// TestBrowserQuickSetup tests the Quick Setup page.
 func TestBrowserQuickSetup(t *testing.T) {
 	t.Parallel()
 	inBrowser(t, ownServer(t), "browser/quick-setup.mjs")
 }
 
-// TestBrowserEncrypted is a session that only the page and the node can read.
+// TestBrowserEncrypted tests a session that only the page and the node can
+// read.
 func TestBrowserEncrypted(t *testing.T) {
 	t.Parallel()
 	s := ownServer(t)
@@ -50,7 +51,7 @@ func TestBrowserEncrypted(t *testing.T) {
 	inBrowser(t, s, "browser/encrypted.mjs")
 }
 
-// inBrowser runs tests with node.
+// inBrowser runs browser tests with node.
 func inBrowser(t *testing.T, s *harness.Server, tests ...string) {
 	t.Helper()
 	shots := os.Getenv("SCREENSHOT_DIR")
@@ -96,7 +97,7 @@ func setUp(t *testing.T, s *harness.Server, script string) {
 	}
 }
 
-// TestBrowserPreferences is the page of the session preferences.
+// TestBrowserPreferences tests the page of the session preferences.
 func TestBrowserPreferences(t *testing.T) {
 	t.Parallel()
 	s := ownServer(t)
@@ -131,8 +132,8 @@ func TestBrowserStarts(t *testing.T) {
 	inBrowser(t, s, "browser/starts.mjs")
 }
 
-// TestBrowserPages checks every page for accessibility and faults, and
-// pictures it with SCREENSHOT_DIR.
+// TestBrowserPages checks every page for accessibility and errors, and
+// captures it with SCREENSHOT_DIR.
 func TestBrowserPages(t *testing.T) {
 	t.Parallel()
 	s := ownServer(t)
@@ -144,7 +145,7 @@ func TestBrowserPages(t *testing.T) {
 	inBrowser(t, s, "browser/pages.mjs")
 }
 
-// TestBrowserRoles is the console as users with few permissions see it.
+// TestBrowserRoles tests the console for users with few permissions.
 func TestBrowserRoles(t *testing.T) {
 	t.Parallel()
 	s := ownServer(t)

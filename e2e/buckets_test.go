@@ -8,8 +8,8 @@ import (
 	"sekisho/e2e/harness"
 )
 
-// runScript runs a shell script that stops at its first failure, and fails
-// the test when it does.
+// runScript runs a shell script that stops at its first failure, and fails the
+// test then.
 func runScript(t *testing.T, path []string, script string, args ...string) string {
 	t.Helper()
 	r := harness.Do(t, shared.Shell(t.Context(), path, "set -eu; "+script, args...))
@@ -58,8 +58,8 @@ aws s3 ls "s3://$B/logs/" || echo "nothing listed"
 	})
 }
 
-// TestLargeObjects goes through multipart uploads, ranged downloads and
-// server-side copies.
+// TestLargeObjects tests multipart uploads, ranged downloads and server-side
+// copies.
 func TestLargeObjects(t *testing.T) {
 	t.Parallel()
 	eachCLI(t, func(t *testing.T, path []string) {
@@ -80,7 +80,7 @@ aws s3 rb "s3://$B" >/dev/null
 	})
 }
 
-// TestPresigned hands an object to a program that has no credentials.
+// TestPresigned gives a program without credentials access to an object.
 func TestPresigned(t *testing.T) {
 	t.Parallel()
 	eachCLI(t, func(t *testing.T, path []string) {
@@ -122,7 +122,7 @@ as logs/a.log
 	}
 }
 
-// TestLogGroups writes events and finds them again.
+// TestLogGroups writes events and searches for them.
 func TestLogGroups(t *testing.T) {
 	t.Parallel()
 	eachCLI(t, func(t *testing.T, path []string) {

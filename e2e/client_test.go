@@ -30,7 +30,7 @@ func bytesOf(t *testing.T, n int) []byte {
 	return b
 }
 
-// TestExec: three streams, arguments as they are, the exit code.
+// TestExec: three streams, unchanged arguments, the exit code.
 func TestExec(t *testing.T) {
 	t.Parallel()
 	blob := bytesOf(t, 2<<20)
@@ -146,7 +146,7 @@ func TestCopy(t *testing.T) {
 	far := fmt.Sprintf("copied-%d", time.Now().UnixNano())
 	t.Cleanup(func() {
 		cmd := shared.Shell(context.WithoutCancel(t.Context()), nil, `sekisho exec "$SEKISHO_TARGET" rm -rf "$1"`, far)
-		_ = cmd.Run() // it was not made if the test failed early
+		_ = cmd.Run() // it does not exist if the test failed early
 	})
 	for range 2 { // the second time nothing is sent
 		if r := harness.Do(t, shared.Shell(t.Context(), nil, `sekisho cp "$1" "$SEKISHO_TARGET:$2"`, src,
@@ -154,7 +154,7 @@ func TestCopy(t *testing.T) {
 			r.Stdout != "" {
 			t.Fatalf("there: exit %d, %q, %s", r.Code, r.Stdout, r.Stderr)
 		}
-		far = strings.TrimSuffix(far, "/") + "/" // the folder exists: the copy goes into it
+		far = strings.TrimSuffix(far, "/") + "/" // the folder exists, so the copy goes into it
 	}
 	far = strings.TrimSuffix(far, "/")
 	back := filepath.Join(dir, "back")
@@ -200,7 +200,7 @@ func TestCopy(t *testing.T) {
 	}
 }
 
-// website answers every request with body.
+// website responds to every request with body.
 func website(t *testing.T, body []byte) (port string) {
 	t.Helper()
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -215,7 +215,7 @@ func website(t *testing.T, body []byte) (port string) {
 }
 
 // background runs a command until the test ends, and returns its standard
-// error, line by line as it comes.
+// error line by line.
 func background(t *testing.T, cmd *exec.Cmd, wait *regexp.Regexp) []string {
 	t.Helper()
 	stderr, err := cmd.StderrPipe()
@@ -262,8 +262,8 @@ func background(t *testing.T, cmd *exec.Cmd, wait *regexp.Regexp) []string {
 	return found
 }
 
-// TestForward: many ports at once, 64 connections with one that nobody reads,
-// a SOCKS proxy, one record for each destination.
+// TestForward: many ports at once, 64 connections one of which is not read, a
+// SOCKS proxy, and one record for each destination.
 func TestForward(t *testing.T) {
 	t.Parallel()
 	body := bytesOf(t, 1<<20)
@@ -319,7 +319,7 @@ func TestForward(t *testing.T) {
 	}
 }
 
-// socksGet asks a SOCKS 5 proxy for a page.
+// socksGet requests a page through a SOCKS 5 proxy.
 func socksGet(proxy, port string, want []byte) error {
 	conn, err := net.Dial("tcp", proxy)
 	if err != nil {
@@ -344,7 +344,7 @@ func socksGet(proxy, port string, want []byte) error {
 	return err
 }
 
-// asPlugin returns a folder in which our client takes the name of AWS's plugin.
+// asPlugin returns a folder in which our client has the name of AWS's plugin.
 func asPlugin(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -354,7 +354,7 @@ func asPlugin(t *testing.T) string {
 	return dir
 }
 
-// TestAsPlugin has the unmodified aws command run our client for its plugin.
+// TestAsPlugin has the unmodified aws command run our client as its plugin.
 func TestAsPlugin(t *testing.T) {
 	t.Parallel()
 	eachCLI(t, func(t *testing.T, path []string) {
@@ -401,7 +401,7 @@ func TestAsPlugin(t *testing.T) {
 		term.Send("\x03")
 		term.Wait(soon)
 
-		// What ssh runs: bytes both ways and nothing else on stdout.
+		// As ssh runs it: bytes both ways and nothing else on stdout.
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
@@ -486,7 +486,8 @@ func (m *middle) cut() {
 	clear(m.conns)
 }
 
-// countdown is output that shows every loss and repetition, and lasts a while.
+// countdown is output that reveals every loss and repetition, and lasts a
+// while.
 const lines = 3000
 
 const countdown = `i=0; while [ $i -lt 3000 ]; do i=$((i+1)); echo "line-$i"; [ $((i%30)) -eq 0 ] && sleep 0.05; ` +
@@ -509,8 +510,7 @@ func wantLines(t *testing.T, text string) {
 	}
 }
 
-// TestClientCutOff: the client's connection breaks again and again under
-// output.
+// TestClientCutOff: the client's connection breaks repeatedly during output.
 func TestClientCutOff(t *testing.T) {
 	t.Parallel()
 	e := env(t, shared)
@@ -563,7 +563,7 @@ func TestServerKilledUnderSession(t *testing.T) {
 	}
 }
 
-// TestSSHConfig: ssh itself reads the written configuration.
+// TestSSHConfig: ssh itself reads the generated configuration.
 func TestSSHConfig(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("ssh"); err != nil {

@@ -1,5 +1,5 @@
 // Package e2e_test runs Sekisho's own programs together with AWS's: the aws
-// CLI, session-manager-plugin and boto3, in terminals, as people do.
+// CLI, session-manager-plugin and boto3, in terminals, as users do.
 package e2e_test
 
 import (
@@ -11,8 +11,8 @@ import (
 	"sekisho/e2e/harness"
 )
 
-// shared is a server that most tests use together; those that stop servers
-// start their own.
+// shared is a server that most tests use. Tests that stop servers start their
+// own.
 var shared *harness.Server
 
 func TestMain(m *testing.M) {

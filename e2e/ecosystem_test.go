@@ -9,8 +9,8 @@ import (
 	"sekisho/e2e/harness"
 )
 
-// TestS3Programs copies a tree with a long file into a bucket and back, with
-// programs that people use for it.
+// TestS3Programs copies a folder with a large file into a bucket and back,
+// with common S3 programs.
 func TestS3Programs(t *testing.T) {
 	t.Parallel()
 	const files = `

@@ -33,14 +33,13 @@ type delivery struct {
 	}
 }
 
-// hook is a receiver of webhooks, on a port that stays its own while it is
-// "down".
+// hook is a receiver of webhooks that keeps its port while it is "down".
 type hook struct {
 	url string
 
 	mu      sync.Mutex
 	down    bool
-	turned  int // away while it was down
+	turned  int // it was down
 	all     []delivery
 	trouble error
 }
@@ -60,7 +59,7 @@ func (h *hook) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer h.mu.Unlock()
 	if h.down {
 		h.turned++
-		panic(http.ErrAbortHandler) // the connection breaks, with no answer
+		panic(http.ErrAbortHandler) // the connection breaks without a response
 	}
 	d := delivery{Headers: map[string]string{}, Body: string(body)}
 	for _, name := range []string{"webhook-id", "webhook-timestamp", "webhook-signature"} {
@@ -239,7 +238,7 @@ print(json.dumps([receiver.genuine(d["headers"], d["body"].encode()) for d in js
 	}
 }
 
-// older is a time of an hour before.
+// older is a time one hour earlier.
 func older(t *testing.T, seconds string) string {
 	t.Helper()
 	n, err := strconv.ParseInt(seconds, 10, 64)

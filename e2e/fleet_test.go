@@ -57,7 +57,7 @@ print("all", "well")
 		t.Errorf("exit %d: %s%s", r.Code, r.Stdout, r.Stderr)
 	}
 
-	// Our agent's inventory as the aws CLI shows it.
+	// The inventory of our agent, as the aws CLI shows it.
 	r = harness.Do(t, s.Shell(t.Context(), nil, `set -eu
 bin=$1 state=$2
 set -- $(aws ssm create-activation --iam-role service-role/AmazonEC2RunCommandRoleForManagedInstances --query '[ActivationCode,ActivationId]' --output text)

@@ -11,8 +11,9 @@ import (
 	"sekisho/e2e/harness"
 )
 
-// TestFirstServer follows docs/install.md without packages: set a server up, start
-// it, use it as its first administrator, diagnose it, and restore access.
+// TestFirstServer follows docs/install.md without packages: set up a server,
+// start it, use it as its first administrator, diagnose it, and restore
+// access.
 func TestFirstServer(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -27,7 +27,7 @@ import (
 	"sekisho/e2e/harness"
 )
 
-// runDocument starts a session of a document in a terminal.
+// runDocument starts a session with a document in a terminal.
 func runDocument(t *testing.T, path []string, document, parameters string) *harness.Terminal {
 	t.Helper()
 	return harness.OpenTerminal(t, 30, 200, shared.Shell(
@@ -112,7 +112,7 @@ func forward(t *testing.T, path []string, document, parameters string) string {
 	return net.JoinHostPort("localhost", port)
 }
 
-// portOf is the port of a listener's address.
+// portOf returns the port of a listener's address.
 func portOf(t *testing.T, address string) string {
 	t.Helper()
 	_, port, err := net.SplitHostPort(address)
@@ -122,8 +122,8 @@ func portOf(t *testing.T, address string) string {
 	return port
 }
 
-// TestPortForwarding reaches an HTTP server on the node's loopback, 50 times
-// at once, through AWS's plugin.
+// TestPortForwarding reaches an HTTP server on the node's loopback interface
+// through AWS's plugin, 50 times at once.
 func TestPortForwarding(t *testing.T) {
 	t.Parallel()
 	big := make([]byte, 1<<20)
@@ -154,7 +154,7 @@ func TestPortForwarding(t *testing.T) {
 			if r.Stdout != "POST /asked question" {
 				t.Errorf("%s: curl says %q %s", tt.document, r.Stdout, r.Stderr)
 			}
-			// Each on a connection of its own, all at once.
+			// Each has its own connection, all at once.
 			client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 			var all sync.WaitGroup
 			for i := range 50 {
@@ -198,9 +198,8 @@ func TestForwardingDenied(t *testing.T) {
 	}
 }
 
-// sshServer runs an sshd of the test's own and returns its port, a file of
-// the client's configuration in which "node" is it through AWS's plugin, and
-// a folder.
+// sshServer runs an sshd and returns its port, a client configuration file in
+// which "node" reaches it through AWS's plugin, and a folder.
 func sshServer(t *testing.T, path []string) (config, dir string) {
 	t.Helper()
 	sshd := "/usr/sbin/sshd"
@@ -243,7 +242,7 @@ func sshServer(t *testing.T, path []string) (config, dir string) {
 	if err := os.WriteFile(server, []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if os.Getuid() == 0 { // where it locks its unprivileged part up
+	if os.Getuid() == 0 { // where it confines its unprivileged part
 		if err := os.MkdirAll("/run/sshd", 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -333,7 +332,7 @@ func TestSSH(t *testing.T) {
 	})
 }
 
-// TestPaste types ten megabytes into a program, none of which is lost.
+// TestPaste pastes ten megabytes into a program, none of which are lost.
 func TestPaste(t *testing.T) {
 	t.Parallel()
 	term, _ := startSession(t, shared, nil, 24, 80, env(t, shared)["SEKISHO_TARGET"])
@@ -342,7 +341,7 @@ func TestPaste(t *testing.T) {
 	term.Expect(soon, `(?m)^ready$`)
 	text := make([]byte, size)
 	_, _ = rand.NewChaCha8([32]byte{3}).Read(text)
-	for i, b := range text { // text, as people paste: no keys of the plugin's
+	for i, b := range text { // text without keys that the plugin handles
 		text[i] = ' ' + b%('~'-' ')
 	}
 	sum := sha256.Sum256(text)

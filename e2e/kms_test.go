@@ -24,8 +24,8 @@ import (
 	"sekisho/internal/storage/keyring"
 )
 
-// wiretap is a proxy in front of the server, which keeps what the server
-// sends through it.
+// wiretap is a proxy in front of the server that records what the server
+// sends.
 type wiretap struct {
 	*httptest.Server
 	ca string // file with the certificates of proxy and server
@@ -47,7 +47,7 @@ func newWiretap(t *testing.T, e map[string]string) *wiretap {
 	conf := client.Transport.(*http.Transport).TLSClientConfig
 	w := &wiretap{}
 	proxy := &httputil.ReverseProxy{
-		// The host stays as the client wrote it: it is signed.
+		// The Host header stays as the client wrote it, because it is signed.
 		Rewrite: func(r *httputil.ProxyRequest) { r.Out.URL.Scheme, r.Out.URL.Host = to.Scheme, to.Host },
 		Transport: &http.Transport{DialTLSContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 			c, err := (&tls.Dialer{Config: conf}).DialContext(ctx, network, addr)
@@ -91,8 +91,9 @@ func (w *wiretap) saw(text string) bool {
 	return bytes.Contains(w.seen.Bytes(), []byte(text))
 }
 
-// TestEncryptedSession has AWS's plugin and the node agree on a key of KMS: the server
-// relays data that it cannot read, and reports that it has no recording.
+// TestEncryptedSession: AWS's plugin and the node agree on a key of KMS. The
+// server relays data that it cannot read, and reports that it has no
+// recording.
 func TestEncryptedSession(t *testing.T) {
 	t.Parallel()
 	run := func(script string, args ...string) string {
@@ -140,7 +141,7 @@ func TestEncryptedSession(t *testing.T) {
 		return term.Text(), id, w
 	}
 
-	// What the tap would see of a session that is not encrypted.
+	// What the tap would see of an unencrypted session.
 	_, id, w := session("E2E-InTheClear", "plainwordinsession")
 	if !w.saw("plainwordinsession") {
 		t.Fatal("the tap hears nothing: this test would prove nothing")
@@ -188,7 +189,7 @@ func TestEncryptedSession(t *testing.T) {
 	}
 }
 
-// recordingOf reads the recording of a session from the server's folder, once
+// recordingOf reads the recording of a session from the server's folder once
 // it is sealed.
 func recordingOf(t *testing.T, id string) string {
 	t.Helper()

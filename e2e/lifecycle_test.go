@@ -89,8 +89,8 @@ func TestServerRestart(t *testing.T) {
 	}
 }
 
-// TestAgentListensOnNothing looks at the agent's sockets, and at those of
-// the shell beneath it, while a session is open.
+// TestAgentListensOnNothing checks the sockets of the agent, and of the shell
+// below it, while a session is open.
 func TestAgentListensOnNothing(t *testing.T) {
 	t.Parallel()
 	agent := shared.StartAgent(t, "quiet", -1)
@@ -116,13 +116,13 @@ func TestAgentListensOnNothing(t *testing.T) {
 	term.Expect(soon, "Exiting session")
 }
 
-// TestUnprivilegedAgent runs an agent as an ordinary user: the shell is that
-// user's.
+// TestUnprivilegedAgent runs an agent as an ordinary user: the shell runs as
+// that user.
 func TestUnprivilegedAgent(t *testing.T) {
 	t.Parallel()
 	uid := os.Getuid()
 	if uid == 0 {
-		uid = 61234 // nobody's in particular: containers run under such IDs
+		uid = 61234 // an unused user ID: containers run with such IDs
 	}
 	agent := shared.StartAgent(t, "unprivileged", uid)
 	term, _ := startSession(t, shared, nil, 24, 80, agent.NodeID)
@@ -166,7 +166,8 @@ func TestAgentKilled(t *testing.T) {
 	term.Wait(soon)
 }
 
-// TestTerminateFromOutside: an administrator ends a session; its user sees the reason.
+// TestTerminateFromOutside: an administrator ends a session; its user sees the
+// reason.
 func TestTerminateFromOutside(t *testing.T) {
 	t.Parallel()
 	term, id := startSession(t, shared, nil, 24, 80, env(t, shared)["SEKISHO_TARGET"])

@@ -14,8 +14,8 @@ import (
 	"sekisho/e2e/harness"
 )
 
-// account is a server of the account and region that the memo's policies
-// name, with a clock of its own for them.
+// account is a server with the account and region that the memo's policies
+// name, and with its own clock for them.
 type account struct {
 	*harness.Server
 	t     *testing.T
@@ -51,7 +51,7 @@ func memoAccount(t *testing.T) *account {
 	return a
 }
 
-// at sets the clock that policies see.
+// at sets the clock that policies use.
 func (a *account) at(when string) {
 	a.t.Helper()
 	next := a.clock + ".next"
@@ -89,8 +89,8 @@ func (a *account) denied(what, keys, script string, args ...string) {
 	}
 }
 
-// user makes a user with policies of testdata/memo, and returns what a script
-// begins with to be that user.
+// user creates a user with policies of testdata/memo, and returns the first
+// lines of a script that acts as that user.
 func (a *account) user(name string, policies ...string) string {
 	a.t.Helper()
 	a.run("", `aws iam create-user --user-name "$1"`, name)
@@ -111,7 +111,8 @@ func (a *account) user(name string, policies ...string) string {
 	)
 }
 
-// attach makes a managed policy of a file of testdata/memo and attaches it.
+// attach creates a managed policy from a file of testdata/memo and attaches
+// it.
 func (a *account) attach(user, name string) {
 	a.t.Helper()
 	path, err := filepath.Abs(filepath.Join("testdata", "memo", name+".json"))
@@ -138,7 +139,7 @@ const (
 )
 
 // TestMemo: the operator's memo with its own policies, as printed there,
-// attached and tried with the aws CLI.
+// attached and tested with the aws CLI.
 func TestMemo(t *testing.T) {
 	t.Parallel()
 	a := memoAccount(t)
@@ -190,7 +191,7 @@ func TestMemo(t *testing.T) {
 	a.denied("the minimal policy", looker, startOn, instance)
 	a.denied("the minimal policy", looker, `aws iam list-users`)
 
-	// The time window, at both edges. Both bounds are outside.
+	// The time window, at both ends, which are outside.
 	alice := a.user("alice", "console", "time-window")
 	for _, c := range []struct {
 		when string
@@ -226,7 +227,8 @@ func TestMemo(t *testing.T) {
 		t.Errorf("the session is called %s", own)
 	}
 
-	// One's own session can be ended, another's cannot; the window does not affect that.
+	// Users can end their own sessions and not those of others. The window
+	// does not affect that.
 	bob := a.user("bob", "console", "time-window")
 	theirs := harness.OpenTerminal(t, 24, 80, a.Shell(t.Context(), nil, bob+startOn, instance))
 	foreign := theirs.Expect(awhile, `Starting session with SessionId: (\S+)`)[1]
@@ -255,8 +257,8 @@ func canonical(t *testing.T, text string) string {
 	return string(b)
 }
 
-// TestFiveProbes: user X, from address Y, to machine Z, between T1 and T2,
-// each failing alone; sekisho why says what failed.
+// TestFiveProbes: user X, from address Y, to machine Z, between T1 and T2.
+// Each part fails alone, and sekisho why says which failed.
 func TestFiveProbes(t *testing.T) {
 	t.Parallel()
 	a := memoAccount(t)
@@ -280,7 +282,7 @@ func TestFiveProbes(t *testing.T) {
 	for name, c := range map[string]struct {
 		user, keys, via, ip, node, when, because string
 	}{
-		"all as it should be": {"x", x, y, "127.0.0.2", z.NodeID, inside, ""},
+		"all conditions met": {"x", x, y, "127.0.0.2", z.NodeID, inside, ""},
 		"another user": {"other", other, y, "127.0.0.2", z.NodeID, inside,
 			"no identity-based policy allows the action"},
 		"another address": {"x", x, elsewhere, "127.0.0.3", z.NodeID, inside,
@@ -320,7 +322,8 @@ func TestFiveProbes(t *testing.T) {
 		if err := json.Unmarshal([]byte(trail), &events); err != nil {
 			t.Fatal(err)
 		}
-		// The cases run in any order, and events have the time of the policy clock.
+		// The cases run in any order, and events have the time of the policy
+		// clock.
 		if !slices.ContainsFunc(events, func(event string) bool {
 			return strings.Contains(event, c.because) && strings.Contains(event, `"eventTime":"`+c.when+`"`) &&
 				strings.Contains(event, `"sourceIPAddress":"`+c.ip+`"`) && strings.Contains(event, `:user/`+c.user+`"`)
@@ -351,8 +354,7 @@ func TestFiveProbes(t *testing.T) {
 	}
 }
 
-// forwarder passes connections on to upstream, from one of the loopback
-// addresses.
+// forwarder forwards connections to upstream, from another loopback address.
 func forwarder(t *testing.T, from, upstream string) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

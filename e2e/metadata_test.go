@@ -11,8 +11,8 @@ import (
 	"sekisho/e2e/harness"
 )
 
-// memoBashrc is what people put into .bashrc on EC2 for a prompt that says
-// where they are.
+// memoBashrc is what users put into .bashrc on EC2 for a prompt that names the
+// machine.
 const memoBashrc = "instance_id=$(curl -s 169.254.169.254/latest/meta-data/instance-id)\n" +
 	"az=$(curl -s 169.254.169.254/latest/meta-data/placement/availability-zone)\n" +
 	"region=${az%?}\n" +
@@ -20,11 +20,11 @@ const memoBashrc = "instance_id=$(curl -s 169.254.169.254/latest/meta-data/insta
 	"'Reservations[].Instances[].[Tags[?Key==`Hostname`].Value]' --output text)\n" +
 	"export PS1=\"[\\u@$tagged_name \\W]\\$ \"\n"
 
-// memoRolePolicy is what the node's role needs for it.
+// memoRolePolicy is the policy that the node's role needs for it.
 const memoRolePolicy = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["ec2:DescribeInstances",` +
 	`"ec2:DescribeTags"],"Resource":"*"}]}`
 
-// TestMetadataService has a node in a network of its own answer on the address
+// TestMetadataService: a node in its own network namespace serves the address
 // where programs look for the instance metadata service.
 func TestMetadataService(t *testing.T) {
 	t.Parallel()
@@ -58,8 +58,8 @@ func TestMetadataService(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// on runs a script on the node as a login there would: with a home, and
-	// with no environment that says anything of AWS.
+	// on runs a script on the node as a login would: with a home directory,
+	// and without AWS variables in the environment.
 	on := func(script string) harness.Result {
 		t.Helper()
 		cmd := exec.CommandContext(t.Context(), "ip", "netns", "exec", n.node, "bash", "-c", script)
@@ -74,7 +74,7 @@ func TestMetadataService(t *testing.T) {
 		}
 	}
 
-	// Version 2, a token first.
+	// Version 2: a token first.
 	const token = `T=$(curl -sX PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' 169.254.169.254/latest/api/token); `
 	want(
 		"instance ID",
@@ -87,18 +87,18 @@ func TestMetadataService(t *testing.T) {
 		"401",
 	)
 	want(
-		"a request that was passed on",
+		"a forwarded request",
 		`curl -so /dev/null -w '%{http_code}' -H 'X-Forwarded-For: 10.0.0.1' 169.254.169.254/latest/meta-data/instance-id`,
 		"403",
 	)
 	want(
-		"a name that was made to lead here",
+		"a name that resolves to this address",
 		`curl -so /dev/null -w '%{http_code}' --resolve evil.example:80:169.254.169.254 `+
 			`http://evil.example/latest/meta-data/instance-id`,
 		"403",
 	)
 
-	// The role may not look up tags yet, and says so.
+	// The role may not read tags yet, and the error says so.
 	want("tags", `curl -so /dev/null -w '%{http_code}' 169.254.169.254/latest/meta-data/tags/instance`, "403")
 	if r := harness.Do(t, s.Shell(t.Context(), nil,
 		`aws iam put-role-policy --role-name AmazonEC2RunCommandRoleForManagedInstances --policy-name memo `+
@@ -116,10 +116,10 @@ func TestMetadataService(t *testing.T) {
 	want("caller", `aws sts get-caller-identity --region us-east-1 --query Arn --output text`,
 		"arn:aws:sts::"+accountOf(t, s)+":assumed-role/AmazonEC2RunCommandRoleForManagedInstances/i-01234567890abcdef")
 
-	// And the lines from .bashrc work as they stand.
+	// The lines from .bashrc work unchanged.
 	want("the prompt", `. ~/.bashrc; printf '%s\n' "$PS1"`, `[\u@MyEC2Instance \W]$`)
 	want(
-		"the prompt as it shows",
+		"the prompt as displayed",
 		`cd ~ && . ~/.bashrc && printf '%s\n' "${PS1@P}"`,
 		"["+userName(t)+"@MyEC2Instance ~]$",
 	)
@@ -142,7 +142,7 @@ func TestMetadataService(t *testing.T) {
 		t.Errorf("another machine was answered: exit %d, %q", r.Code, r.Stdout)
 	}
 
-	// The address goes with the agent.
+	// The address disappears with the agent.
 	agent.Stop(t)
 	if out, err := exec.Command("ip", "-n", n.node, "addr", "show", "dev", "lo").CombinedOutput(); err != nil ||
 		strings.Contains(string(out), "169.254.169.254") {

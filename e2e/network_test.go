@@ -12,21 +12,21 @@ import (
 	"sekisho/e2e/harness"
 )
 
-// Addresses of the network that the test makes: two namespaces, one cable.
+// Addresses of the test's network: two namespaces, one cable.
 const (
 	serverIP = "10.203.0.1"
 	nodeIP   = "10.203.1.2"
 	movedIP  = "10.203.2.3"
 )
 
-// network is a server and a node on the two ends of a cable.
+// network is a server and a node at the two ends of a cable.
 type network struct {
 	t            *testing.T
 	server, node string // namespaces
 }
 
-// newNetwork makes the cable. It needs root, which the tests have where they
-// count: only on a desk may they be without.
+// newNetwork creates the cable. It needs root, which CI has; elsewhere the
+// test may be skipped.
 func newNetwork(t *testing.T) *network {
 	t.Helper()
 	if os.Geteuid() != 0 && os.Getenv("CI") == "" {
@@ -76,8 +76,8 @@ func (n *network) programs(dir string) harness.Programs {
 	return harness.Programs{Bin: dir, Plugin: shared.Plugin}
 }
 
-// TestNodeMovesAndVanishes changes the address of a node under its open
-// channels, and then cuts its cable.
+// TestNodeMovesAndVanishes changes the address of a node with open channels,
+// and then cuts its cable.
 func TestNodeMovesAndVanishes(t *testing.T) {
 	t.Parallel()
 	n := newNetwork(t)
@@ -87,7 +87,7 @@ func TestNodeMovesAndVanishes(t *testing.T) {
 	term.Send("here=sti''ll; echo be''fore\r")
 	term.Expect(soon, `(?m)^before$`)
 
-	// look is what sekisho nodes prints.
+	// look returns the output of sekisho nodes.
 	look := func() string {
 		r := harness.Do(t, s.Shell(t.Context(), nil, `sekisho nodes`))
 		if r.Code != 0 {
@@ -122,7 +122,7 @@ func TestNodeMovesAndVanishes(t *testing.T) {
 	// Its cable is cut. Pings detect that well before TCP does.
 	cut := time.Now()
 	n.ip("-n", n.node, "link", "set", "cable", "down")
-	harness.Eventually(t, 30*time.Second, func() error { // 15, and what a busy machine takes to ask
+	harness.Eventually(t, 30*time.Second, func() error { // 15, and the time that a busy machine needs to ask
 		r := harness.Do(
 			t,
 			s.Shell(

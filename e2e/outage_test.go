@@ -25,13 +25,13 @@ type outage struct {
 	server        *harness.Server
 	node          *harness.Agent
 	client, agent *harness.Cable
-	begun         sync.WaitGroup // programs that are to have begun before the outage
+	begun         sync.WaitGroup // programs that must start before the outage
 	endpoint      string         // of clients
 }
 
-// TestOutage takes the connection away while a program is running, and lets the
-// program end meanwhile. Whatever the outage, the client has all output and the
-// exit code in the end. SEKISHO_E2E_OUTAGES=long adds outages of minutes.
+// TestOutage disconnects a running program, which ends meanwhile. After any
+// outage, the client has all output and the exit code.
+// SEKISHO_E2E_OUTAGES=long adds outages of minutes.
 func TestOutage(t *testing.T) {
 	t.Parallel()
 	away := []time.Duration{time.Second, 5 * time.Second, 9 * time.Second, 12 * time.Second}
@@ -61,7 +61,7 @@ func TestOutage(t *testing.T) {
 				t.Parallel()
 				o := newOutage(t)
 				var all sync.WaitGroup
-				// AWS's plugin gives up 3 s after it has lost its connection.
+				// AWS's plugin gives up 3 s after it lost its connection.
 				runs := []func(){o.exec, o.shell, o.forward, o.copy}
 				if way.cut || d <= time.Second {
 					runs = append(runs, o.plugin)
@@ -99,7 +99,7 @@ func newOutage(t *testing.T) *outage {
 	return o
 }
 
-// run runs a script of a client to its end, and calls begun when "begin" is in
+// run runs a client's script to its end, and calls begun when "begin" is in
 // its output.
 func (o *outage) run(stdin, script string, args ...string) harness.Result {
 	cmd := o.server.Shell(
@@ -169,7 +169,7 @@ func (o *outage) plugin() {
 	term.Expect(awhile, "Exiting session")
 }
 
-// forward downloads through a forwarded port from a server that pauses.
+// forward downloads from a server that pauses, through a forwarded port.
 func (o *outage) forward() {
 	done := sync.OnceFunc(o.begun.Done)
 	defer done()
@@ -218,8 +218,8 @@ func (o *outage) forward() {
 	}
 }
 
-// copy fetches a file from the node that is still being copied when the outage
-// begins.
+// copy fetches a file from the node, which is still being copied when the
+// outage begins.
 func (o *outage) copy() {
 	begun := sync.OnceFunc(o.begun.Done)
 	defer begun()
@@ -238,7 +238,7 @@ func (o *outage) copy() {
 		return
 	}
 	done := make(chan struct{})
-	go func() { // as soon as something has arrived
+	go func() { // as soon as some data has arrived
 		tick := time.NewTicker(5 * time.Millisecond)
 		defer tick.Stop()
 		for {

@@ -8,7 +8,7 @@ import (
 	"sekisho/e2e/harness"
 )
 
-// pythonWithBoto3 is the first python3 that has boto3, Debian's or another.
+// pythonWithBoto3 is the first python3 that has boto3: Debian's or another.
 func pythonWithBoto3(t *testing.T) string {
 	t.Helper()
 	for _, python := range []string{"python3", "/usr/bin/python3"} {

@@ -17,8 +17,8 @@ import (
 	"sekisho/e2e/harness"
 )
 
-// sandbox runs a script as on a fresh machine: what it installs goes to file
-// systems of its own, and a systemctl of the test's starts the agent.
+// sandbox runs a script as on a fresh machine: it installs into its own file
+// systems, and a fake systemctl starts the agent.
 const sandbox = `set -eu
 mkdir "$SANDBOX/etc"
 cp -a /etc/. "$SANDBOX/etc"
@@ -67,7 +67,7 @@ func newMachine(t *testing.T) *machine {
 	return m
 }
 
-// write makes a program of the machine's folder.
+// write creates a program in the machine's folder.
 func (m *machine) write(name, text string) string {
 	m.t.Helper()
 	path := filepath.Join(m.dir, name)
@@ -85,8 +85,8 @@ func (m *machine) read(name string) string {
 	return string(text)
 }
 
-// run runs a script on the machine, as new as on its first day but for what
-// is in the machine's folder.
+// run runs a script on the machine, which is fresh except for the files in its
+// folder.
 func (m *machine) run(script string) harness.Result {
 	m.t.Helper()
 	if err := os.RemoveAll(filepath.Join(m.dir, "etc")); err != nil {
@@ -114,8 +114,8 @@ func (m *machine) run(script string) harness.Result {
 	return harness.Do(m.t, cmd)
 }
 
-// installLines are what sekisho quick-setup prints to add and to remove a
-// machine, for one who is root already.
+// installLines returns the commands that sekisho quick-setup prints to add and
+// to remove a machine, for a caller who is root already.
 func installLines(t *testing.T, out string) (install, remove string) {
 	t.Helper()
 	lines := regexp.MustCompile(`(?m)^ca=.*\| sudo sh.*$`).FindAllString(out, -1)
@@ -126,7 +126,7 @@ func installLines(t *testing.T, out string) (install, remove string) {
 	return strings.Replace(lines[0], "| sudo sh", "| sh", 1), strings.Replace(lines[1], "| sudo sh", "| sh", 1)
 }
 
-// quickSetup is the command, which must succeed.
+// quickSetup runs the command, which must succeed.
 func quickSetup(t *testing.T, s *harness.Server, args ...string) string {
 	t.Helper()
 	r := harness.Do(t, s.Shell(t.Context(), nil, `sekisho quick-setup "$@"`, args...))
@@ -136,8 +136,8 @@ func quickSetup(t *testing.T, s *harness.Server, args ...string) string {
 	return r.Stdout
 }
 
-// TestQuickSetup makes the roles twice, adds a machine with the line that is
-// printed, looks at what the machine got, and takes it off again.
+// TestQuickSetup creates the roles twice, adds a machine with the printed
+// command, checks what was installed, and removes it again.
 func TestQuickSetup(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
@@ -156,7 +156,7 @@ func TestQuickSetup(t *testing.T) {
 	if again := quickSetup(t, s, "--target", target); again != "Everything exists already. Nothing was changed.\n" {
 		t.Errorf("the second time:\n%s", again)
 	}
-	// The agent has the new role by now, and no restart.
+	// By now the agent has the new role, without a restart.
 	s.AwaitConnected(t, target, awhile)
 
 	line, remove := installLines(
@@ -174,8 +174,8 @@ func TestQuickSetup(t *testing.T) {
 			"instance",
 		),
 	)
-	// Twice on one machine: the second run registers nothing. Then it waits for
-	// the removal of the agent.
+	// Twice on one machine: the second run registers nothing. The machine then
+	// waits for the removal of the agent.
 	r := make(chan harness.Result, 1)
 	began := time.Now()
 	go func() {
@@ -245,7 +245,7 @@ func TestQuickSetup(t *testing.T) {
 	if calls := m.read("systemctl"); !strings.Contains(calls, "enable sekisho-agent.service") {
 		t.Errorf("systemctl was called with\n%s", calls)
 	}
-	// It is still listed, and said to be gone.
+	// It is still listed, as disconnected.
 	harness.Eventually(t, awhile, func() error {
 		out := harness.Do(t, s.Shell(t.Context(), nil, `sekisho nodes`)).Stdout
 		if !strings.Contains(out, node) || regexp.MustCompile(node+` +fresh1 +Connected`).MatchString(out) {
@@ -255,7 +255,7 @@ func TestQuickSetup(t *testing.T) {
 	})
 }
 
-// fakeAgent is an agent that writes down what it was called with.
+// fakeAgent is an agent that writes down its arguments.
 const fakeAgent = `#!/bin/sh
 echo "$(basename "$0") $*; CA ${SSL_CERT_FILE:-none}" >> "$SANDBOX/calls"
 case "$1" in
@@ -271,7 +271,7 @@ register)
 esac
 `
 
-// agentsServer offers what is in the folder it returns.
+// agentsServer offers the agents in the folder that it returns.
 func agentsServer(t *testing.T) (*harness.Server, string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -279,8 +279,8 @@ func agentsServer(t *testing.T) (*harness.Server, string) {
 	return s, dir
 }
 
-// TestInstallOtherArchitecture: a machine gets the agent for its architecture, or
-// an error that names the missing one.
+// TestInstallOtherArchitecture: a machine gets the agent for its architecture,
+// or an error that names the missing one.
 func TestInstallOtherArchitecture(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
@@ -311,7 +311,7 @@ func TestInstallOtherArchitecture(t *testing.T) {
 		t.Errorf("the agent was called with %q and given the code %q", m.read("calls"), code)
 	}
 
-	// An agent that is not the one announced is not installed.
+	// An agent with another checksum than announced is not installed.
 	m.write(
 		"bin/curl",
 		"#!/bin/sh\n/usr/bin/curl \"$@\" || exit\nwhile [ $# -gt 1 ]; do [ \"$1\" != -o ] || echo '# and more' >> "+
@@ -323,15 +323,15 @@ func TestInstallOtherArchitecture(t *testing.T) {
 	}
 }
 
-// TestInstallAmazonAgent sets up AWS's agent: one that is there, one from a
-// package, one that was another server's before.
+// TestInstallAmazonAgent sets up AWS's agent: an installed one, one from a
+// package, and one that belonged to another server.
 func TestInstallAmazonAgent(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
 	s, agents := agentsServer(t)
 	pack := m.write("agent.deb", fakeAgent)
 	sum := fmt.Sprintf("%x", sha256.Sum256([]byte(fakeAgent)))
-	// What fetches a package is shown this server's.
+	// The download of a package trusts this server.
 	if err := os.WriteFile(filepath.Join(agents, "sekisho-agent-linux-arm64"), []byte(fakeAgent), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -403,12 +403,12 @@ func TestInstallAmazonAgent(t *testing.T) {
 		name, of, sum, refusal string
 	}{
 		{"from a file", pack, sum, ""},
-		{"from an address", endpoint + "/install/sekisho-agent-linux-arm64", sum, ""},
-		{"of another sum", pack, strings.Repeat("0", 64), "not the one with this SHA-256"},
-		{"that is not there", "/nowhere/agent.deb", sum, "there is no /nowhere/agent.deb"},
-		{"that is not served", endpoint + "/install/nothing", sum, "could not be fetched"},
-		{"by http", "http://127.0.0.1/agent.deb", sum, "by https:// only"},
-		{"of nobody", endpoint + "/install/sekisho-agent-linux-arm64", "", "SEKISHO_AGENT_SHA256 is needed"},
+		{"from a URL", endpoint + "/install/sekisho-agent-linux-arm64", sum, ""},
+		{"with another checksum", pack, strings.Repeat("0", 64), "not the one with this SHA-256"},
+		{"from a missing file", "/nowhere/agent.deb", sum, "there is no /nowhere/agent.deb"},
+		{"from a missing URL", endpoint + "/install/nothing", sum, "could not be fetched"},
+		{"over http", "http://127.0.0.1/agent.deb", sum, "by https:// only"},
+		{"from an untrusted server", endpoint + "/install/sekisho-agent-linux-arm64", "", "SEKISHO_AGENT_SHA256 is needed"},
 	} {
 		m.write("calls", "")
 		packaged := strings.Replace(

@@ -18,7 +18,7 @@ import (
 const storeBucket = "recordings"
 
 // TestRecordingStore keeps recordings in a real S3 server: a session survives
-// kill -9 of sekishod, and then the loss of all recordings on its disk, and the
+// kill -9 of sekishod, and then the loss of all recordings on its disk. The
 // recordings of both are replayed and verified from the store.
 func TestRecordingStore(t *testing.T) {
 	t.Parallel()
@@ -81,7 +81,7 @@ func TestRecordingStore(t *testing.T) {
 		term.Expect(awhile, harness.Prompt)
 		term.Send(countdown)
 		term.Expect(awhile, "line-500\n")
-		// What has been shown is in the store after two more uploads.
+		// The output so far is in the store after two more uploads.
 		last := await(`^e2e/.*/session\.rec\.part-.*`)
 		for range 2 {
 			harness.Eventually(t, awhile, func() error {

@@ -14,7 +14,7 @@ import (
 	"sekisho/e2e/harness"
 )
 
-// TestUnknownTarget: the error says which kind of unknown it is.
+// TestUnknownTarget: the error distinguishes unknown nodes from malformed IDs.
 func TestUnknownTarget(t *testing.T) {
 	t.Parallel()
 	eachCLI(t, func(t *testing.T, path []string) {
@@ -55,7 +55,7 @@ func TestBadCredentials(t *testing.T) {
 			`AWS_SESSION_TOKEN=invented; export AWS_SESSION_TOKEN; aws ssm describe-sessions --state Active`,
 			"UnrecognizedClientException",
 		},
-		{"not there yet", `aws ssm describe-patch-groups`, "ssm:DescribePatchGroups is not implemented by Sekisho"},
+		{"a key that is not valid yet", `aws ssm describe-patch-groups`, "ssm:DescribePatchGroups is not implemented by Sekisho"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -85,7 +85,7 @@ func TestSkewedClock(t *testing.T) {
 	}
 }
 
-// opened is what StartSession answers.
+// opened is the response of StartSession.
 type opened struct {
 	TokenValue string
 	StreamURL  string `json:"StreamUrl"`
@@ -105,8 +105,8 @@ func start(t *testing.T, e map[string]string) opened {
 	return o
 }
 
-// join opens a client leg with a token, as the plugin does, and returns nil
-// once the agent's first frame arrives.
+// join opens a client channel with a token, as the plugin does, and returns
+// nil once the agent's first frame arrives.
 func join(t *testing.T, e map[string]string, streamURL, token string, header http.Header) error {
 	t.Helper()
 	client, err := harness.Client(e)
@@ -144,8 +144,8 @@ func join(t *testing.T, e map[string]string, streamURL, token string, header htt
 	return err
 }
 
-// TestTokenIsUsedOnce: a data channel's token opens one connection, of its
-// own session, and none from another site's page.
+// TestTokenIsUsedOnce: the token of a data channel opens one connection, of
+// its own session only, and not from a page of another site.
 func TestTokenIsUsedOnce(t *testing.T) {
 	t.Parallel()
 	e := env(t, shared)

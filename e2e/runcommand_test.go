@@ -11,7 +11,7 @@ import (
 	"sekisho/e2e/harness"
 )
 
-// ask runs a script that must succeed, and returns what it wrote.
+// ask runs a script that must succeed, and returns its output.
 func ask(t *testing.T, s *harness.Server, path []string, script string, args ...string) string {
 	t.Helper()
 	r := harness.Do(t, s.Shell(t.Context(), path, script, args...))
@@ -21,7 +21,7 @@ func ask(t *testing.T, s *harness.Server, path []string, script string, args ...
 	return strings.TrimSpace(r.Stdout)
 }
 
-// outcome is what GetCommandInvocation says.
+// outcome is the response of GetCommandInvocation.
 type outcome struct {
 	Status, StatusDetails, StandardOutputContent, StandardErrorContent, StandardOutputURL, PluginName string
 	ResponseCode                                                                                      int
@@ -69,7 +69,7 @@ func send(t *testing.T, s *harness.Server, path []string, node, parameters strin
 		append([]string{node, "--parameters", parameters}, more...)...)
 }
 
-// TestRunCommand sends commands as people do: with the aws CLI and its waiter.
+// TestRunCommand sends commands as users do: with the aws CLI and its waiter.
 func TestRunCommand(t *testing.T) {
 	t.Parallel()
 	node := env(t, shared)["SEKISHO_TARGET"]
@@ -130,8 +130,8 @@ func TestRunCommand(t *testing.T) {
 	})
 }
 
-// TestRunCommandCancelled: a command that is cancelled ends on its node, with
-// what it began.
+// TestRunCommandCancelled: cancelling a command ends it on its node, with the
+// processes it started.
 func TestRunCommandCancelled(t *testing.T) {
 	t.Parallel()
 	node := env(t, shared)["SEKISHO_TARGET"]
@@ -324,7 +324,7 @@ func TestRunCommandOutlivesTheServer(t *testing.T) {
 }
 
 // TestRunCommandAgentKilled: a command whose agent dies is reported as failed
-// by the next one, ended on the node, and not run again.
+// by the next agent process, ended on the node, and not run again.
 func TestRunCommandAgentKilled(t *testing.T) {
 	t.Parallel()
 	agent := shared.StartAgent(t, "dies under a command", -1)
@@ -362,7 +362,7 @@ func TestRunCommandAgentKilled(t *testing.T) {
 		}
 		return nil
 	})
-	// The next command runs, and the one before did not begin again.
+	// The next command runs, and the one before it did not start again.
 	id = send(t, shared, nil, agent.NodeID, `{"commands":["echo back"]}`)
 	if o := awaitOutcome(t, shared, id, agent.NodeID, "Failed", "Success",
 		"TimedOut"); o.StandardOutputContent != "back\n" {

@@ -12,8 +12,9 @@ import (
 )
 
 // lookInArguments is a script that counts the processes of the machine whose
-// arguments contain $secret, by the shell's own means: no program is started with
-// it. $control is a text that the arguments of some process contain.
+// arguments contain $secret, with shell builtins only, so that no program gets
+// it as an argument. $control is a text that the arguments of some process
+// contain.
 const lookInArguments = `
 secrets=0 controls=0
 for p in /proc/[0-9]*; do
@@ -25,8 +26,9 @@ echo secrets=$secrets
 [ $controls -gt 0 ] && echo controls
 `
 
-// TestSecretsAreNotInProcessArguments: any user of a machine sees the arguments of
-// all its processes. The server, the agent and the client of this test are on one.
+// TestSecretsAreNotInProcessArguments: every user of a machine can see the
+// arguments of all its processes. The server, the agent and the client of this
+// test run on one machine.
 func TestSecretsAreNotInProcessArguments(t *testing.T) {
 	t.Parallel()
 	vars := env(t, shared)
@@ -37,7 +39,7 @@ func TestSecretsAreNotInProcessArguments(t *testing.T) {
 			t.Errorf("%s: %q", what, got)
 		}
 	}
-	// What is typed into a program of a session, and the caller's own key.
+	// Input to a program of a session, and the caller's own key.
 	for what, secret := range map[string]string{"the input": "XYZZYSECRETINPUT",
 		"the secret key": vars["AWS_SECRET_ACCESS_KEY"]} {
 		cmd := shared.Shell(t.Context(), nil, `sekisho exec "$1" -- sh -s`, node)

@@ -8,9 +8,9 @@ import (
 	"sekisho/e2e/harness"
 )
 
-// TestSessionLogInLogGroup reads what a session showed with the aws CLI, from
-// the log groups that its document names: record by record while it runs, and
-// whole once it has ended. Without the permission it is not there, and the
+// TestSessionLogInLogGroup reads the output of a session with the aws CLI,
+// from the log groups that its document names: record by record while it runs,
+// and complete once it has ended. Without permission there is no log, and the
 // history says why.
 func TestSessionLogInLogGroup(t *testing.T) {
 	t.Parallel()
@@ -40,7 +40,7 @@ done`)
 		term.Send("exit\r")
 		term.Expect(soon, `Exiting session`)
 	}
-	// events waits for the messages of a session's stream to hold text.
+	// events waits until the messages of a session's stream contain text.
 	events := func(group, id, text string) string {
 		t.Helper()
 		var got string

@@ -14,24 +14,26 @@ import (
 	"sekisho/internal/session/record"
 )
 
-// TestShell is the main job: a working shell through AWS's own programs.
+// TestShell tests the main purpose: a working shell through AWS's own
+// programs.
 func TestShell(t *testing.T) {
 	t.Parallel()
 	eachCLI(t, func(t *testing.T, path []string) {
 		term, id := startSession(t, shared, path, 37, 113, env(t, shared)["SEKISHO_TARGET"])
 
-		// The very first command: the size came before the first keystroke.
+		// The very first command: the size arrived before the first keystroke.
 		term.Send("stty size\r")
 		term.Expect(soon, `(?m)^37 113$`)
 		term.Expect(soon, harness.Prompt)
 
-		// The input differs from the output, so that the echo of the typing is
-		// never mistaken for the output.
+		// The input differs from the output, so that its echo is not mistaken
+		// for the output.
 		term.Send("echo he''llo from \"th\"ere\r")
 		term.Expect(soon, `(?m)^hello from there$`)
 		term.Expect(soon, harness.Prompt)
 
-		// An agent that is root makes the shell ssm-user's, never root's.
+		// An agent that runs as root starts the shell as ssm-user, never as
+		// root.
 		name := "ssm-user"
 		if os.Getuid() != 0 {
 			u, err := user.Current()
@@ -81,8 +83,8 @@ func TestShell(t *testing.T) {
 	})
 }
 
-// TestMuchOutput moves a megabyte and more through the session and counts it.
-func TestMuchOutput(t *testing.T) {
+// TestLargeOutput moves a megabyte and more through the session and counts it.
+func TestLargeOutput(t *testing.T) {
 	t.Parallel()
 	term, _ := startSession(t, shared, nil, 24, 80, env(t, shared)["SEKISHO_TARGET"])
 	const lines = 100000
@@ -98,7 +100,7 @@ func TestMuchOutput(t *testing.T) {
 	}
 }
 
-// TestSessionIsKept follows one session through what the server keeps of it.
+// TestSessionIsKept checks the data that the server keeps of a session.
 func TestSessionIsKept(t *testing.T) {
 	t.Parallel()
 	target := env(t, shared)["SEKISHO_TARGET"]
@@ -146,7 +148,7 @@ func TestSessionIsKept(t *testing.T) {
 }
 
 // TestJoin: a second terminal joins a running session and types into it. Both
-// see the same, and the recording says who typed.
+// show the same, and the recording says who typed.
 func TestJoin(t *testing.T) {
 	t.Parallel()
 	owner, id := startSession(t, shared, nil, 30, 100, env(t, shared)["SEKISHO_TARGET"])
@@ -154,7 +156,7 @@ func TestJoin(t *testing.T) {
 	owner.Expect(soon, `(?m)^beforehand$`)
 	joined := harness.OpenTerminal(t, 30, 100, shared.Shell(t.Context(), nil, `sekisho join "$1"`, id))
 	joined.Expect(soon, `You joined`)
-	joined.Expect(soon, `beforehand`) // the screen as it is
+	joined.Expect(soon, `beforehand`) // the current screen
 	joined.Send("echo from''bob\r")
 	owner.Expect(soon, `(?m)^frombob$`)
 	joined.Expect(soon, `frombob`)
@@ -174,7 +176,7 @@ func TestJoin(t *testing.T) {
 	verify(t, shared, id)
 }
 
-// replay plays the recording of a session and wants text in what it shows.
+// replay plays the recording of a session and expects text in its output.
 func replay(t *testing.T, s *harness.Server, id, text string) {
 	t.Helper()
 	harness.Eventually(t, soon, func() error {
@@ -189,8 +191,8 @@ func replay(t *testing.T, s *harness.Server, id, text string) {
 	})
 }
 
-// verify checks a recording from its files and the public keys alone, as an
-// auditor would who has no server, and that a changed byte is noticed.
+// verify checks a recording with only its files and the public keys, as an
+// auditor without a server would, and that a changed byte is detected.
 func verify(t *testing.T, s *harness.Server, id string) {
 	t.Helper()
 	recordings := filepath.Join(s.Data, "recordings")

@@ -11,7 +11,7 @@ import (
 	"sekisho/e2e/harness"
 )
 
-// TestSSHThroughSekisho carries ssh, scp, sftp and rsync through `sekisho
+// TestSSHThroughSekisho runs ssh, scp, sftp and rsync through `sekisho
 // ssh-config`, and has several of them share one session (ControlMaster).
 func TestSSHThroughSekisho(t *testing.T) {
 	t.Parallel()
@@ -51,7 +51,7 @@ func TestSSHThroughSekisho(t *testing.T) {
 		}
 		return r
 	}
-	// The options come first: ssh takes the first value of each.
+	// The options come first: ssh uses the first value of each.
 	do(`{ printf '%s' "$2"; sekisho ssh-config --user "$1"; } > "$C"`, me.Username, options)
 	file := filepath.Join(dir, "file")
 	data := bytes.Repeat([]byte("some data "), 50_000)

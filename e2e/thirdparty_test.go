@@ -22,15 +22,15 @@ import (
 	"sekisho/internal/wire/mgs/mgstest"
 )
 
-// looseClient speaks the data channel as other people's clients do, with their
-// peculiarities.
+// looseClient implements the data channel with the peculiarities of
+// third-party clients.
 type looseClient struct {
 	t    *testing.T
 	ctx  context.Context
 	conn *link.Conn
 
 	// npm is the package ssm-session: it pads the message type on the left,
-	// sends half a digest as text, and makes no handshake. Otherwise it is
+	// sends half a digest as text, and performs no handshake. Otherwise it is
 	// mmmorris1975/ssm-session-client, which acknowledges every message.
 	npm bool
 

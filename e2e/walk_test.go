@@ -15,7 +15,7 @@ import (
 	"sekisho/e2e/harness"
 )
 
-// totp is what an authenticator with a seed shows at a time.
+// totp returns the code that an authenticator with a seed shows at a time.
 func totp(t *testing.T, seed string, at time.Time) string {
 	t.Helper()
 	key, err := base32.StdEncoding.WithPadding(base32.NoPadding).
@@ -30,9 +30,9 @@ func totp(t *testing.T, seed string, at time.Time) string {
 	return fmt.Sprintf("%06d", binary.BigEndian.Uint32(sum[from:])&0x7fffffff%1_000_000)
 }
 
-// TestMemoWalk does everything the operator's memo does, in its order, from a
-// fresh data directory; docs/tutorial.md is the same walk. TestMemo tries the
-// memo's policies at their edges.
+// TestMemoWalk does everything in the operator's memo, in order, with a fresh
+// data directory; docs/tutorial.md has the same steps. TestMemo tests the
+// memo's policies at their limits.
 func TestMemoWalk(t *testing.T) {
 	t.Parallel()
 	const instance, bucket = "i-01234567890abcdef", "session-logs-of-the-memo"
@@ -92,7 +92,7 @@ func TestMemoWalk(t *testing.T) {
 	}
 	a.run("", `aws ec2 create-tags --resources "$1" --tags Key=Hostname,Value=MyEC2Instance`, instance)
 
-	// Preferences cannot name a bucket that is not there.
+	// Preferences cannot name a missing bucket.
 	preferences := `{"schemaVersion":"1.0","description":"Preferences","sessionType":"Standard_Stream",` +
 		`"inputs":{"s3BucketName":"` + bucket +
 		`","s3KeyPrefix":"sessions","s3EncryptionEnabled":true,"cloudWatchLogGroupName":"",` +
@@ -103,13 +103,13 @@ func TestMemoWalk(t *testing.T) {
 		t.Errorf("preferences with a bucket that is not there: exit %d: %s", r.Code, r.Stderr)
 	}
 
-	// The bucket of logs, versioned and encrypted.
+	// The bucket for logs, versioned and encrypted.
 	a.run("", `set -e
 aws s3api create-bucket --bucket "$1" --create-bucket-configuration LocationConstraint=ap-northeast-1
 aws s3api put-bucket-versioning --bucket "$1" --versioning-configuration Status=Enabled
 aws s3api put-bucket-encryption --bucket "$1" --server-side-encryption-configuration '{"Rules":[{"ApplyServerSideEncryptionByDefault":{"SSEAlgorithm":"AES256"}}]}'`, bucket)
 
-	// Quick Setup; then the inline policy on the role it made.
+	// Quick Setup, then the inline policy on the role that it created.
 	const role = "AmazonSSMRoleForInstancesQuickSetup"
 	if got := a.run("", `sekisho quick-setup --target "$1"`, instance); !strings.Contains(
 		got,
@@ -125,16 +125,16 @@ aws s3api put-bucket-encryption --bucket "$1" --server-side-encryption-configura
 		role, strings.ReplaceAll(string(text), "YOUR-BUCKET-NAME", bucket))
 	a.run("", save, preferences)
 
-	// The user's policies: as far as the start page, and one machine within
-	// the window.
+	// The user's policies: enough for the list of nodes, and one machine
+	// within the window.
 	a.attach("alice", "console")
 	a.attach("alice", "time-window")
 	a.at("2020-04-15T05:00:00Z")
 	a.denied("after the window", alice, startOn, instance)
 	a.at("2020-04-15T02:00:00Z")
 
-	// A session. The prompt names the machine by itself, and so it does by
-	// the memo's lines.
+	// A session. The prompt names the machine by itself, and with the memo's
+	// lines.
 	open, err := os.MkdirTemp("", "sekisho-memo-") //nolint:usetesting // the session's user reads it
 	if err != nil {
 		t.Fatal(err)
@@ -156,7 +156,7 @@ aws s3api put-bucket-encryption --bucket "$1" --server-side-encryption-configura
 	if err := os.Chmod(open, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	// Debian's aws knows no endpoint_url in its configuration.
+	// Debian's aws does not support endpoint_url in its configuration.
 	here := fmt.Sprintf(
 		`export AWS_CONFIG_FILE=%s/config; aws() { command aws --endpoint-url %s "$@"; }; `,
 		open,
@@ -193,8 +193,8 @@ aws s3api put-bucket-encryption --bucket "$1" --server-side-encryption-configura
 		return nil
 	})
 
-	// From the machine, with its role's credentials, the log is overwritten,
-	// while another session runs: the old version stays.
+	// The machine overwrites the log with its role's credentials while another
+	// session runs: the old version stays.
 	term = harness.OpenTerminal(t, 24, 200, a.Shell(t.Context(), nil, alice+startOn, instance))
 	second := term.Expect(awhile, `Starting session with SessionId: (alice-\S+)`)[1]
 	term.Expect(soon, `\$ $`)
@@ -217,7 +217,7 @@ aws s3api get-object --bucket "$1" --key "$2" --version-id "$V" "$3" >/dev/null;
 		t.Errorf("the old version is %q", old)
 	}
 
-	// Without the permission the upload stops, and the history says why.
+	// Without permission the upload fails, and the history says why.
 	a.run("", `aws iam delete-role-policy --role-name "$1" --policy-name prompt-and-logs`, role)
 	term.Send("exit\r")
 	term.Wait(awhile)

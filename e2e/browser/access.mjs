@@ -1,10 +1,11 @@
-// Who reaches which node, and when, in a real browser: the grant form, requests
-// for access and their approval, the second factor on the spot, reach in both
-// directions, and the policy simulator.
+// Who can reach which node, and when, in a real browser: the grant form,
+// access requests and their approval, the second factor on demand, reach in
+// both directions, and the policy simulator.
 //
 // The administrator is signed in by setup. ann can request access, bob can
-// approve it, and the rule "prod" needs one approval. stella can start sessions
-// for 15 minutes after a second factor; she adds an authenticator app first.
+// approve it, and the rule "prod" needs one approval. stella can start
+// sessions for 15 minutes after a second factor; she adds an authenticator app
+// first.
 
 import assert from 'node:assert/strict'
 import { createHmac } from 'node:crypto'
@@ -70,7 +71,8 @@ test('the grant form prints the policy of every field', async () => {
   await text.waitFor()
   const policy = JSON.parse(await text.innerText())
   const starts = policy.Statement.filter((s) => s.Action.includes('ssm:StartSession'))
-  // Two windows, since it crosses midnight, for a node, for a tag and for the documents.
+  // Two windows, since it crosses midnight, for a node, for a tag and
+  // for the documents.
   assert.equal(starts.length, 6)
   const c = starts[0].Condition
   assert.deepEqual(c.StringEquals['sekisho:Weekday/Asia/Tokyo'], ['Mon', 'Tue', 'Wed', 'Thu', 'Fri'])
@@ -111,7 +113,7 @@ test('the reach of a user and of a node', async () => {
   const carol = page.getByRole('row', { name: /user\/carol/ })
   await carol.waitFor()
   await carol.getByText('Nothing', { exact: true }).waitFor()
-  // stella's second factor is only known when she asks.
+  // stella's second factor is only known when she is asked for it.
   await page
     .getByRole('row', { name: /user\/stella/ })
     .getByText(/aws:MultiFactorAuthAge/)

@@ -1,13 +1,13 @@
-// The first run of an account in a real browser, with a software authenticator:
-// a second factor by application, a passkey, signing in by it alone and beside
-// the password, and the policy simulator.
+// First-run setup of an account in a real browser, with a software
+// authenticator: an authenticator app as the second factor, a passkey, sign-in
+// with the passkey alone and with the password, and the policy simulator.
 
 import assert from 'node:assert/strict'
 import { createHmac } from 'node:crypto'
 import { before, test } from 'node:test'
 import { fillIn, noFaults, open, signOut, url as address, user } from './setup.mjs'
 
-// Browsers have no passkeys for IP addresses.
+// Browsers do not support passkeys for IP addresses.
 const url = address?.replace('127.0.0.1', 'localhost')
 
 let page, picture, faults, seed
@@ -29,7 +29,7 @@ const step = () => Math.floor(Date.now() / 30_000)
 const nodes = () => page.getByRole('link', { name: 'Nodes', exact: true }).waitFor()
 
 before(async () => {
-  // Passkeys need a certificate that the browser accepts, and the test's
+  // Passkeys need a certificate that the browser trusts, and the test's
   // authority is unknown to it.
   const opened = await open('account', { args: ['--ignore-certificate-errors'] })
   ;({ page, picture, faults } = opened)

@@ -54,7 +54,7 @@ test('signing in shows the nodes, connected', async () => {
   await signIn(page)
   const rows = page.getByRole('row')
   const row = target ? rows.filter({ hasText: target }) : rows.filter({ hasText: 'Connected' })
-  // The status is pushed or asked for: no reload.
+  // The status is updated without reloading the page.
   await row.first().getByText('Connected', { exact: true }).waitFor()
   await page.getByText('Live: changes appear automatically').waitFor()
   await picture('nodes')
@@ -83,7 +83,7 @@ test('a session: typing, colours, resizing, Ctrl-C, exit', async () => {
   await sees(/^red plain 関所/)
   assert.ok(await page.locator('.xterm-rows .xterm-fg-1', { hasText: 'red' }).count(), 'colour is drawn')
 
-  // Only what is seen to run can be interrupted.
+  // Ctrl-C is only sent once the program visibly runs.
   await type("echo run''ning; sleep 600")
   await sees(/^running/)
   await page.keyboard.press('Control+c')
@@ -100,7 +100,8 @@ test('a session: typing, colours, resizing, Ctrl-C, exit', async () => {
   await page.keyboard.press('Enter')
   await sees(/^pasted-6/)
 
-  // What a node prints does nothing beyond the screen: no clipboard, markup, scripts in links, or answers that are typed.
+  // Output of a node affects nothing beyond the screen: no clipboard,
+  // markup, scripts in links, or typed answers.
   await page.evaluate(() => {
     window.written = []
     Object.defineProperty(navigator, 'clipboard', { value: { writeText: async (text) => window.written.push(text) } })
@@ -137,7 +138,7 @@ test('several terminals, each its own', async () => {
   await sees(/^second-2/)
   await tabs.first().click()
   await sees(/^pasted-6/)
-  // Ended from the page this time.
+  // This time the page ends the session.
   await tabs.nth(1).click()
   await page.getByRole('button', { name: 'End session' }).click()
   await page.getByText(/^Session ended/).waitFor()
@@ -148,7 +149,8 @@ test('several terminals, each its own', async () => {
 test('a dropped connection is picked up where it broke', async () => {
   await sees(/^pasted-6/)
   await page.locator('.xterm-helper-textarea').first().focus()
-  // Without echo: what is typed meanwhile must not stand among the lines.
+  // Without echo, so that input during the output does not appear among
+  // the lines.
   await type('stty -echo; for i in 1 2 3; do sleep 1; echo line-$i; done; stty echo')
   await sees(/^line-1/)
   cutChannels()
@@ -160,13 +162,13 @@ test('a dropped connection is picked up where it broke', async () => {
 
 test('a reloaded page shows its terminals without losing output', async () => {
   const tabs = page.getByRole('tab')
-  page.on('dialog', (d) => d.accept()) // leaving the page is asked about
+  page.on('dialog', (d) => d.accept()) // leaving the page asks for confirmation
   const ticks = Array.from({ length: 20 }, (_, i) => `tick-${i + 1}\\n`).join('')
   await type(
     'clear; for i in $(seq 20); do echo tick-$i; sleep 0.2; done; echo counted; stty -echo; bash -c \'printf "\\033[c"; IFS= read -rd c answer; echo answered\'; stty echo',
   )
   await sees(/^tick-2/)
-  // A second one, which is shown, while the first goes on behind it.
+  // A second one is shown while the first continues in the background.
   await nodes(page)
   await page
     .getByRole('row')
@@ -192,7 +194,8 @@ test('a reloaded page shows its terminals without losing output', async () => {
   await page.getByText(/^Session ended/).waitFor()
   await page.getByRole('button', { name: 'Close', exact: true }).click()
 
-  // Each line once, in their order, and no answer of the terminal typed twice.
+  // Each line appears once and in order, and no answer of the terminal
+  // is typed twice.
   await sees(new RegExp(`^${ticks}counted\nanswered`))
   await page.reload()
   await sees(new RegExp(`^${ticks}counted\nanswered`))
@@ -214,7 +217,8 @@ test('history replays the recording', async () => {
   const replay = page.getByRole('link', { name: 'Replay' }).first()
   await replay.waitFor()
   await picture('history')
-  // The first in the list may be another terminal: take the one that saw it.
+  // The first in the list may be another terminal: find the one with the
+  // output.
   const links = await page
     .getByRole('link', { name: 'Replay' })
     .evaluateAll((els) => els.slice(0, 3).map((e) => e.getAttribute('href')))
@@ -227,7 +231,7 @@ test('history replays the recording', async () => {
     const position = player.getByRole('slider', { name: 'Position' })
     await page.waitForFunction(() => Number(document.querySelector('.player-seek')?.max) > 0.01)
     await position.evaluate((el) => {
-      // Near the end, before the last words.
+      // Near the end, before the last output.
       Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, 'value').set.call(el, String(Number(el.max) * 0.999))
       el.dispatchEvent(new Event('input', { bubbles: true }))
     })

@@ -1,5 +1,5 @@
-// Sessions that are encrypted from end to end, in a real browser: the server
-// cannot read what it relays, and the page can. The preferences name a KMS key.
+// Sessions that are encrypted end to end, in a real browser: the server cannot
+// read what it relays, and the page can. The preferences name a KMS key.
 
 import assert from 'node:assert/strict'
 import { before, test } from 'node:test'

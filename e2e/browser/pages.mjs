@@ -1,6 +1,6 @@
 // Every page of the console in a real browser: no serious finding of axe, no
-// fault of the page, nothing wider than the window. With SCREENSHOT_DIR each
-// page is pictured at three widths, in both languages and both colour schemes.
+// error of the page, nothing wider than the window. With SCREENSHOT_DIR each
+// page is captured at three widths, in both languages and both colour schemes.
 
 import assert from 'node:assert/strict'
 import { mkdirSync, readFileSync } from 'node:fs'
@@ -52,13 +52,13 @@ async function findings() {
 }
 
 async function show(path) {
-  // As a link does it: without loading the console again.
+  // Like a link, without loading the console again.
   await page.evaluate((to) => {
     history.pushState(null, '', to)
     dispatchEvent(new PopStateEvent('popstate'))
   }, `/console/${path}`)
   await page.locator('h1').first().waitFor()
-  await page.waitForLoadState('networkidle', { timeout: 400 }).catch(() => {}) // the stream of events never ends
+  await page.waitForLoadState('networkidle', { timeout: 400 }).catch(() => {}) // the event stream never ends
 }
 
 test('signing in has no findings', async () => {

@@ -1,6 +1,5 @@
-// A user whose password an administrator has chosen signs in to the console in
-// a real browser, and must choose another one first. The user and the password
-// are those below.
+// A user whose password an administrator has set signs in to the console in a
+// real browser, and must choose another one first.
 
 import assert from 'node:assert/strict'
 import { before, test } from 'node:test'

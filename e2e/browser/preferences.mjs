@@ -1,5 +1,5 @@
 // The session preferences in a real browser: saved, refused with remedies,
-// compared, and seen by looker, who may only read them.
+// compared, and viewed by looker, who has read permission only.
 
 import assert from 'node:assert/strict'
 import { before, test } from 'node:test'
@@ -67,7 +67,7 @@ test('a box that does not match the log group is refused, with a button for each
   await page.getByText(/but cloudWatchEncryptionEnabled/).waitFor()
   await page.getByRole('button', { name: 'Turn on encryption' }).waitFor()
   await picture('mismatch', { fullPage: true })
-  // Without the box there is nothing to save.
+  // With the check box cleared there is nothing to save.
   await page.getByRole('button', { name: 'Clear this check box' }).click()
   await page.getByText(/but cloudWatchEncryptionEnabled/).waitFor({ state: 'detached' })
   assert.equal(await page.getByLabel('Require an encrypted log group').isChecked(), false)

@@ -48,7 +48,7 @@ test('it makes the roles and gives them to the machines chosen', async () => {
   await page.getByText('9 resources were changed.').waitFor()
   assert.equal(await steps().filter({ hasText: 'Created' }).count(), 9)
   await steps().filter({ hasText: target }).waitFor()
-  // The list of machines hears of it by itself.
+  // The list of machines updates by itself.
   await page
     .getByRole('table', { name: 'Machines' })
     .getByRole('row')
@@ -97,7 +97,8 @@ test('its command adds a machine, which appears by itself', async () => {
   await page.getByRole('tab', { name: 'Remove' }).click()
   await page.getByText('--uninstall').last().waitFor()
 
-  // What the line does, without installing anything on this machine.
+  // Does what the command does, without installing anything on this
+  // machine.
   state = mkdtempSync(join(tmpdir(), 'sekisho-quick-setup-'))
   const [, id] = /SEKISHO_ACTIVATION_ID=([^;]+);/.exec(line)
   const [, code] = /SEKISHO_ACTIVATION_CODE=([^;]+);/.exec(line)

@@ -1,5 +1,5 @@
-// The console as users with few permissions see it: minimal may start a session
-// on one node and do nothing else, nobody may do nothing at all.
+// The console for users with few permissions: minimal may start a session on
+// one node and nothing else, nobody may do nothing at all.
 
 import assert from 'node:assert/strict'
 import { before, test } from 'node:test'

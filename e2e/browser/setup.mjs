@@ -25,14 +25,14 @@ export { url, user, password, target }
 /** How long a page may take; enough for a busy machine. */
 export const TIMEOUT = 25_000
 
-// A hook of a hook would end with it: this one ends with the file.
+// A hook of a test would end with the test. This one ends with the file.
 const browsers = []
 after(() => Promise.all(browsers.map((b) => b.close())))
 
 const ARGUMENTS = [
   '--no-sandbox',
   '--disable-gpu',
-  // The terminal then draws text that a test can read.
+  // The terminal then renders text that a test can read.
   '--disable-3d-apis',
   '--disable-quic',
   '--no-first-run',
@@ -69,8 +69,8 @@ export async function open(name, { args = [], context: options = {} } = {}) {
   const faults = []
   page.on('pageerror', (err) => faults.push(`page error: ${err.message}`))
   page.on('console', (m) => {
-    // A request that is refused, such as the first one of a signed-out page,
-    // is an error to the browser, and is no fault of the page.
+    // A refused request, such as the first one of a signed-out page, is an error
+    // to the browser, but not an error of the page.
     if (m.type() === 'error' && !/the server responded with a status of 4\d\d/i.test(m.text())) {
       faults.push(`console: ${m.text()}`)
     }

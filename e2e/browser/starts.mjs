@@ -1,10 +1,10 @@
 // What happens around a session in a real browser: its requirements before it
-// starts, tags of its node, the facts above it, its logs afterwards, and what
-// users see who may not start one.
+// starts, the tags of its node, the facts above it, its logs afterwards, and
+// what users see who may not start one.
 //
-// There are preferences: a bucket with versions, a log group, a reason. The
-// node's role may not write to them yet. The user watcher may list nodes, the
-// user tomorrow may start sessions from tomorrow on.
+// The preferences have a bucket with versions, a log group and a required
+// reason. The node's role may not write to them yet. The user watcher may list
+// nodes, the user tomorrow may start sessions from tomorrow.
 
 import assert from 'node:assert/strict'
 import { before, test } from 'node:test'
@@ -92,7 +92,7 @@ test('a log problem is shown before the session starts', async () => {
   await page.waitForFunction(
     () => document.querySelector('.start-panel button')?.getAttribute('aria-disabled') !== 'true',
   )
-  // By the row one is asked, too.
+  // Starting from a row of the list asks, too.
   await row()
     .getByRole('button', { name: /^Start session on/ })
     .click()
@@ -192,7 +192,7 @@ test('its page has its log: the object and the stream', async () => {
   await page.getByRole('button', { name: 'Replay' }).click()
   await page.getByRole('heading', { name: 'Log in the bucket' }).waitFor()
   await page.getByText('OPS-17 look at the log').waitFor()
-  // It is delivered when the session ends: look until it is there.
+  // It is delivered when the session ends, so look until it exists.
   const read = page.getByRole('button', { name: /^Read the version from/ })
   await lookUntil('Refresh the versions', () => read.count())
   await read.first().click()
@@ -258,7 +258,7 @@ test('who may only look sees the nodes, and which action is missing', async () =
   assert.equal(await start().getAttribute('aria-disabled'), 'true')
   assert.equal(await list().getByRole('listitem').count(), 1, 'nothing else is listed')
   await start().focus()
-  // The button says why to those who see it and to those who hear it.
+  // The button shows the reason, and screen readers read it.
   const why = 'The action ssm:StartSession is not allowed on this node.'
   assert.equal(
     await start().evaluate((b) => document.getElementById(b.getAttribute('aria-describedby'))?.textContent),

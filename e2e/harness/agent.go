@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// Agent is a sekisho-agent in its own process, registered by an activation.
+// Agent is a sekisho-agent in its own process, registered with an activation.
 type Agent struct {
 	NodeID string
 	Pid    int
@@ -27,10 +27,10 @@ type Agent struct {
 	proc *process
 }
 
-// StartAgent makes an activation with the aws CLI, registers an agent with it and runs it,
-// as the user uid (the test's own when that is negative). It returns when the server
-// reports that the node is connected. The metadata are those of the activation, as
-// Key=…,Value=…
+// StartAgent creates an activation with the aws CLI, registers an agent with
+// it and runs it as the user uid (the test's own if negative). It returns when
+// the server reports that the node is connected. metadata is the metadata of
+// the activation, as Key=…,Value=…
 func (s *Server) StartAgent(t testing.TB, name string, uid int, metadata ...string) *Agent {
 	t.Helper()
 	script := `aws ssm create-activation --iam-role service-role/AmazonEC2RunCommandRoleForManagedInstances --output ` +
@@ -52,9 +52,9 @@ func (s *Server) StartAgent(t testing.TB, name string, uid int, metadata ...stri
 		t.Fatal(err)
 	}
 
-	// Everything the agent needs is copied to where its user may read it:
-	// the clone and the server's folder need not be open to others.
-	//nolint:usetesting // the folder above t.TempDir is closed to other users
+	// Everything the agent needs is copied to where its user may read it: the
+	// clone and the server's folder may be closed to other users.
+	//nolint:usetesting // other users cannot enter the folder above t.TempDir
 	dir, err := os.MkdirTemp("", "sekisho-agent-")
 	if err != nil {
 		t.Fatal(err)
@@ -151,7 +151,7 @@ func (a *Agent) Run(t testing.TB) {
 	a.Pid = a.proc.cmd.Process.Pid
 }
 
-// Kill ends the agent as a crash does.
+// Kill ends the agent like a crash.
 func (a *Agent) Kill() { _ = a.proc.stop(syscall.SIGKILL) }
 
 // Stop ends the agent as a service manager does.
@@ -172,7 +172,7 @@ func (a *Agent) Alive() bool {
 	}
 }
 
-// Sockets counts a process's sockets by what /proc says of them.
+// Sockets counts the sockets of a process, according to /proc.
 type Sockets struct {
 	Listening   []string // addresses and paths it accepts connections or datagrams on
 	Established int      // TCP connections
@@ -248,7 +248,7 @@ func procTable(pid int, name string) ([][]string, error) {
 	return rows[1:], nil
 }
 
-// descendants returns pid and every process beneath it.
+// descendants returns pid and all processes below it.
 func descendants(pid int) []int {
 	all := []int{pid}
 	for i := 0; i < len(all); i++ {
@@ -278,6 +278,6 @@ func copyFile(to, from string, mode os.FileMode) error {
 	if _, err := io.Copy(dst, src); err != nil {
 		return errors.Join(err, dst.Close())
 	}
-	// Not by the umask's leave: another user has to read it.
+	// Set the mode regardless of the umask: another user must read it.
 	return errors.Join(dst.Close(), os.Chmod(to, mode))
 }

@@ -43,7 +43,7 @@ func CLIs(t testing.TB, home string) []CLI {
 		if err != nil || !ok || (len(found) > 0 && found[0].Version == version) {
 			continue
 		}
-		// A folder with this aws alone, to stand first on PATH.
+		// A folder with only this aws, to come first on PATH.
 		dir := t.TempDir()
 		if err := os.Symlink(candidate, filepath.Join(dir, "aws")); err != nil {
 			t.Fatal(err)
@@ -72,15 +72,15 @@ func Client(env map[string]string) (*http.Client, error) {
 	}, nil
 }
 
-// Answer is the response of a door.
+// Answer is the response of a service.
 type Answer struct {
 	Status int
 	Header http.Header
 	Body   string
 }
 
-// CallSSM posts body to an operation of SSM, signed as of the time at with
-// the environment's keys by AWS's own signer.
+// CallSSM posts body to an operation of SSM. AWS's own signer signs it with
+// the environment's keys and the time at.
 func CallSSM(t testing.TB, env map[string]string, at time.Time, operation, body string) Answer {
 	t.Helper()
 	client, err := Client(env)

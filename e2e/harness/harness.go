@@ -63,14 +63,15 @@ func Locate(root string) (Programs, error) {
 	return p, nil
 }
 
-// Server is one `sekishod dev`.
+// Server is a running `sekishod dev`.
 type Server struct {
 	Programs
-	Data    string // the folder of --data
+	Data    string // the folder given with --data
 	Console string // the URL of the ready line
-	Home    string // an empty home for the clients, so that no one's ~/.aws joins the test
+	Home    string // an empty home directory for the clients, so that no ~/.aws affects the test
 
-	// AgentEndpoint is where agents reach the server, if not where clients do.
+	// AgentEndpoint is where agents reach the server, if different from
+	// clients.
 	AgentEndpoint string
 
 	listen string
@@ -99,7 +100,8 @@ func Start(p Programs, dir string, flags ...string) (*Server, error) {
 	return s, nil
 }
 
-// Run starts the server again after Stop or Kill: same folder, same port.
+// Run starts the server again after Stop or Kill, with the same folder and
+// port.
 func (s *Server) Run() error {
 	args := append([]string{"dev", "--data", s.Data, "--listen", s.listen}, s.flags...)
 	cmd := exec.Command(filepath.Join(s.Bin, "sekishod"), args...)
@@ -141,8 +143,8 @@ func (s *Server) Run() error {
 	}
 }
 
-// Stop ends the server as a service manager does and reports anything wrong
-// with how it ended, a data race included.
+// Stop ends the server as a service manager does and reports any error of its
+// end, including data races.
 func (s *Server) Stop() error {
 	if s.proc == nil {
 		return nil
@@ -155,7 +157,7 @@ func (s *Server) Stop() error {
 	return err
 }
 
-// Kill ends the server as a power cut does.
+// Kill ends the server like a power failure.
 func (s *Server) Kill() error {
 	err := s.proc.stop(syscall.SIGKILL)
 	s.proc = nil
@@ -174,11 +176,11 @@ func (s *Server) LogTail() string {
 	return tail(log, 40)
 }
 
-// EnvFile returns the path of the file that people source.
+// EnvFile returns the path of the file that users source.
 func (s *Server) EnvFile() string { return filepath.Join(s.Data, "env") }
 
-// Env sources the environment file with a shell, as people do, and returns
-// what a program started from that shell would see.
+// Env sources the environment file with a shell, as users do, and returns the
+// environment of a program started from that shell.
 func (s *Server) Env() (map[string]string, error) {
 	cmd := exec.Command("sh", "-c", `. "$1" && env -0`, "sh", s.EnvFile())
 	cmd.Env = baseEnv(s.Home, s.Plugin)
@@ -206,7 +208,7 @@ func (s *Server) Shell(ctx context.Context, path []string, script string, args .
 	return cmd
 }
 
-// baseEnv is what a fresh login would have, with nothing of AWS in it.
+// baseEnv is the environment of a fresh login, without any AWS variables.
 func baseEnv(home string, path ...string) []string {
 	env := []string{
 		"HOME=" + home,
@@ -241,8 +243,8 @@ func Do(t testing.TB, cmd *exec.Cmd) Result {
 	return Result{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
 }
 
-// Eventually waits until check returns nil and fails the test with the last
-// error when that takes longer than limit.
+// Eventually waits until check returns nil, and fails the test with the last
+// error after limit.
 func Eventually(t testing.TB, limit time.Duration, check func() error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
@@ -262,11 +264,11 @@ func Eventually(t testing.TB, limit time.Duration, check func() error) {
 	}
 }
 
-// process is a started program whose end is waited for in one place.
+// process is a started program whose end is awaited in one place.
 type process struct {
 	cmd  *exec.Cmd
 	done chan struct{} // closed when it has ended
-	err  error         // how; read after done
+	err  error         // the result; read after done
 }
 
 // startProcess starts cmd in a process group of its own, its standard error
@@ -282,7 +284,7 @@ func startProcess(cmd *exec.Cmd, log string) (*process, error) {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
 	}
 	cmd.SysProcAttr.Setpgid = true
-	cmd.SysProcAttr.Pdeathsig = syscall.SIGTERM // when the tests themselves are killed
+	cmd.SysProcAttr.Pdeathsig = syscall.SIGTERM // if the tests themselves are killed
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}

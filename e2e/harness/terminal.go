@@ -13,17 +13,17 @@ import (
 	"github.com/creack/pty"
 )
 
-// Terminal is a program in a pseudo-terminal, and everything it has shown.
+// Terminal is a program in a pseudo-terminal, and all its output.
 type Terminal struct {
 	t    testing.TB
 	tty  *os.File
 	cmd  *exec.Cmd
-	done chan struct{} // closed when the program has ended and all it wrote is read
+	done chan struct{} // closed when the program has ended and all its output is read
 
 	mu      sync.Mutex
-	raw     []byte        // all that was shown
+	raw     []byte        // all output
 	text    []byte        // the same without escape sequences
-	pending []byte        // the end of raw that is not in text yet: a sequence has begun
+	pending []byte        // the end of raw that is not in text yet: an incomplete sequence
 	changed chan struct{} // closed and replaced whenever they grow
 	mark    int           // Expect has consumed text up to here
 }
@@ -42,8 +42,8 @@ func OpenTerminal(t testing.TB, rows, cols uint16, cmd *exec.Cmd) *Terminal {
 	term := &Terminal{t: t, tty: tty, cmd: cmd, done: make(chan struct{}), changed: make(chan struct{})}
 	go term.read()
 	t.Cleanup(func() {
-		// The program leads its session, so this reaches the plugin under
-		// the CLI too.
+		// The program leads its session, so this reaches the plugin below the
+		// CLI, too.
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 		_ = tty.Close()
 		<-term.done
@@ -88,10 +88,10 @@ func (x *Terminal) Resize(rows, cols uint16) {
 	}
 }
 
-// Expect waits until the text that was not expected before matches pattern,
-// and returns the match with its groups. Escape sequences and carriage
-// returns are no part of the text. Lines can be matched with (?m); a match is
-// at most a few kilobytes long.
+// Expect waits until the output after the last match matches pattern, and
+// returns the match with its groups. Escape sequences and carriage returns are
+// not part of the text. Lines can be matched with (?m). A match has at most a
+// few kilobytes.
 func (x *Terminal) Expect(limit time.Duration, pattern string) []string {
 	x.t.Helper()
 	re := regexp.MustCompile(pattern)
@@ -116,7 +116,7 @@ func (x *Terminal) Expect(limit time.Duration, pattern string) []string {
 		}
 		x.mu.Unlock()
 		if i := bytes.LastIndexByte(unseen[:max(0, len(unseen)-longestMatch)], '\n'); i >= 0 {
-			from += i + 1 // a line's begin, so that ^ means the same
+			from += i + 1 // the beginning of a line, so that ^ means the same
 		}
 		if ended {
 			x.t.Fatalf("the program ended and never showed %q; what it showed last:\n%s", pattern, tail(unseen, 40))
@@ -131,14 +131,14 @@ func (x *Terminal) Expect(limit time.Duration, pattern string) []string {
 	}
 }
 
-// Text returns all that was shown, without escape sequences.
+// Text returns all output, without escape sequences.
 func (x *Terminal) Text() string {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	return string(x.text)
 }
 
-// Raw returns all bytes that were shown.
+// Raw returns all output, unchanged.
 func (x *Terminal) Raw() []byte {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -175,7 +175,8 @@ const longestMatch = 4096
 // longestEscape bounds a sequence: longer ones are treated as text.
 const longestEscape = 4096
 
-// say appends the text in b, and returns the incomplete sequence at the end of b, if any.
+// say appends the text in b, and returns the incomplete sequence at its end,
+// if any.
 func (x *Terminal) say(b []byte) (rest []byte) {
 	said := 0
 	for _, at := range escapes.FindAllIndex(b, -1) {

@@ -128,6 +128,7 @@ var owners = []struct{ module, owner, why string }{
 		"websockets are dialled and accepted in one place, with one set of limits",
 	},
 	{"modernc.org/sqlite", "sekisho/internal/store/sqlstore", "the database driver is sqlstore's own business"},
+	{"github.com/jackc/pgx/v5", "sekisho/internal/store", "the database driver is sqlstore's own business"},
 	{"github.com/pressly/goose/v3", "sekisho/internal/store/sqlstore", "migrations are sqlstore's own business"},
 	{"github.com/creack/pty", "sekisho/internal/agent/pty", "terminals are opened in one place"},
 	{"go.yaml.in/yaml/v3", "sekisho/internal/config", "YAML is how files are written, not how the system speaks"},

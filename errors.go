@@ -21,6 +21,7 @@ const (
 	CodeExpired         Code = "expired"     // a token, activation or credential is past its time
 	CodeThrottled       Code = "throttled"   // too many attempts
 	CodeUnreachable     Code = "unreachable" // the node is not connected
+	CodeUnavailable     Code = "unavailable" // the server cannot do it now, and can later
 	CodeMalformedPolicy Code = "malformed_policy"
 	CodeNotImplemented  Code = "not_implemented"
 	CodeInternal        Code = "internal"

@@ -29,16 +29,17 @@ func (o *secretOptions) passphrase() (string, error) {
 	return text, nil
 }
 
-// dataDir returns data or, if it is empty, the data directory of the configuration file.
-func dataDir(file, data string) (string, error) {
+// stateOf returns where the server of a configuration file keeps its state. If data is not empty, it is
+// that directory, with its own database.
+func stateOf(file, data string) (server.State, error) {
 	if data != "" {
-		return data, nil
+		return server.State{Dir: data}, nil
 	}
 	cfg, err := config.Read(file)
 	if err != nil {
-		return "", err
+		return server.State{}, err
 	}
-	return cfg.Data, nil
+	return server.StateOf(cfg)
 }
 
 func backupCommand() *cobra.Command {
@@ -80,10 +81,11 @@ all of the server's secrets: keep its key in another place.`,
 			if out == "" || len(to) == 0 || len(recipients) > 0 && secret.passphraseFile != "" {
 				return errors.New("--out, and either --recipient or --passphrase-file, are required")
 			}
-			dir, err := dataDir(file, data)
+			at, err := stateOf(file, data)
 			if err != nil {
 				return err
 			}
+			options.Database = at.Database
 			w := io.Writer(os.Stdout)
 			if out != "-" {
 				f, err := os.OpenFile(out, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
@@ -98,7 +100,7 @@ all of the server's secrets: keep its key in another place.`,
 				}()
 				w = f
 			}
-			sum, err := server.Backup(c.Context(), dir, w, options, to...)
+			sum, err := server.Backup(c.Context(), at.Dir, w, options, to...)
 			if err != nil {
 				return err
 			}
@@ -122,12 +124,17 @@ all of the server's secrets: keep its key in another place.`,
 }
 
 func restoreCommand() *cobra.Command {
-	var in, data, identityFile, masterKey string
+	var in, file, data, identityFile, masterKey string
 	var secret secretOptions
 	c := &cobra.Command{
 		Use:   "restore --in FILE --data DIR (--identity-file FILE | --passphrase-file FILE)",
 		Short: "Restore a backup into an empty directory, and verify it",
-		Args:  cobra.NoArgs,
+		Long: `Restore a backup into an empty directory, and verify it.
+
+A backup can be restored to either kind of database, whichever the server used.
+With --config, the database goes where that file's database section says. A
+PostgreSQL database must be empty.`,
+		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if in == "" || data == "" || (identityFile == "") == (secret.passphraseFile == "") {
 				return errors.New("--in, --data, and either --identity-file or --passphrase-file, are required")
@@ -154,6 +161,13 @@ func restoreCommand() *cobra.Command {
 				keys = append(keys, k)
 			}
 			var options server.RestoreOptions
+			if file != "" {
+				at, err := stateOf(file, "")
+				if err != nil {
+					return err
+				}
+				options.Database = at.Database
+			}
 			if masterKey != "" {
 				var err error
 				if options.MasterKey, err = os.ReadFile(masterKey); err != nil {
@@ -187,6 +201,7 @@ func restoreCommand() *cobra.Command {
 	}
 	f := c.Flags()
 	f.StringVar(&in, "in", "", "backup to read; - means standard input")
+	f.StringVar(&file, "config", "", "configuration file whose database receives the state (default: a file in --data)")
 	f.StringVar(&data, "data", "", "directory to restore to; must be empty or not exist")
 	f.StringVar(&masterKey, "master-key", "", "the server's master.key at the time of the backup, for a backup without it")
 	f.StringVar(&identityFile, "identity-file", "", "age private keys, as age-keygen writes them")

@@ -6,7 +6,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"sekisho/internal/config"
 	"sekisho/internal/server"
 )
 
@@ -21,15 +20,11 @@ The server can be running: it picks up the new key by itself. The old master key
 can no longer decrypt anything. Back up the new one, DIR/keys/master.key.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			dir := data
-			if dir == "" {
-				cfg, err := config.Read(file)
-				if err != nil {
-					return err
-				}
-				dir = cfg.Data
+			at, err := stateOf(file, data)
+			if err != nil {
+				return err
 			}
-			sealed, err := server.RotateKeys(c.Context(), dir)
+			sealed, err := server.RotateKeys(c.Context(), at)
 			if err != nil {
 				return err
 			}
@@ -37,7 +32,7 @@ can no longer decrypt anything. Back up the new one, DIR/keys/master.key.`,
 				os.Stdout,
 				"Created a new master key and re-encrypted %d stored secrets under it. Back up %s/keys.\n",
 				sealed,
-				dir,
+				at.Dir,
 			)
 			return err
 		},

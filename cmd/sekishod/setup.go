@@ -223,10 +223,14 @@ records the reset.`,
 			if err != nil {
 				return err
 			}
+			at, err := server.StateOf(cfg)
+			if err != nil {
+				return err
+			}
 			log := slog.New(slog.NewTextHandler(c.ErrOrStderr(), &slog.HandlerOptions{Level: slog.LevelWarn}))
 			password, err := server.ResetAdministrator(
 				c.Context(),
-				server.Config{DataDir: cfg.Data, Account: cfg.Account, Region: cfg.Region, Log: log},
+				server.Config{DataDir: at.Dir, Database: at.Database, Account: cfg.Account, Region: cfg.Region, Log: log},
 				name,
 			)
 			if err != nil {

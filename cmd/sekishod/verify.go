@@ -58,21 +58,24 @@ server's. verify reads all versions of the objects there.
 Exit codes: 0 no problems, 1 problems found, 2 the check could not run.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			dir := data
+			at := server.State{Dir: data}
 			var store server.RecordingStore
 			var configured []config.Witness
-			if dir == "" {
+			if data == "" {
 				cfg, err := config.Read(file)
 				if err != nil {
 					return &findingsError{exitUnchecked, err}
 				}
-				dir, configured = cfg.Data, cfg.Witnesses
+				configured = cfg.Witnesses
+				if at, err = server.StateOf(cfg); err != nil {
+					return &findingsError{exitUnchecked, err}
+				}
 				if store, err = server.OpenRecordingStore(&cfg.Recordings.Store); err != nil {
 					return &findingsError{exitUnchecked, err}
 				}
 			}
 			files, buckets := splitWitnesses(witnesses, configured)
-			found, err := server.VerifyData(c.Context(), dir, files, store.Store, buckets...)
+			found, err := server.VerifyData(c.Context(), at, files, store.Store, buckets...)
 			err = errors.Join(err, store.Close())
 			if err != nil {
 				return &findingsError{exitUnchecked, err}

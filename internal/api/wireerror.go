@@ -83,8 +83,9 @@ func internal(err error) bool {
 	if _, ok := errors.AsType[*sigv4.Error](err); ok {
 		return false
 	}
-	_, known := names[sekisho.CodeOf(err)]
-	return !known
+	code := sekisho.CodeOf(err)
+	_, known := names[code]
+	return !known || code == sekisho.CodeUnavailable
 }
 
 // writeUnaudited answers a call that could not be recorded in the audit trail, instead of its real
@@ -102,11 +103,12 @@ func (s *Server) writeUnaudited(w http.ResponseWriter, r *http.Request, c *Call,
 		"error",
 		err,
 	)
-	s.sendError(w, r, c, &awsproto.Error{
-		Code: internalName(
-			c.door.Protocol,
-		), Message: "The call could not be recorded in the audit trail.", Status: http.StatusInternalServerError,
-	})
+	e := &awsproto.Error{Code: internalName(c.door.Protocol), Status: http.StatusInternalServerError}
+	if sekisho.CodeOf(err) == sekisho.CodeUnavailable {
+		e = toWireError(c.door, err)
+	}
+	e.Message = "The call could not be recorded in the audit trail."
+	s.sendError(w, r, c, e)
 }
 
 func (s *Server) sendError(w http.ResponseWriter, r *http.Request, c *Call, e *awsproto.Error) {
@@ -254,6 +256,13 @@ var names = map[sekisho.Code]struct {
 		"TargetNotConnected",
 		"TargetNotConnected",
 		http.StatusBadRequest,
+	},
+	// Clients retry every error with such a status.
+	sekisho.CodeUnavailable: {
+		"ServiceUnavailable",
+		"ServiceUnavailable",
+		"Unavailable",
+		http.StatusServiceUnavailable,
 	},
 	sekisho.CodeMalformedPolicy: {
 		"MalformedPolicyDocumentException",

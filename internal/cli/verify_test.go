@@ -219,6 +219,9 @@ func (tr *trailOf) AppendAudit(_ context.Context, b audit.Batch) error {
 	}
 	return nil
 }
+func (tr *trailOf) AppendAuditAfter(ctx context.Context, build func(last audit.Record) audit.Batch) error {
+	return tr.AppendAudit(ctx, build(tr.record))
+}
 func (tr *trailOf) AuditIntents(context.Context, int) ([]audit.Intent, error) { return nil, nil }
 func (tr *trailOf) LastAudit(context.Context) (audit.Record, error)           { return tr.record, nil }
 func (tr *trailOf) AuditAfter(context.Context, int64, int) ([]audit.Record, error) {

@@ -65,6 +65,8 @@ type Server struct {
 	LogFormat string `yaml:"log_format"`
 	// Webhooks receive events.
 	Webhooks []Webhook `yaml:"webhooks"`
+	// Database says where the state is.
+	Database Database `yaml:"database"`
 	// Recordings says when recordings are removed.
 	Recordings Recordings `yaml:"recordings"`
 	// Audit says when audit records are exported and removed from the database.
@@ -389,6 +391,9 @@ func (c *Server) form() []error {
 		}
 		names[p.Name] = true
 	}
+	if err := c.Database.form(); err != nil {
+		errs = append(errs, err)
+	}
 	if err := c.Audit.form(); err != nil {
 		errs = append(errs, err)
 	}
@@ -450,6 +455,9 @@ func (c *Server) Check() error {
 		if err := c.Webhooks[i].check(); err != nil {
 			errs = append(errs, err)
 		}
+	}
+	if _, err := c.Database.Postgres(); err != nil {
+		errs = append(errs, err)
 	}
 	if err := c.Recordings.Store.check(); err != nil {
 		errs = append(errs, err)

@@ -56,6 +56,9 @@ const masterKey = "keys/master.key"
 type BackupOptions struct {
 	// WithoutMasterKey leaves the master key out, for operators who store it separately.
 	WithoutMasterKey bool
+	// Database has the state that is not in files; nil = SQLite in the data directory. A backup of either has
+	// the same form.
+	Database *sqlstore.Postgres
 }
 
 // Backup writes the state in dir to w, encrypted for the recipients. The server can be running: the
@@ -67,10 +70,9 @@ func Backup(
 	o BackupOptions,
 	recipients ...age.Recipient,
 ) (sum BackupSummary, err error) {
-	if there, err := has(filepath.Join(dir, databaseFile)); err != nil {
+	at := State{Dir: dir, Database: o.Database}
+	if err := at.exists(ctx); err != nil {
 		return sum, err
-	} else if !there {
-		return sum, sekisho.Errorf(sekisho.CodeNotFound, "There is no server's state in %s.", dir)
 	}
 	// Beside the data, so that files can be linked instead of copied.
 	stage, err := os.MkdirTemp(dir, ".backup-")
@@ -79,7 +81,7 @@ func Backup(
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(stage)) }()
 	for attempt := 1; ; attempt++ {
-		missing, err := snapshot(ctx, dir, stage)
+		missing, err := snapshot(ctx, at, stage)
 		if err != nil {
 			return sum, err
 		}
@@ -128,7 +130,8 @@ func Backup(
 
 // snapshot fills stage with the database and links to all other files. It returns the ID of an
 // object that the database refers to but that is missing, because it was replaced meanwhile.
-func snapshot(ctx context.Context, dir, stage string) (missing string, err error) {
+func snapshot(ctx context.Context, at State, stage string) (missing string, err error) {
+	dir := at.Dir
 	// Objects are linked before and after the database is copied, because an object that it refers
 	// to can be missing at either time: not created yet, or already deleted.
 	if err := link(dir, stage, "objects"); err != nil {
@@ -138,7 +141,7 @@ func snapshot(ctx context.Context, dir, stage string) (missing string, err error
 	if err := os.Remove(database); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", err
 	}
-	blobs, err := sqlstore.Snapshot(ctx, filepath.Join(dir, databaseFile), database)
+	blobs, err := sqlstore.Snapshot(ctx, at.place(), database)
 	if err != nil {
 		return "", err
 	}
@@ -236,6 +239,9 @@ type RestoreOptions struct {
 	MasterKey []byte
 	// MaxBytes bounds the files together; 0 means what fits on the disk.
 	MaxBytes int64
+	// Database receives the state that is not in files, and must be empty; nil = SQLite in the data
+	// directory.
+	Database *sqlstore.Postgres
 }
 
 // Restore reads a backup from r into dir, which must be empty or missing, and
@@ -254,6 +260,13 @@ func Restore(
 	if len(entries) > 0 {
 		return sum, sekisho.Errorf(sekisho.CodeConflict, "%s is not empty.", dir).
 			WithHint("Restore into a new directory, or move the old one away.")
+	}
+	at := State{Dir: dir, Database: o.Database}
+	if empty, err := at.place().IsEmpty(ctx); err != nil {
+		return sum, err
+	} else if !empty {
+		return sum, sekisho.Errorf(sekisho.CodeConflict, "%s is not empty.", at.place()).
+			WithHint("Restore into a new database.")
 	}
 	plain, err := age.Decrypt(r, identities...)
 	if err != nil {
@@ -325,8 +338,23 @@ func Restore(
 	if err := o.placeMasterKey(root); err != nil {
 		return sum, err
 	}
-	sum.AuditRecords, err = verifyTrail(ctx, dir)
+	if err := placeDatabase(ctx, at); err != nil {
+		return sum, err
+	}
+	sum.AuditRecords, err = verifyTrail(ctx, at)
 	return sum, err
+}
+
+// placeDatabase moves the restored database to PostgreSQL, if the state belongs there.
+func placeDatabase(ctx context.Context, at State) error {
+	if at.Database == nil {
+		return nil
+	}
+	file := filepath.Join(at.Dir, databaseFile)
+	if _, err := sqlstore.Copy(ctx, sqlstore.Place{File: file}, at.place(), func(sqlstore.TableCopy) {}); err != nil {
+		return err
+	}
+	return sqlstore.RemoveFile(file)
 }
 
 func (o RestoreOptions) placeMasterKey(root *os.Root) error {
@@ -390,13 +418,13 @@ func extract(root *os.Root, h *tar.Header, r io.Reader) (n int64, err error) {
 	return n, errors.Join(f.Sync(), root.Chtimes(name, h.ModTime, h.ModTime))
 }
 
-// verifyTrail opens the state in dir and verifies its audit trail.
-func verifyTrail(ctx context.Context, dir string) (records int64, err error) {
-	ring, err := keyring.Load(filepath.Join(dir, "keys"))
+// verifyTrail opens a state and verifies its audit trail.
+func verifyTrail(ctx context.Context, at State) (records int64, err error) {
+	ring, err := keyring.Load(filepath.Join(at.Dir, "keys"))
 	if err != nil {
 		return 0, err
 	}
-	db, err := sqlstore.OpenSQLite(ctx, filepath.Join(dir, databaseFile))
+	db, err := at.place().Open(ctx)
 	if err != nil {
 		return 0, err
 	}

@@ -191,7 +191,7 @@ func TestBackupsAcrossKeyRotation(t *testing.T) {
 	}
 	apart := BackupOptions{WithoutMasterKey: true}
 	firstMaster, first, firstApart := master(), backup(BackupOptions{}), backup(apart)
-	if _, err := RotateKeys(t.Context(), dir); err != nil {
+	if _, err := RotateKeys(t.Context(), State{Dir: dir}); err != nil {
 		t.Fatal(err)
 	}
 	secondMaster, second, secondApart := master(), backup(BackupOptions{}), backup(apart)

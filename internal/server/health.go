@@ -25,6 +25,7 @@ const (
 // health is the server's own state.
 type health struct {
 	draining    atomic.Bool
+	taken       atomic.Bool // another server has taken the database
 	trailFailed atomic.Bool // the last batch of audit events could not be stored
 
 	mu       sync.Mutex
@@ -44,7 +45,12 @@ func (s *Server) check(ctx context.Context) []string {
 	var problems []string
 	bad := func(what string, err error) {
 		problems = append(problems, what)
-		s.cfg.Log.WarnContext(ctx, "health check failed", "problem", what, "error", err)
+		s.cfg.Log.WarnContext(ctx, "health check failed", "problem", what, "error", err, "cause", errors.Unwrap(err))
+	}
+	if s.state.taken.Load() {
+		bad("another server uses the database", nil)
+	} else if s.claim.Lost() {
+		bad("the connection that claims the database was lost", nil)
 	}
 	if err := s.db.Probe(ctx); err != nil {
 		bad("the database cannot be written", err)

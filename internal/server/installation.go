@@ -29,11 +29,12 @@ const acceptLossFile = "accept-lost-files"
 // version has no ID; it gets one if its audit trail is signed with the key. lost says what is missing
 // with an administrator's consent.
 func checkInstallation(
-	ctx context.Context, dir string, db *sqlstore.DB, ring *keyring.Ring,
+	ctx context.Context, at State, db *sqlstore.DB, ring *keyring.Ring,
 ) (lost []string, err error) {
-	if err := checkKeys(ctx, dir, db, ring); err != nil {
+	if err := checkKeys(ctx, at, db, ring); err != nil {
 		return nil, err
 	}
+	dir := at.Dir
 	ledger := filepath.Join(dir, "recordings", record.LedgerFile)
 	key, err := ledgerKey(ledger)
 	switch {
@@ -77,7 +78,7 @@ func checkInstallation(
 
 // checkKeys refuses a database of another installation than the keyring's. It stores the ID in one
 // that has none.
-func checkKeys(ctx context.Context, dir string, db *sqlstore.DB, ring *keyring.Ring) error {
+func checkKeys(ctx context.Context, at State, db *sqlstore.DB, ring *keyring.Ring) error {
 	id := installationID(ring)
 	stored, err := db.Installation(ctx)
 	if err != nil {
@@ -94,14 +95,15 @@ func checkKeys(ctx context.Context, dir string, db *sqlstore.DB, ring *keyring.R
 	}
 	switch stored {
 	case "":
-		return db.SetInstallation(ctx, id)
+		if stored, err = db.SetInstallation(ctx, id); err != nil || stored == id {
+			return err
+		}
 	case id:
 		return nil
 	}
 	return fmt.Errorf("%s belongs to another installation (%.16s…) than the keys in %s (%.16s…): nothing in it could "+
 		"be decrypted. "+
-		"Restore the whole directory from one backup", filepath.Join(dir, databaseFile), stored, filepath.Join(dir, "keys"),
-		id)
+		"Restore the whole directory from one backup", at.place(), stored, filepath.Join(at.Dir, "keys"), id)
 }
 
 func installationID(ring *keyring.Ring) string { return record.Fingerprint(ring.PublicKey()) }

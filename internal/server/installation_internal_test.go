@@ -123,10 +123,10 @@ func TestPartsOfSeveralInstallationsAreRefused(t *testing.T) {
 	keys := first.copy(t)
 	swap("keys")(t, keys.dir)
 	private(t, keys.dir)
-	if _, err := RotateKeys(t.Context(), keys.dir); err == nil || !strings.Contains(err.Error(), other) {
+	if _, err := RotateKeys(t.Context(), State{Dir: keys.dir}); err == nil || !strings.Contains(err.Error(), other) {
 		t.Errorf("keys of another installation were rotated: %v", err)
 	}
-	if _, err := VerifyData(t.Context(), keys.dir, nil, nil); err == nil || !strings.Contains(err.Error(), other) {
+	if _, err := VerifyData(t.Context(), State{Dir: keys.dir}, nil, nil); err == nil || !strings.Contains(err.Error(), other) {
 		t.Errorf("data with the keys of another installation was verified: %v", err)
 	}
 }

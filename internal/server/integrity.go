@@ -24,7 +24,6 @@ import (
 	"sekisho/internal/session/record"
 	"sekisho/internal/session/record/recstore"
 	"sekisho/internal/storage/keyring"
-	"sekisho/internal/store/sqlstore"
 )
 
 // Finding is a place where the data differs from what the server wrote.
@@ -424,13 +423,17 @@ func (c *integrityCheck) compareEvents(
 	return nil
 }
 
-// VerifyData checks the state in a data directory against itself and against files of witnesses. A
+// VerifyData checks a server's state against itself and against files of witnesses. A
 // server can be running on it. VerifyData changes nothing. store is the one that keeps recordings; nil
 // if there is none. buckets are witnesses too.
 func VerifyData(
-	ctx context.Context, dir string, witnessFiles []string, store recstore.Store, buckets ...*config.WitnessBucket,
+	ctx context.Context, at State, witnessFiles []string, store recstore.Store, buckets ...*config.WitnessBucket,
 ) (out *Integrity, err error) {
-	for _, name := range []string{"sekisho.db", filepath.Join("keys", "keyring.json"), "recordings"} {
+	dir := at.Dir
+	if err := at.exists(ctx); err != nil {
+		return nil, err
+	}
+	for _, name := range []string{filepath.Join("keys", "keyring.json"), "recordings"} {
 		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
 			return nil, sekisho.Errorf(sekisho.CodeNotFound, "There is no server's state in %s: %w.", dir, err)
 		}
@@ -457,7 +460,7 @@ func VerifyData(
 			return nil, err
 		}
 	}
-	db, err := sqlstore.OpenSQLiteReader(ctx, filepath.Join(dir, "sekisho.db"))
+	db, err := at.place().OpenReader(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -467,7 +470,7 @@ func VerifyData(
 		return nil, err
 	case id != "" && id != installationID(ring):
 		return nil, sekisho.Errorf(sekisho.CodeInvalid,
-			"The database in %s belongs to another installation than the keys there.", dir).
+			"The database %s belongs to another installation than the keys in %s.", at.place(), dir).
 			WithHint("Give a directory whose parts were backed up together.")
 	}
 	c.trail, c.lister = db.Audit, db.Sessions

@@ -147,13 +147,13 @@ func (d *dataDir) recording(id sekisho.SessionID) string {
 func TestUntouchedDataHasNoFindings(t *testing.T) {
 	t.Parallel()
 	d := newDataDir(t, 5)
-	found, err := VerifyData(t.Context(), d.dir, []string{d.witness}, nil)
+	found, err := VerifyData(t.Context(), State{Dir: d.dir}, []string{d.witness}, nil)
 	must(t, err)
 	if len(found.Findings) > 0 || found.Recordings != 5 || found.Sessions != 5 || found.Records < 10 ||
 		found.Witnesses < 5 {
 		t.Errorf("%+v", found)
 	}
-	if _, err := VerifyData(t.Context(), t.TempDir(), nil, nil); sekisho.CodeOf(err) != sekisho.CodeNotFound {
+	if _, err := VerifyData(t.Context(), State{Dir: t.TempDir()}, nil, nil); sekisho.CodeOf(err) != sekisho.CodeNotFound {
 		t.Errorf("an empty directory: %v", err)
 	}
 }

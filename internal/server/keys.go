@@ -3,33 +3,30 @@ package server
 import (
 	"context"
 	"errors"
-	"os"
 	"path/filepath"
 
-	"sekisho"
 	"sekisho/internal/iam/identity"
 	"sekisho/internal/storage/keyring"
 	"sekisho/internal/storage/kmskey"
-	"sekisho/internal/store/sqlstore"
 )
 
 // RotateKeys creates a new master key for the state in a data directory, and re-encrypts every
 // stored secret under it. The server can be running: it looks up keys that it does not know.
 // RotateKeys returns the number of secrets.
-func RotateKeys(ctx context.Context, dir string) (sealed int, err error) {
-	if _, err := os.Stat(filepath.Join(dir, "sekisho.db")); err != nil {
-		return 0, sekisho.Errorf(sekisho.CodeNotFound, "There is no server's state in %s.", dir)
+func RotateKeys(ctx context.Context, at State) (sealed int, err error) {
+	if err := at.exists(ctx); err != nil {
+		return 0, err
 	}
-	ring, err := keyring.Load(filepath.Join(dir, "keys"))
+	ring, err := keyring.Load(filepath.Join(at.Dir, "keys"))
 	if err != nil {
 		return 0, err
 	}
-	db, err := sqlstore.OpenSQLite(ctx, filepath.Join(dir, "sekisho.db"))
+	db, err := at.place().Open(ctx)
 	if err != nil {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	if err := checkKeys(ctx, dir, db, ring); err != nil {
+	if err := checkKeys(ctx, at, db, ring); err != nil {
 		return 0, err
 	}
 	if err := ring.Rotate(); err != nil {

@@ -97,7 +97,12 @@ func Run(ctx context.Context, c *config.Server, w io.Writer, log *slog.Logger) (
 	if err != nil {
 		return err
 	}
+	database, err := c.Database.Postgres()
+	if err != nil {
+		return err
+	}
 	s, err := New(ctx, Config{
+		Database:   database,
 		Recordings: store,
 		Admin:      admin,
 		AgentDir:   agents, CA: cert.Authority(),

@@ -69,10 +69,12 @@ import (
 
 // Config is the configuration of a server.
 type Config struct {
-	DataDir string // state: database, keys, recordings
-	Account string // 12 digits
-	Region  string
-	Log     *slog.Logger
+	DataDir string // state: keys, recordings and, without Database, the database
+	// Database is the PostgreSQL database with the state; nil = SQLite in DataDir.
+	Database *sqlstore.Postgres
+	Account  string // 12 digits
+	Region   string
+	Log      *slog.Logger
 	// Now is the clock that policies see (aws:CurrentTime); nil = time.Now.
 	Now func() time.Time
 	// StrictDocuments: see [ssm.Config].
@@ -124,6 +126,7 @@ type Server struct {
 	cfg      Config
 	unlock   func() error // releases the data directory
 	db       *sqlstore.DB
+	claim    *sqlstore.Claim // on the database
 	keys     *kmskey.Keys
 	ring     *keyring.Ring
 	trail    *audit.Trail
@@ -201,14 +204,17 @@ func (s *Server) open(ctx context.Context) error {
 	}
 	s.unsealed.log = s.cfg.Log
 	// Before anything is created: a missing part must not be replaced with a new one.
-	if err := checkFiles(ctx, s.cfg.DataDir); err != nil {
+	if err := checkFiles(ctx, s.where()); err != nil {
 		return err
 	}
 	// The database is opened first: keys without a database mean that the database was lost.
-	if s.db, err = sqlstore.OpenSQLite(ctx, filepath.Join(s.cfg.DataDir, databaseFile)); err != nil {
+	if s.db, err = s.where().place().Open(ctx); err != nil {
 		return err
 	}
-	if err := checkState(ctx, s.cfg.DataDir, s.db); err != nil {
+	if s.claim, err = s.db.Claim(ctx, false); err != nil {
+		return err
+	}
+	if err := checkState(ctx, s.where(), s.db); err != nil {
 		return err
 	}
 	if s.ring, err = keyring.Load(filepath.Join(s.cfg.DataDir, "keys")); err != nil {
@@ -219,7 +225,7 @@ func (s *Server) open(ctx context.Context) error {
 			return err
 		}
 	}
-	lost, err := checkInstallation(ctx, s.cfg.DataDir, s.db, s.ring)
+	lost, err := checkInstallation(ctx, s.where(), s.db, s.ring)
 	if err != nil {
 		return err
 	}
@@ -446,6 +452,8 @@ const (
 // Serve serves on l until ctx ends, then stops in order: requests, then channels, then the engines
 // behind them.
 func (s *Server) Serve(ctx context.Context, l net.Listener, cert certificate.Source) error {
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
 	secure := &tls.Config{MinVersion: tls.VersionTLS12}
 	cert.Configure(secure)
 	srv := &http.Server{
@@ -460,6 +468,12 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, cert certificate.Sou
 	var wg sync.WaitGroup
 	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	wg.Go(func() { cert.Run(background) })
+	wg.Go(func() {
+		s.claim.Keep(background, func(err error) {
+			s.databaseTaken(err)
+			end(err)
+		})
+	})
 	wg.Go(func() { s.relay.Run(background) })
 	wg.Go(func() {
 		s.resume(background)
@@ -507,6 +521,9 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, cert certificate.Sou
 	if errors.Is(err, http.ErrServerClosed) {
 		<-stopped
 		err = nil
+		if s.state.taken.Load() {
+			err = context.Cause(ctx)
+		}
 	}
 	cancel()
 	wg.Wait()
@@ -569,6 +586,9 @@ func (s *Server) Close() error {
 	}
 	if s.bus != nil {
 		errs = append(errs, s.bus.Flush(s.closing))
+	}
+	if s.claim != nil {
+		errs = append(errs, s.claim.Release())
 	}
 	if s.db != nil {
 		errs = append(errs, s.db.Close())

@@ -17,11 +17,11 @@ const databaseFile = "sekisho.db"
 
 // checkFiles refuses a used data directory without a database: starting would create a new database
 // and hide the loss.
-func checkFiles(ctx context.Context, dir string) error {
-	database := filepath.Join(dir, databaseFile)
-	if empty, err := sqlstore.IsEmpty(ctx, database); err != nil || !empty {
+func checkFiles(ctx context.Context, at State) error {
+	if empty, err := at.place().IsEmpty(ctx); err != nil || !empty {
 		return err
 	}
+	dir := at.Dir
 	for _, name := range []string{"keys", "recordings", "objects"} {
 		left := filepath.Join(dir, name)
 		switch there, err := has(left); {
@@ -29,11 +29,11 @@ func checkFiles(ctx context.Context, dir string) error {
 			return err
 		case there:
 			return fmt.Errorf(
-				"%s is missing or empty, but %s exists: this is not a new installation. Restore %s from a backup, "+
+				"%s is missing or empty, but %s exists: this is not a new installation. Restore the database from a backup%s, "+
 					"or move everything out of %s to start with a new account",
-				database,
+				at.place(),
 				left,
-				databaseFile,
+				at.orMigrate(),
 				dir,
 			)
 		}
@@ -43,7 +43,14 @@ func checkFiles(ctx context.Context, dir string) error {
 
 // checkState refuses a database that does not match the rest of the state: a database without its
 // keys, or a new one beside old recordings or objects.
-func checkState(ctx context.Context, dir string, db *sqlstore.DB) error {
+func checkState(ctx context.Context, at State, db *sqlstore.DB) error {
+	dir := at.Dir
+	if to, err := db.MovedTo(ctx); err != nil {
+		return err
+	} else if to != "" {
+		return fmt.Errorf("the state in %s was moved to %s: correct database.url, or migrate the state back to a new database",
+			at.place(), to)
+	}
 	used, err := db.Used(ctx)
 	if err != nil {
 		return err
@@ -54,7 +61,7 @@ func checkState(ctx context.Context, dir string, db *sqlstore.DB) error {
 	} else if used && !there {
 		return fmt.Errorf("%s is missing or empty, and without it nothing in %s can be decrypted: restore the whole "+
 			"directory from one backup",
-			keys, filepath.Join(dir, databaseFile))
+			keys, at.place())
 	}
 	if used {
 		return nil
@@ -65,11 +72,11 @@ func checkState(ctx context.Context, dir string, db *sqlstore.DB) error {
 			return err
 		case there:
 			return fmt.Errorf(
-				"%s has no users, but %s exists: this is not a new installation. Restore %s from a backup, "+
+				"%s has no users, but %s exists: this is not a new installation. Restore the database from a backup%s, "+
 					"or move everything out of %s to start with a new account",
-				filepath.Join(dir, databaseFile),
+				at.place(),
 				left,
-				databaseFile,
+				at.orMigrate(),
 				dir,
 			)
 		}

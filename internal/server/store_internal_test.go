@@ -45,10 +45,10 @@ func TestMoveAndVerifyRecordings(t *testing.T) {
 	if here, there := len(contents(d.dir)), contents(c.Recordings.Store.Folder); here != 1 || len(there) != n {
 		t.Errorf("%d recordings in the data directory, %d in the store", here, len(there))
 	}
-	if _, err := VerifyData(t.Context(), d.dir, nil, nil); sekisho.CodeOf(err) != sekisho.CodeConflict {
+	if _, err := VerifyData(t.Context(), State{Dir: d.dir}, nil, nil); sekisho.CodeOf(err) != sekisho.CodeConflict {
 		t.Errorf("without the store: %v", err)
 	}
-	found, err := VerifyData(t.Context(), d.dir, []string{d.witness}, store)
+	found, err := VerifyData(t.Context(), State{Dir: d.dir}, []string{d.witness}, store)
 	must(t, err)
 	if len(found.Findings) != 0 || found.Recordings != n+1 {
 		t.Errorf("%+v", found)
@@ -64,7 +64,7 @@ func TestMoveAndVerifyRecordings(t *testing.T) {
 	kept, err := os.ReadFile(lost)
 	must(t, err)
 	must(t, os.Remove(lost))
-	found, err = VerifyData(t.Context(), d.dir, nil, store)
+	found, err = VerifyData(t.Context(), State{Dir: d.dir}, nil, store)
 	must(t, err)
 	want := map[string]string{
 		filepath.Base(filepath.Dir(altered)): "altered", filepath.Base(filepath.Dir(lost)): "missing",
@@ -88,7 +88,7 @@ func TestMoveAndVerifyRecordings(t *testing.T) {
 	if here := len(contents(d.dir)); here != n+1 {
 		t.Errorf("%d recordings are back", here)
 	}
-	found, err = VerifyData(t.Context(), d.dir, []string{d.witness}, nil)
+	found, err = VerifyData(t.Context(), State{Dir: d.dir}, []string{d.witness}, nil)
 	must(t, err)
 	if len(found.Findings) != 0 {
 		t.Errorf("%+v", found.Findings)

@@ -36,13 +36,13 @@ func TestWitnessBucket(t *testing.T) {
 			must(t, w.Publish(t.Context(), line))
 		}
 	}
-	found, err := VerifyData(t.Context(), whole.dir, nil, nil, c)
+	found, err := VerifyData(t.Context(), State{Dir: whole.dir}, nil, nil, c)
 	must(t, err)
 	if len(found.Findings) != 0 || found.Witnesses < 3 {
 		t.Errorf("%d witnesses, findings %+v", found.Witnesses, found.Findings)
 	}
 	old := newDataDir(t, 1) // another server: nothing in the bucket has its signature
-	if found, err = VerifyData(t.Context(), old.dir, nil, nil, c); err != nil || len(found.Findings) < 3 ||
+	if found, err = VerifyData(t.Context(), State{Dir: old.dir}, nil, nil, c); err != nil || len(found.Findings) < 3 ||
 		found.Findings[0].Where != "witness" {
 		t.Errorf("%+v, %v", found, err)
 	}
@@ -54,7 +54,7 @@ func TestWitnessBucket(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	found, err = VerifyData(t.Context(), cut.dir, nil, nil, c)
+	found, err = VerifyData(t.Context(), State{Dir: cut.dir}, nil, nil, c)
 	must(t, err)
 	kinds := map[string]bool{}
 	for _, f := range found.Findings {
@@ -63,7 +63,7 @@ func TestWitnessBucket(t *testing.T) {
 	if !kinds["inserted witness"] || !kinds["rolled back audit"] {
 		t.Errorf("findings %+v", found.Findings)
 	}
-	if _, err := VerifyData(t.Context(), whole.dir, nil, nil, &config.WitnessBucket{S3Store: config.S3Store{
+	if _, err := VerifyData(t.Context(), State{Dir: whole.dir}, nil, nil, &config.WitnessBucket{S3Store: config.S3Store{
 		Endpoint: srv.Endpoint, Region: recstoretest.Region, Bucket: "nowhere", PathStyle: true, CredentialsFile: file,
 		Timeout: time.Second,
 	}}); err == nil {

@@ -526,7 +526,7 @@ func TestKeysRotateUnderARunningServer(t *testing.T) {
 	old, err := os.ReadFile(master)
 	must(t, err)
 
-	sealed, err := server.RotateKeys(t.Context(), dir)
+	sealed, err := server.RotateKeys(t.Context(), server.State{Dir: dir})
 	if err != nil || sealed < 2 { // the administrator's key and alice's
 		t.Fatalf("%d were sealed again, %v", sealed, err)
 	}
@@ -539,7 +539,7 @@ func TestKeysRotateUnderARunningServer(t *testing.T) {
 	s.Restart()
 	works("the key, after a restart", c)
 	works("the token, after a restart", token)
-	if _, err := server.RotateKeys(t.Context(), t.TempDir()); err == nil {
+	if _, err := server.RotateKeys(t.Context(), server.State{Dir: t.TempDir()}); err == nil {
 		t.Error("keys were rotated where there is no server's state")
 	}
 }

@@ -33,6 +33,10 @@ type memory struct {
 func (m *memory) AppendAudit(_ context.Context, b audit.Batch) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	return m.append(b)
+}
+
+func (m *memory) append(b audit.Batch) error {
 	if m.fails != nil {
 		return m.fails
 	}
@@ -60,6 +64,12 @@ func (m *memory) AppendAudit(_ context.Context, b audit.Batch) error {
 	return nil
 }
 
+func (m *memory) AppendAuditAfter(_ context.Context, build func(last audit.Record) audit.Batch) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.append(build(m.last()))
+}
+
 func (m *memory) AuditIntents(_ context.Context, limit int) ([]audit.Intent, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -69,10 +79,14 @@ func (m *memory) AuditIntents(_ context.Context, limit int) ([]audit.Intent, err
 func (m *memory) LastAudit(context.Context) (audit.Record, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	return m.last(), nil
+}
+
+func (m *memory) last() audit.Record {
 	if len(m.records) == 0 {
-		return audit.Record{}, nil
+		return audit.Record{}
 	}
-	return m.records[len(m.records)-1], nil
+	return m.records[len(m.records)-1]
 }
 
 func (m *memory) AuditAfter(_ context.Context, seq int64, limit int) ([]audit.Record, error) {

@@ -16,10 +16,7 @@ import (
 	"sekisho/internal/wire/id"
 )
 
-const (
-	appendAttempts = 32
-	maxBatch       = 256 // entries of one transaction
-)
+const maxBatch = 256 // entries of one transaction
 
 // OutcomeUnknown is the error code of an event whose call began and whose
 // outcome was never recorded, because the server stopped in between.
@@ -42,7 +39,9 @@ type Trail struct {
 
 	last Record // the newest known record; its number is 0 before the first read
 	head int64  // number of the newest head signed by this process
-	run  run    // of records up to last
+	// shared: another member appends to the trail. unsure: it is not known whether the last batch is stored.
+	shared, unsure bool
+	run            run // of records up to last
 	// late are finished events with a stored intent that could not be stored themselves. There are
 	// at most as many as calls in flight, because no call begins while intents cannot be stored.
 	late []*entry
@@ -206,8 +205,15 @@ func (t *Trail) commitNext(ctx context.Context) {
 
 // commit stores a batch and late events in one transaction.
 func (t *Trail) commit(ctx context.Context, batch []*entry) {
+	late, err := t.unstored(ctx)
+	if err == nil {
+		t.late = late
+	}
 	all := slices.Concat(t.late, batch)
-	heads, err := t.append(ctx, all)
+	var heads []Head
+	if err == nil {
+		heads, err = t.append(ctx, all)
+	}
 	if t.cfg.Stored != nil {
 		t.cfg.Stored(err)
 	}
@@ -241,65 +247,111 @@ func (t *Trail) commit(ctx context.Context, batch []*entry) {
 	}
 }
 
-// append retries with the next number if another member of the cluster has taken it. It returns the
-// heads that it signed.
+// append stores entries, and returns the heads that it signed.
+//
+// A single server knows the newest record, so it appends to it without reading it. Once another member
+// of a cluster has taken a number, records are appended in turns: members that guess and repeat would
+// keep each other from appending.
 func (t *Trail) append(ctx context.Context, entries []*entry) ([]Head, error) {
-	var err error
 	sign := slices.ContainsFunc(entries, func(en *entry) bool { return en.sign })
 	if sign && len(entries) == 1 && t.last.Seq != 0 && t.last.Seq == t.head {
 		return nil, nil
 	}
-	for range appendAttempts {
-		if t.last.Seq == 0 || err != nil {
-			last, err := t.store.LastAudit(ctx)
-			if err != nil {
-				return nil, err
-			}
-			if last.Seq == 0 {
-				last.Hash = make([]byte, sha256.Size)
-			}
-			t.last, t.run = last, t.run.with(last.Index.Time)
-		}
-		b, last, run := Batch{}, t.last, t.run
-		for _, en := range entries {
-			switch {
-			case en.intent != nil:
-				b.Begun = append(b.Begun, *en.intent)
-				continue
-			case en.event == nil && en.done != "":
-				b.Finished = append(b.Finished, en.done)
-				continue
-			case en.sign:
-				continue
-			}
-			signed := max(t.head, b.signed())
-			run = run.with(en.index.Time)
-			if n := last.Seq - signed; n >= t.cfg.HeadEvery || n > 0 && run.newest.Sub(run.begin) > MaxUnsignedTime {
-				b.Heads = append(b.Heads, t.newHead(last))
-				signed = last.Seq
-			}
-			if last.Seq == signed {
-				run.begin = run.newest
-			}
-			last = Record{Seq: last.Seq + 1, Hash: chain(last.Hash, en.body), Body: en.body, Index: en.index}
-			b.Records = append(b.Records, last)
-			if en.done != "" {
-				b.Finished = append(b.Finished, en.done)
-			}
-		}
-		if signed := max(t.head, b.signed()); last.Seq-signed >= t.cfg.HeadEvery || sign && last.Seq != signed {
-			b.Heads = append(b.Heads, t.newHead(last))
-		}
-		if err = t.store.AppendAudit(ctx, b); err == nil {
-			t.last, t.run = last, run
-			t.head = max(t.head, b.signed())
-			return b.Heads, nil
-		}
-		if sekisho.CodeOf(err) != sekisho.CodeConflict {
+	numbered := sign || slices.ContainsFunc(entries, func(en *entry) bool { return en.event != nil })
+	var b Batch
+	var last Record
+	var run run
+	build := func(from Record) Batch {
+		b, last, run = t.batch(entries, from, sign)
+		return b
+	}
+	if t.last.Seq == 0 && !t.shared && numbered {
+		newest, err := t.store.LastAudit(ctx)
+		if err != nil {
 			return nil, err
 		}
+		t.last = begun(newest)
 	}
-	return nil, err
+	var err error
+	if !t.shared || !numbered {
+		err = t.store.AppendAudit(ctx, build(t.last))
+		t.shared = t.shared || sekisho.CodeOf(err) == sekisho.CodeConflict
+	}
+	if t.shared && numbered {
+		err = t.store.AppendAuditAfter(ctx, func(newest Record) Batch { return build(begun(newest)) })
+	}
+	if err != nil {
+		// The batch may be stored in spite of the error, if it was the answer that was lost.
+		t.last, t.unsure = Record{}, true
+		return nil, err
+	}
+	if numbered {
+		t.last, t.run = last, run
+		t.head = max(t.head, b.signed())
+	}
+	return b.Heads, nil
+}
+
+// begun returns the record that the next one follows: newest, or the beginning of an empty trail.
+func begun(newest Record) Record {
+	if newest.Seq == 0 {
+		newest.Hash = make([]byte, sha256.Size)
+	}
+	return newest
+}
+
+// batch returns what to store for entries after the record last, with the new last record and run.
+func (t *Trail) batch(entries []*entry, last Record, sign bool) (Batch, Record, run) {
+	b, run := Batch{}, t.run.with(last.Index.Time)
+	for _, en := range entries {
+		switch {
+		case en.intent != nil:
+			b.Begun = append(b.Begun, *en.intent)
+			continue
+		case en.event == nil && en.done != "":
+			b.Finished = append(b.Finished, en.done)
+			continue
+		case en.sign:
+			continue
+		}
+		signed := max(t.head, b.signed())
+		run = run.with(en.index.Time)
+		if n := last.Seq - signed; n >= t.cfg.HeadEvery || n > 0 && run.newest.Sub(run.begin) > MaxUnsignedTime {
+			b.Heads = append(b.Heads, t.newHead(last))
+			signed = last.Seq
+		}
+		if last.Seq == signed {
+			run.begin = run.newest
+		}
+		last = Record{Seq: last.Seq + 1, Hash: chain(last.Hash, en.body), Body: en.body, Index: en.index}
+		b.Records = append(b.Records, last)
+		if en.done != "" {
+			b.Finished = append(b.Finished, en.done)
+		}
+	}
+	if signed := max(t.head, b.signed()); last.Seq-signed >= t.cfg.HeadEvery || sign && last.Seq != signed {
+		b.Heads = append(b.Heads, t.newHead(last))
+	}
+	return b, last, run
+}
+
+// unstored returns the late events that are not stored, after a batch failed with an unknown outcome.
+func (t *Trail) unstored(ctx context.Context) ([]*entry, error) {
+	if !t.unsure {
+		return t.late, nil
+	}
+	var missing []*entry
+	for _, en := range t.late {
+		stored, err := t.store.LookupAudit(ctx, Query{EventID: en.event.ID, Limit: 1})
+		if err != nil {
+			return nil, err
+		}
+		if len(stored) == 0 {
+			missing = append(missing, en)
+		}
+	}
+	t.unsure = false
+	return missing, nil
 }
 
 // Sign signs a head for records without one. Called [SignEvery] after a batch without a head, it

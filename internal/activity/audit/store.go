@@ -77,6 +77,10 @@ type Store interface {
 	// AppendAudit stores b atomically. If the number of a record is taken, the error has
 	// sekisho.CodeConflict. A second head for the same number is ignored.
 	AppendAudit(ctx context.Context, b Batch) error
+	// AppendAuditAfter stores the batch that build returns for the newest record; its resources are not
+	// set, and the record of an empty trail is zero. Other members append before or after it. build
+	// can be called again after a failure.
+	AppendAuditAfter(ctx context.Context, build func(last Record) Batch) error
 	// AuditIntents returns up to limit intents.
 	AuditIntents(ctx context.Context, limit int) ([]Intent, error)
 	// LastAudit returns the record with the greatest number, or the zero Record.

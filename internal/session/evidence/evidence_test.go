@@ -41,6 +41,14 @@ func (s *store) AppendAudit(_ context.Context, b audit.Batch) error {
 	return nil
 }
 
+func (s *store) AppendAuditAfter(ctx context.Context, build func(last audit.Record) audit.Batch) error {
+	last, err := s.LastAudit(ctx)
+	if err != nil {
+		return err
+	}
+	return s.AppendAudit(ctx, build(last))
+}
+
 func (s *store) AuditIntents(context.Context, int) ([]audit.Intent, error) { return nil, nil }
 
 func (s *store) LastAudit(context.Context) (audit.Record, error) {

@@ -57,20 +57,20 @@ func (db *AccessStore) CreateAccessRequest(ctx context.Context, r *access.Reques
 	return err
 }
 
-func accessRequest(ctx context.Context, q querier, id string) (*access.Request, error) {
-	r, err := scanAccessRequest(q.QueryRowContext(ctx, `SELECT body FROM access_requests WHERE id = $1`, id))
+func accessRequest(ctx context.Context, q querier, id, lock string) (*access.Request, error) {
+	r, err := scanAccessRequest(q.QueryRowContext(ctx, `SELECT body FROM access_requests WHERE id = $1`+lock, id))
 	return r, notFound(err, "access request %s does not exist", id)
 }
 
 // AccessRequest implements [access.Store].
 func (db *AccessStore) AccessRequest(ctx context.Context, id string) (*access.Request, error) {
-	return accessRequest(ctx, db.sql, id)
+	return accessRequest(ctx, db.sql, id, "")
 }
 
 // UpdateAccessRequest implements [access.Store].
 func (db *AccessStore) UpdateAccessRequest(ctx context.Context, id string, change func(r *access.Request) error) error {
 	return db.sql.inTx(ctx, func(tx *sql.Tx) error {
-		r, err := accessRequest(ctx, tx, id)
+		r, err := accessRequest(ctx, tx, id, forUpdate)
 		if err != nil {
 			return err
 		}

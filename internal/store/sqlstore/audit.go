@@ -31,43 +31,68 @@ const (
 
 // AppendAudit implements [audit.Store].
 func (db *AuditStore) AppendAudit(ctx context.Context, b audit.Batch) error {
+	if db.sql.postgres {
+		return db.appendPostgres(ctx, &b)
+	}
+	return db.sql.inTx(ctx, func(tx *sql.Tx) error { return db.appendIn(ctx, tx, &b) })
+}
+
+// AppendAuditAfter implements [audit.Store].
+func (db *AuditStore) AppendAuditAfter(ctx context.Context, build func(last audit.Record) audit.Batch) error {
 	return db.sql.inTx(ctx, func(tx *sql.Tx) error {
-		within := map[string]*sql.Stmt{} // prepared statements, on the connection of tx
-		exec := func(query string, args ...any) error {
-			s := within[query]
-			if s == nil {
-				kept, err := db.sql.prepared(ctx, query)
-				if err != nil {
-					return err
-				}
-				s = tx.StmtContext(ctx, kept)
-				within[query] = s
-			}
-			_, err := s.ExecContext(ctx, args...)
+		if err := db.sql.serialize(ctx, tx, auditOrder); err != nil {
 			return err
 		}
-		for _, i := range b.Begun {
-			if err := exec(insertIntent, i.ID, i.Body); err != nil {
-				return err
-			}
+		last, err := scanAudit(tx.QueryRowContext(ctx, lastRecord))
+		if err != nil && !errors.Is(err, sql.ErrNoRows) {
+			return err
 		}
-		for i := range b.Records {
-			if err := appendRecord(exec, &b.Records[i]); err != nil {
-				return err
-			}
+		b := build(last)
+		if !db.sql.postgres {
+			return db.appendIn(ctx, tx, &b)
 		}
-		for _, id := range b.Finished {
-			if err := exec(deleteIntent, id); err != nil {
-				return err
-			}
-		}
-		for _, h := range b.Heads {
-			if err := exec(insertHead, h.Seq, h.Hash, micros(h.Time), h.Signature); err != nil {
-				return err
-			}
-		}
-		return nil
+		_, err = tx.ExecContext(ctx, appendBatch, batchArgs(&b)...)
+		return taken(err, &b)
 	})
+}
+
+// appendIn stores a batch in a transaction of SQLite.
+func (db *AuditStore) appendIn(ctx context.Context, tx *sql.Tx, b *audit.Batch) error {
+	within := map[string]*sql.Stmt{} // prepared statements, on the connection of tx
+	exec := func(query string, args ...any) error {
+		s := within[query]
+		if s == nil {
+			kept, err := db.sql.prepared(ctx, query)
+			if err != nil {
+				return err
+			}
+			s = tx.StmtContext(ctx, kept)
+			within[query] = s
+		}
+		_, err := s.ExecContext(ctx, args...)
+		return err
+	}
+	for _, i := range b.Begun {
+		if err := exec(insertIntent, i.ID, i.Body); err != nil {
+			return err
+		}
+	}
+	for i := range b.Records {
+		if err := appendRecord(exec, &b.Records[i]); err != nil {
+			return err
+		}
+	}
+	for _, id := range b.Finished {
+		if err := exec(deleteIntent, id); err != nil {
+			return err
+		}
+	}
+	for _, h := range b.Heads {
+		if err := exec(insertHead, h.Seq, h.Hash, micros(h.Time), h.Signature); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func appendRecord(exec func(query string, args ...any) error, r *audit.Record) error {
@@ -174,9 +199,11 @@ func (db *AuditStore) auditResources(ctx context.Context, first, last int64, int
 	return rows.Err()
 }
 
+const lastRecord = `SELECT ` + auditColumns + ` FROM audit_records ORDER BY seq DESC LIMIT 1`
+
 // LastAudit implements [audit.Store].
 func (db *AuditStore) LastAudit(ctx context.Context) (audit.Record, error) {
-	records, err := db.auditRecords(ctx, `SELECT `+auditColumns+` FROM audit_records ORDER BY seq DESC LIMIT 1`)
+	records, err := db.auditRecords(ctx, lastRecord)
 	if err != nil || len(records) == 0 {
 		return audit.Record{}, err
 	}

@@ -13,7 +13,7 @@ import (
 func BenchmarkAppendAudit(b *testing.B) {
 	for name, newID := range map[string]func() string{"random IDs": id.UUID, "ordered IDs": id.OrderedUUID} {
 		b.Run(name, func(b *testing.B) {
-			s := openSQLite(b).Audit
+			s := sqliteFile(b).mustOpen(b).Audit
 			const size = 7
 			body := make([]byte, 600)
 			seq := int64(0)

@@ -45,6 +45,9 @@ func (db *CommandStore) CreateCommand(
 	ctx context.Context, c *runcommand.Command, invocations []*runcommand.Invocation,
 ) error {
 	return db.sql.inTx(ctx, func(tx *sql.Tx) error {
+		if err := db.sql.serialize(ctx, tx, commandOrder); err != nil {
+			return err
+		}
 		if err := tx.QueryRowContext(ctx, `SELECT COALESCE(MAX(seq), 0) + 1 FROM commands`).Scan(&c.Seq); err != nil {
 			return err
 		}

@@ -1,19 +1,22 @@
 package sqlstore_test
 
 import (
-	"path/filepath"
 	"testing"
 	"time"
 
 	"sekisho"
-	"sekisho/internal/store/sqlstore"
 )
 
 func TestConsoleSignIns(t *testing.T) {
 	t.Parallel()
+	onEngines(t, testConsoleSignIns)
+}
+
+func testConsoleSignIns(t *testing.T, database func(t testing.TB) location) {
+	t.Helper()
 	ctx := t.Context()
-	path := filepath.Join(t.TempDir(), "db")
-	db, err := sqlstore.OpenSQLite(ctx, path)
+	where := database(t)
+	db, err := where.open(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,7 +44,7 @@ func TestConsoleSignIns(t *testing.T) {
 	must(db.SignIns.UpdateConsoleSignIn(ctx, []byte("gone"), []byte("x")))
 
 	must(db.Close())
-	db, err = sqlstore.OpenSQLite(ctx, path)
+	db, err = where.open(ctx)
 	must(err)
 	t.Cleanup(func() { db.Close() })
 	want("a", "1")

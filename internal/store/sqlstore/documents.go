@@ -105,14 +105,15 @@ func (db *DocumentStore) CreateDocument(ctx context.Context, doc *doclibrary.Doc
 	})
 }
 
-func (db *DocumentStore) document(ctx context.Context, q querier, name string) (*doclibrary.Document, error) {
-	doc, err := scanDocument(q.QueryRowContext(ctx, `SELECT `+documentColumns+` FROM documents WHERE name = $1`, name))
+func (db *DocumentStore) document(ctx context.Context, q querier, name, lock string) (*doclibrary.Document, error) {
+	doc, err := scanDocument(
+		q.QueryRowContext(ctx, `SELECT `+documentColumns+` FROM documents WHERE name = $1`+lock, name))
 	return doc, notFound(err, "document %s does not exist", name)
 }
 
 // Document implements [doclibrary.Store].
 func (db *DocumentStore) Document(ctx context.Context, name string) (*doclibrary.Document, error) {
-	return db.document(ctx, db.sql, name)
+	return db.document(ctx, db.sql, name, "")
 }
 
 // Documents implements [doclibrary.Store].
@@ -127,7 +128,7 @@ func (db *DocumentStore) UpdateDocument(
 	change func(*doclibrary.Document) (*doclibrary.Version, error),
 ) error {
 	return db.sql.inTx(ctx, func(tx *sql.Tx) error {
-		doc, err := db.document(ctx, tx, name)
+		doc, err := db.document(ctx, tx, name, forUpdate)
 		if err != nil {
 			return err
 		}
@@ -206,6 +207,12 @@ func (db *DocumentStore) DocumentVersions(ctx context.Context, name string) ([]*
 
 // DeleteDocumentVersion implements [doclibrary.Store].
 func (db *DocumentStore) DeleteDocumentVersion(ctx context.Context, name string, number int64) error {
-	return deleteOne(ctx, db.sql, `DELETE FROM document_versions WHERE name = $1 AND number = $2
-		AND number <> (SELECT default_version FROM documents WHERE documents.name = document_versions.name)`, name, number)
+	return db.sql.inTx(ctx, func(tx *sql.Tx) error {
+		// The default version does not change meanwhile.
+		if _, err := db.document(ctx, tx, name, forUpdate); err != nil {
+			return err
+		}
+		return deleteOne(ctx, tx, `DELETE FROM document_versions WHERE name = $1 AND number = $2
+			AND number <> (SELECT default_version FROM documents WHERE documents.name = document_versions.name)`, name, number)
+	})
 }

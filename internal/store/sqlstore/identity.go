@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"slices"
+	"strings"
 
 	"sekisho/internal/iam/identity"
 )
@@ -26,7 +28,7 @@ func (db *IdentityStore) Changes(
 	if newest == since {
 		return nil, newest, nil
 	}
-	err = db.sql.inTx(ctx, func(tx *sql.Tx) error {
+	err = db.sql.inSnapshot(ctx, func(tx *sql.Tx) error {
 		objects = nil
 		if err := tx.QueryRowContext(ctx, `SELECT newest FROM identity_generation WHERE id = 1`).Scan(&newest); err != nil {
 			return err
@@ -95,6 +97,8 @@ func (db *IdentityStore) Commit(ctx context.Context, base int64, objects []ident
 
 // Touch implements [identity.Store].
 func (db *IdentityStore) Touch(ctx context.Context, uses []identity.Use) error {
+	// In one order, so that concurrent calls do not wait for each other in a circle.
+	uses = slices.SortedFunc(slices.Values(uses), func(a, b identity.Use) int { return strings.Compare(a.ID, b.ID) })
 	return db.sql.inTx(ctx, func(tx *sql.Tx) error {
 		for _, u := range uses {
 			if _, err := tx.ExecContext(ctx, `INSERT INTO identity_uses (id, used_at, service, region) VALUES ($1, $2, $3, $4)

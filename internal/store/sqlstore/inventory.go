@@ -40,7 +40,7 @@ func (db *InventoryStore) UpdateInventory(
 ) error {
 	return db.sql.inTx(ctx, func(tx *sql.Tx) error {
 		var one int
-		if err := tx.QueryRowContext(ctx, `SELECT 1 FROM nodes WHERE id = $1 AND deregistered_at = 0`,
+		if err := tx.QueryRowContext(ctx, `SELECT 1 FROM nodes WHERE id = $1 AND deregistered_at = 0`+forUpdate,
 			node).Scan(&one); err != nil {
 			return notFound(err, "node %s is not registered", node)
 		}

@@ -85,14 +85,14 @@ func (db *KeyStore) CreateKey(ctx context.Context, k *kmskey.Key) error {
 	return err
 }
 
-func (db *KeyStore) key(ctx context.Context, q querier, id string) (*kmskey.Key, error) {
-	k, err := scanKey(q.QueryRowContext(ctx, `SELECT `+keyColumns+` FROM kms_keys WHERE id = $1`, id))
+func (db *KeyStore) key(ctx context.Context, q querier, id, lock string) (*kmskey.Key, error) {
+	k, err := scanKey(q.QueryRowContext(ctx, `SELECT `+keyColumns+` FROM kms_keys WHERE id = $1`+lock, id))
 	return k, notFound(err, "key %s does not exist", id)
 }
 
 // Key implements [kmskey.Store].
 func (db *KeyStore) Key(ctx context.Context, id string) (*kmskey.Key, error) {
-	return db.key(ctx, db.sql, id)
+	return db.key(ctx, db.sql, id, "")
 }
 
 // Keys implements [kmskey.Store].
@@ -103,7 +103,7 @@ func (db *KeyStore) Keys(ctx context.Context) ([]*kmskey.Key, error) {
 // UpdateKey implements [kmskey.Store].
 func (db *KeyStore) UpdateKey(ctx context.Context, id string, change func(k *kmskey.Key) error) error {
 	return db.sql.inTx(ctx, func(tx *sql.Tx) error {
-		k, err := db.key(ctx, tx, id)
+		k, err := db.key(ctx, tx, id, forUpdate)
 		if err != nil {
 			return err
 		}
@@ -143,7 +143,7 @@ func affected(res sql.Result, err error, format string, args ...any) error {
 // CreateAlias implements [kmskey.Store].
 func (db *KeyStore) CreateAlias(ctx context.Context, a kmskey.Alias) error {
 	return db.sql.inTx(ctx, func(tx *sql.Tx) error {
-		if _, err := db.key(ctx, tx, a.KeyID); err != nil {
+		if _, err := db.key(ctx, tx, a.KeyID, forUpdate); err != nil {
 			return err
 		}
 		_, err := tx.ExecContext(
@@ -187,7 +187,7 @@ func (db *KeyStore) Aliases(ctx context.Context) ([]*kmskey.Alias, error) {
 // UpdateAlias implements [kmskey.Store].
 func (db *KeyStore) UpdateAlias(ctx context.Context, name, keyID string, at time.Time) error {
 	return db.sql.inTx(ctx, func(tx *sql.Tx) error {
-		if _, err := db.key(ctx, tx, keyID); err != nil {
+		if _, err := db.key(ctx, tx, keyID, forUpdate); err != nil {
 			return err
 		}
 		res, err := tx.ExecContext(

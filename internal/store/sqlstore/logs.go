@@ -49,14 +49,14 @@ func (db *LogStore) CreateLogGroup(ctx context.Context, g *loggroup.Group) error
 	return err
 }
 
-func logGroupIn(ctx context.Context, q querier, name string) (*loggroup.Group, error) {
-	g, err := scanLogGroup(q.QueryRowContext(ctx, `SELECT `+logGroupColumns+` FROM log_groups WHERE name = $1`, name))
+func logGroupIn(ctx context.Context, q querier, name, lock string) (*loggroup.Group, error) {
+	g, err := scanLogGroup(q.QueryRowContext(ctx, `SELECT `+logGroupColumns+` FROM log_groups WHERE name = $1`+lock, name))
 	return g, notFound(err, "The specified log group does not exist.")
 }
 
 // LogGroup implements [loggroup.Store].
 func (db *LogStore) LogGroup(ctx context.Context, name string) (*loggroup.Group, error) {
-	return logGroupIn(ctx, db.sql, name)
+	return logGroupIn(ctx, db.sql, name, "")
 }
 
 // LogGroups implements [loggroup.Store].
@@ -75,7 +75,7 @@ func logGroupsQuery(prefix, after string, limit int) (string, []any) {
 // UpdateLogGroup implements [loggroup.Store].
 func (db *LogStore) UpdateLogGroup(ctx context.Context, name string, change func(*loggroup.Group) error) error {
 	return db.sql.inTx(ctx, func(tx *sql.Tx) error {
-		g, err := logGroupIn(ctx, tx, name)
+		g, err := logGroupIn(ctx, tx, name, forUpdate)
 		if err != nil {
 			return err
 		}
@@ -97,7 +97,7 @@ func (db *LogStore) UpdateLogGroup(ctx context.Context, name string, change func
 // DeleteLogGroup implements [loggroup.Store].
 func (db *LogStore) DeleteLogGroup(ctx context.Context, name string) error {
 	return db.sql.inTx(ctx, func(tx *sql.Tx) error {
-		if _, err := logGroupIn(ctx, tx, name); err != nil {
+		if _, err := logGroupIn(ctx, tx, name, forUpdate); err != nil {
 			return err
 		}
 		for _, q := range []string{`DELETE FROM log_events WHERE group_name = $1`,
@@ -133,7 +133,7 @@ func scanLogStream(row scanner) (*loggroup.Stream, error) {
 // CreateLogStream implements [loggroup.Store].
 func (db *LogStore) CreateLogStream(ctx context.Context, s *loggroup.Stream) error {
 	return db.sql.inTx(ctx, func(tx *sql.Tx) error {
-		if _, err := logGroupIn(ctx, tx, s.Group); err != nil {
+		if _, err := logGroupIn(ctx, tx, s.Group, forUpdate); err != nil {
 			return err
 		}
 		_, err := tx.ExecContext(
@@ -160,7 +160,7 @@ func logStreamIn(ctx context.Context, q querier, group, name string) (*loggroup.
 		),
 	)
 	if errors.Is(err, sql.ErrNoRows) {
-		if _, err := logGroupIn(ctx, q, group); err != nil {
+		if _, err := logGroupIn(ctx, q, group, ""); err != nil {
 			return nil, err
 		}
 	}
@@ -203,6 +203,9 @@ func logStreamsQuery(q *loggroup.StreamQuery) (string, []any) {
 // DeleteLogStream implements [loggroup.Store].
 func (db *LogStore) DeleteLogStream(ctx context.Context, group, name string) error {
 	return db.sql.inTx(ctx, func(tx *sql.Tx) error {
+		if _, err := logGroupIn(ctx, tx, group, forUpdate); err != nil {
+			return err
+		}
 		if _, err := logStreamIn(ctx, tx, group, name); err != nil {
 			return err
 		}
@@ -218,17 +221,14 @@ func (db *LogStore) DeleteLogStream(ctx context.Context, group, name string) err
 // AppendLogEvents implements [loggroup.Store].
 func (db *LogStore) AppendLogEvents(ctx context.Context, group, stream string, events []*loggroup.Event) error {
 	return db.sql.inTx(ctx, func(tx *sql.Tx) error {
+		// The update locks the group before its stream is read.
+		var next int64
+		if err := tx.QueryRowContext(ctx, `UPDATE log_groups SET next_seq = next_seq + $1 WHERE name = $2
+			RETURNING next_seq`, len(events), group).Scan(&next); err != nil {
+			return notFound(err, "The specified log group does not exist.")
+		}
 		s, err := logStreamIn(ctx, tx, group, stream)
 		if err != nil {
-			return err
-		}
-		// The row is locked by the update before it is read.
-		if _, err := tx.ExecContext(ctx, `UPDATE log_groups SET next_seq = next_seq + $1 WHERE name = $2`, len(events),
-			group); err != nil {
-			return err
-		}
-		var next int64
-		if err := tx.QueryRowContext(ctx, `SELECT next_seq FROM log_groups WHERE name = $1`, group).Scan(&next); err != nil {
 			return err
 		}
 		insert, err := tx.PrepareContext(

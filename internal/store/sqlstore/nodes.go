@@ -131,11 +131,7 @@ func (db *NodeStore) RegisterNode(ctx context.Context, n *sekisho.Node) error {
 
 // Node implements [fleet.NodeStore].
 func (db *NodeStore) Node(ctx context.Context, id sekisho.NodeID) (*sekisho.Node, error) {
-	kept, err := db.sql.prepared(ctx, `SELECT `+nodeColumns+` FROM nodes WHERE id = $1`)
-	if err != nil {
-		return nil, err
-	}
-	n, err := scanNode(kept.QueryRowContext(ctx, id))
+	n, err := scanNode(db.sql.queryPrepared(ctx, `SELECT `+nodeColumns+` FROM nodes WHERE id = $1`, id))
 	return n, notFound(err, "node %s does not exist", id)
 }
 
@@ -147,15 +143,15 @@ func (db *NodeStore) Nodes(ctx context.Context) ([]*sekisho.Node, error) {
 // UpdateNode implements [fleet.NodeStore].
 func (db *NodeStore) UpdateNode(ctx context.Context, id sekisho.NodeID, change func(n *sekisho.Node) error) error {
 	return db.sql.inTx(ctx, func(tx *sql.Tx) error {
+		revision, err := nextRevision(ctx, tx)
+		if err != nil {
+			return err
+		}
 		n, err := scanNode(tx.QueryRowContext(ctx, `SELECT `+nodeColumns+` FROM nodes WHERE id = $1`, id))
 		if err != nil {
 			return notFound(err, "node %s does not exist", id)
 		}
 		if err := change(n); err != nil {
-			return err
-		}
-		revision, err := nextRevision(ctx, tx)
-		if err != nil {
 			return err
 		}
 		_, err = tx.ExecContext(
@@ -190,7 +186,8 @@ func (db *NodeStore) CloseConnections(ctx context.Context, at time.Time, reason 
 }
 
 // nextRevision returns the revision of a change to nodes. It locks out other
-// changes until tx ends, so that revisions become visible in order.
+// changes until tx ends, so that revisions become visible in order. Transactions
+// call it before they read or lock a node.
 func nextRevision(ctx context.Context, tx *sql.Tx) (revision int64, err error) {
 	err = tx.QueryRowContext(ctx, `UPDATE node_revision SET revision = revision + 1 RETURNING revision`).Scan(&revision)
 	return revision, err

@@ -62,11 +62,11 @@ func scanBucket(row scanner) (*objects.Bucket, error) {
 
 // Bucket implements [objects.Index].
 func (db *ObjectStore) Bucket(ctx context.Context, name string) (*objects.Bucket, error) {
-	return bucketIn(ctx, db.sql, name)
+	return bucketIn(ctx, db.sql, name, "")
 }
 
-func bucketIn(ctx context.Context, q querier, name string) (*objects.Bucket, error) {
-	b, err := scanBucket(q.QueryRowContext(ctx, `SELECT `+bucketColumns+` FROM buckets WHERE name = $1`, name))
+func bucketIn(ctx context.Context, q querier, name, lock string) (*objects.Bucket, error) {
+	b, err := scanBucket(q.QueryRowContext(ctx, `SELECT `+bucketColumns+` FROM buckets WHERE name = $1`+lock, name))
 	return b, noRows(err, objects.ErrNoBucket)
 }
 
@@ -78,7 +78,7 @@ func (db *ObjectStore) Buckets(ctx context.Context) ([]*objects.Bucket, error) {
 // UpdateBucket implements [objects.Index].
 func (db *ObjectStore) UpdateBucket(ctx context.Context, name string, change func(*objects.Bucket) error) error {
 	return db.sql.inTx(ctx, func(tx *sql.Tx) error {
-		b, err := bucketIn(ctx, tx, name)
+		b, err := bucketIn(ctx, tx, name, forUpdate)
 		if err != nil {
 			return err
 		}
@@ -103,12 +103,13 @@ func (db *ObjectStore) UpdateBucket(ctx context.Context, name string, change fun
 // DeleteBucket implements [objects.Index].
 func (db *ObjectStore) DeleteBucket(ctx context.Context, name string) (dead []string, err error) {
 	err = db.sql.inTx(ctx, func(tx *sql.Tx) error {
-		if _, err := bucketIn(ctx, tx, name); err != nil {
+		dead = nil
+		if _, err := bucketIn(ctx, tx, name, forUpdate); err != nil {
 			return err
 		}
 		var n int
 		if err := tx.QueryRowContext(ctx,
-			`SELECT COUNT(*) FROM (SELECT 1 FROM object_versions WHERE bucket = $1 LIMIT 1) AS some`,
+			`SELECT COUNT(*) FROM (SELECT 1 FROM object_versions WHERE bucket = $1 LIMIT 1) AS found`,
 			name).Scan(&n); err != nil {
 			return err
 		}
@@ -162,7 +163,7 @@ func scanVersionWith(row scanner, more ...any) (*objects.Version, error) {
 }
 
 // versionIn returns a version with its pieces; id "" is the current one.
-func versionIn(ctx context.Context, q querier, bucket, key, id string) (*objects.Version, error) {
+func versionIn(ctx context.Context, q querier, bucket, key, id, lock string) (*objects.Version, error) {
 	where, args := `latest`, []any{bucket, []byte(key)}
 	if id != "" {
 		where, args = `version_id = $3`, append(args, id)
@@ -171,7 +172,7 @@ func versionIn(ctx context.Context, q querier, bucket, key, id string) (*objects
 	v, err := scanVersionWith(
 		q.QueryRowContext(
 			ctx,
-			`SELECT `+versionColumns+`, pieces FROM object_versions WHERE bucket = $1 AND key = $2 AND `+where,
+			`SELECT `+versionColumns+`, pieces FROM object_versions WHERE bucket = $1 AND key = $2 AND `+where+lock,
 			args...),
 		&pieces,
 	)
@@ -186,7 +187,7 @@ func versionIn(ctx context.Context, q querier, bucket, key, id string) (*objects
 
 // Version implements [objects.Index].
 func (db *ObjectStore) Version(ctx context.Context, bucket, key, id string) (*objects.Version, error) {
-	v, err := versionIn(ctx, db.sql, bucket, key, id)
+	v, err := versionIn(ctx, db.sql, bucket, key, id, "")
 	if id == "" {
 		return v, noRows(err, objects.ErrNoKey)
 	}
@@ -208,8 +209,10 @@ func (db *ObjectStore) PutVersion(
 	if err != nil {
 		return nil, err
 	}
+	id := v.ID
 	err = db.sql.inTx(ctx, func(tx *sql.Tx) error {
-		b, err := bucketIn(ctx, tx, v.Bucket)
+		v.ID, dead = id, nil
+		b, err := bucketIn(ctx, tx, v.Bucket, forUpdate)
 		if err != nil {
 			return err
 		}
@@ -279,7 +282,7 @@ func (db *ObjectStore) UpdateVersion(
 ) (*objects.Version, error) {
 	var v *objects.Version
 	err := db.sql.inTx(ctx, func(tx *sql.Tx) (err error) {
-		if v, err = versionIn(ctx, tx, bucket, key, id); err != nil {
+		if v, err = versionIn(ctx, tx, bucket, key, id, forUpdate); err != nil {
 			if id == "" {
 				return noRows(err, objects.ErrNoKey)
 			}
@@ -312,7 +315,7 @@ func checkCondition(ctx context.Context, tx *sql.Tx, v *objects.Version, c objec
 	if c == (objects.Condition{}) {
 		return nil
 	}
-	have, err := versionIn(ctx, tx, v.Bucket, v.Key, "")
+	have, err := versionIn(ctx, tx, v.Bucket, v.Key, "", "")
 	absent := errors.Is(err, sql.ErrNoRows) || err == nil && have.DeleteMarker
 	switch {
 	case err != nil && !absent:
@@ -330,7 +333,7 @@ func checkCondition(ctx context.Context, tx *sql.Tx, v *objects.Version, c objec
 // removeVersion removes a version, marks its blobs dead and makes the newest remaining
 // version the current one. It does nothing if there is no such version.
 func removeVersion(ctx context.Context, tx *sql.Tx, bucket, key, id string) (*objects.Version, []string, error) {
-	v, err := versionIn(ctx, tx, bucket, key, id)
+	v, err := versionIn(ctx, tx, bucket, key, id, forUpdate)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil, nil
 	}
@@ -371,7 +374,7 @@ func (db *ObjectStore) DeleteVersion(
 	bucket, key, id string,
 ) (gone *objects.Version, dead []string, err error) {
 	err = db.sql.inTx(ctx, func(tx *sql.Tx) error {
-		if _, err := bucketIn(ctx, tx, bucket); err != nil {
+		if _, err := bucketIn(ctx, tx, bucket, forUpdate); err != nil {
 			return err
 		}
 		gone, dead, err = removeVersion(ctx, tx, bucket, key, id)
@@ -434,7 +437,7 @@ func (db *ObjectStore) PutUpload(ctx context.Context, u *objects.Upload) error {
 		return err
 	}
 	return db.sql.inTx(ctx, func(tx *sql.Tx) error {
-		if _, err := bucketIn(ctx, tx, u.Bucket); err != nil {
+		if _, err := bucketIn(ctx, tx, u.Bucket, forUpdate); err != nil {
 			return err
 		}
 		_, err := tx.ExecContext(ctx, `INSERT INTO object_uploads (`+uploadColumns+`) VALUES ($1, $2, $3, $4, $5, $6)`,
@@ -499,8 +502,14 @@ func (db *ObjectStore) DeleteUpload(ctx context.Context, id string) (dead []stri
 	return dead, nil
 }
 
+// lockUpload keeps the parts of an upload as they are.
+const lockUpload = `SELECT id FROM object_uploads WHERE id = $1` + forUpdate
+
 // dropUpload ends an upload and marks the blobs of its unused parts dead.
 func dropUpload(ctx context.Context, tx *sql.Tx, id string, used map[string]bool) ([]string, error) {
+	if _, err := queryAll(ctx, tx, scanText, lockUpload, id); err != nil {
+		return nil, err
+	}
 	parts, err := queryAll(ctx, tx, scanText, `SELECT blob FROM object_parts WHERE upload = $1`, id)
 	if err != nil {
 		return nil, err
@@ -538,13 +547,8 @@ const partColumns = `upload, number, blob, size, etag, checksum, modified_at, st
 // PutPart implements [objects.Index].
 func (db *ObjectStore) PutPart(ctx context.Context, p *objects.Part) (dead []string, err error) {
 	err = db.sql.inTx(ctx, func(tx *sql.Tx) error {
-		var n int
-		if err := tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM object_uploads WHERE id = $1`,
-			p.Upload).Scan(&n); err != nil {
-			return err
-		}
-		if n == 0 {
-			return objects.ErrNoUpload
+		if _, err := scanText(tx.QueryRowContext(ctx, lockUpload, p.Upload)); err != nil {
+			return noRows(err, objects.ErrNoUpload)
 		}
 		if dead, err = queryAll(ctx, tx, scanText, `SELECT blob FROM object_parts WHERE upload = $1 AND number = $2`,
 			p.Upload, p.Number); err != nil {

@@ -99,21 +99,23 @@ func (db *SessionStore) CreateSession(ctx context.Context, s *sekisho.Session, t
 	})
 }
 
-func (db *SessionStore) session(ctx context.Context, q querier, id sekisho.SessionID) (*sekisho.Session, error) {
-	s, err := scanSession(q.QueryRowContext(ctx, `SELECT `+sessionColumns+` FROM sessions WHERE id = $1`, id))
+func (db *SessionStore) session(
+	ctx context.Context, q querier, id sekisho.SessionID, lock string,
+) (*sekisho.Session, error) {
+	s, err := scanSession(q.QueryRowContext(ctx, `SELECT `+sessionColumns+` FROM sessions WHERE id = $1`+lock, id))
 	return s, notFound(err, "session %s does not exist", id)
 }
 
 // Session implements [broker.Store].
 func (db *SessionStore) Session(ctx context.Context, id sekisho.SessionID) (*sekisho.Session, error) {
-	return db.session(ctx, db.sql, id)
+	return db.session(ctx, db.sql, id, "")
 }
 
 // UpdateSession implements [broker.Store].
 func (db *SessionStore) UpdateSession(ctx context.Context, id sekisho.SessionID,
 	change func(s *sekisho.Session) error) error {
 	return db.sql.inTx(ctx, func(tx *sql.Tx) error {
-		s, err := db.session(ctx, tx, id)
+		s, err := db.session(ctx, tx, id, forUpdate)
 		if err != nil {
 			return err
 		}

@@ -34,6 +34,10 @@ func scanSighting(row scanner) (*fleet.Sighting, error) {
 // NoteSighting implements [fleet.SightingStore].
 func (db *SightingStore) NoteSighting(ctx context.Context, s *fleet.Sighting, most int) (before time.Time, err error) {
 	err = db.sql.inTx(ctx, func(tx *sql.Tx) error {
+		before = time.Time{}
+		if err := db.sql.serialize(ctx, tx, strangerLimit); err != nil {
+			return err
+		}
 		var last int64
 		switch err := tx.QueryRowContext(ctx, `SELECT last_at FROM sightings WHERE key = $1`, s.Key).Scan(&last); {
 		case err == nil:

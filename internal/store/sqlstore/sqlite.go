@@ -3,7 +3,6 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
-	"embed"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,12 +11,7 @@ import (
 	"time"
 
 	"github.com/pressly/goose/v3"
-	"modernc.org/sqlite"
-	sqlite3 "modernc.org/sqlite/lib"
 )
-
-//go:embed migrations/*.sql
-var migrations embed.FS
 
 // OpenSQLiteReader opens a database read-only, without migrating it. A server can use the
 // database at the same time.
@@ -30,7 +24,7 @@ func OpenSQLiteReader(ctx context.Context, path string) (*DB, error) {
 	if err := db.PingContext(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), db.Close())
 	}
-	return newDB(db), nil
+	return newDB(db, false), nil
 }
 
 // OpenSQLite opens the database file at path, creating it if it is missing, and
@@ -47,22 +41,18 @@ func OpenSQLite(ctx context.Context, path string) (*DB, error) {
 	// of calls has opened are closed after it.
 	db.SetMaxIdleConns(8)
 	db.SetConnMaxIdleTime(time.Minute)
-	sub, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		return nil, errors.Join(err, db.Close())
-	}
 	// Numbers are given by engine: a newer migration may have a lower one.
-	p, err := goose.NewProvider(goose.DialectSQLite3, db, sub, goose.WithAllowOutofOrder(true))
+	p, err := goose.NewProvider(goose.DialectSQLite3, db, sqliteSchema, goose.WithAllowOutofOrder(true))
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("read migrations: %w", err), db.Close())
 	}
-	if err := refuseNewer(ctx, db, p, path); err != nil {
+	if err := refuseNewer(ctx, db, p, path, sqliteCatalog); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	if _, err := p.Up(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("migrate %s: %w", path, err), db.Close())
 	}
-	return newDB(db), nil
+	return newDB(db, false), nil
 }
 
 // IsEmpty reports whether the database file at path is missing or has no tables.
@@ -127,52 +117,18 @@ func restrict(path string) error {
 	return nil
 }
 
-// refuseNewer refuses a database that a newer version has migrated: this version would
-// ignore and damage the newer version's data.
-func refuseNewer(ctx context.Context, db *sql.DB, p *goose.Provider, path string) error {
-	var tables int
-	if err := db.QueryRowContext(ctx, `SELECT count(*) FROM sqlite_master WHERE name = 'goose_db_version'`).Scan(
-		&tables); err != nil {
-		return fmt.Errorf("read %s: %w", path, err)
-	}
-	if tables == 0 {
-		if err := db.QueryRowContext(ctx, `SELECT count(*) FROM sqlite_master`).Scan(&tables); err != nil {
-			return fmt.Errorf("read %s: %w", path, err)
-		}
-		if tables > 0 {
-			return fmt.Errorf(
-				"%s is not a database of Sekisho: it has tables, but no schema version. Restore it from a backup, or move it away",
-				path,
-			)
-		}
-		return nil
-	}
-	known := map[int64]bool{0: true}
-	for _, s := range p.ListSources() {
-		known[s.Version] = true
-	}
-	applied, err := queryAll(ctx, db, func(row scanner) (v int64, err error) {
-		err = row.Scan(&v)
-		return v, err
-	}, `SELECT version_id FROM goose_db_version WHERE is_applied`)
-	if err != nil {
-		return fmt.Errorf("read the schema version of %s: %w", path, err)
-	}
-	for _, v := range applied {
-		if !known[v] {
-			return fmt.Errorf(
-				"%s was written by a newer version of Sekisho: it has the schema change %d, which this version does not know. "+
-					"Run that version or a later one, or restore a backup from before the upgrade",
-				path,
-				v,
-			)
-		}
-	}
-	return nil
+var sqliteCatalog = catalog{
+	versions: `SELECT count(*) FROM sqlite_master WHERE name = 'goose_db_version'`,
+	tables:   `SELECT count(*) FROM sqlite_master`,
 }
 
-// isUnique reports whether err is a violation of a unique constraint.
-func isUnique(err error) bool {
-	e, ok := errors.AsType[*sqlite.Error](err)
-	return ok && (e.Code() == sqlite3.SQLITE_CONSTRAINT_UNIQUE || e.Code() == sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY)
+// RemoveFile removes the database file at path, which must be closed, and the files beside it.
+func RemoveFile(path string) error {
+	err := os.Remove(path)
+	for _, name := range []string{path + "-wal", path + "-shm"} {
+		if rerr := os.Remove(name); !errors.Is(rerr, fs.ErrNotExist) {
+			err = errors.Join(err, rerr)
+		}
+	}
+	return err
 }

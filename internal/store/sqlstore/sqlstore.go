@@ -4,8 +4,9 @@
 //
 // One SQL text serves SQLite and PostgreSQL: $1 placeholders, TEXT, BIGINT, BOOLEAN and
 // BYTEA columns (SQLite stores a blob unchanged under any declared type), times as
-// microseconds since the Unix epoch, maps as JSON text. Code specific to SQLite is in
-// sqlite.go. Schema changes are goose migrations, numbered in tens by engine.
+// microseconds since the Unix epoch, maps as JSON text. No column is nullable. Code specific to
+// SQLite is in sqlite.go, to PostgreSQL in postgres*.go. Schema changes are goose migrations,
+// numbered in tens by engine.
 package sqlstore
 
 import (
@@ -16,9 +17,12 @@ import (
 	"fmt"
 	"time"
 
-	"sekisho/internal/node/fleet"
+	"github.com/jackc/pgx/v5/pgconn"
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
 
 	"sekisho"
+	"sekisho/internal/node/fleet"
 )
 
 // DB is an open database: one store per subject.
@@ -51,8 +55,8 @@ type FleetStore struct {
 
 var _ fleet.Store = FleetStore{}
 
-func newDB(db *sql.DB) *DB {
-	p := newPool(db)
+func newDB(db *sql.DB, postgres bool) *DB {
+	p := newPool(db, postgres)
 	return &DB{
 		sql: p,
 
@@ -87,17 +91,37 @@ const settingInstallation = "installation"
 // Installation returns the ID of the installation that the database belongs to; ""
 // if it has none yet.
 func (d *DB) Installation(ctx context.Context) (id string, err error) {
-	err = d.sql.QueryRowContext(ctx, `SELECT value FROM settings WHERE name = $1`, settingInstallation).Scan(&id)
+	return d.setting(ctx, settingInstallation)
+}
+
+// SetInstallation stores the ID of the installation, unless the database has one, and returns the
+// stored ID.
+func (d *DB) SetInstallation(ctx context.Context, id string) (stored string, err error) {
+	if _, err := d.sql.ExecContext(ctx, `INSERT INTO settings (name, value) VALUES ($1, $2)
+		ON CONFLICT (name) DO NOTHING`, settingInstallation, id); err != nil {
+		return "", err
+	}
+	return d.Installation(ctx)
+}
+
+// settingMoved names the setting that says where the state was moved to.
+const settingMoved = "moved"
+
+// MovedTo returns where the state was moved to; "" if it was not moved.
+func (d *DB) MovedTo(ctx context.Context) (to string, err error) { return d.setting(ctx, settingMoved) }
+
+// SetMoved stores where the state was moved to. Servers refuse the database from then on.
+func (d *DB) SetMoved(ctx context.Context, to string) error {
+	_, err := d.sql.ExecContext(ctx, `INSERT INTO settings (name, value) VALUES ($1, $2)`, settingMoved, to)
+	return err
+}
+
+func (d *DB) setting(ctx context.Context, name string) (value string, err error) {
+	err = d.sql.QueryRowContext(ctx, `SELECT value FROM settings WHERE name = $1`, name).Scan(&value)
 	if errors.Is(err, sql.ErrNoRows) {
 		return "", nil
 	}
-	return id, err
-}
-
-// SetInstallation stores the ID of the installation, once.
-func (d *DB) SetInstallation(ctx context.Context, id string) error {
-	_, err := d.sql.ExecContext(ctx, `INSERT INTO settings (name, value) VALUES ($1, $2)`, settingInstallation, id)
-	return err
+	return value, err
 }
 
 // Recorded returns how many sessions have a recording.
@@ -161,4 +185,13 @@ func tagsFromJSON(s string) (map[string]string, error) {
 		return nil, nil
 	}
 	return tags, nil
+}
+
+// isUnique reports whether err is a violation of a unique constraint.
+func isUnique(err error) bool {
+	if e, ok := errors.AsType[*sqlite.Error](err); ok {
+		return e.Code() == sqlite3.SQLITE_CONSTRAINT_UNIQUE || e.Code() == sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY
+	}
+	e, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && e.Code == stateUnique
 }

@@ -35,6 +35,9 @@ func (db *UsageStore) CreateUsageReport(ctx context.Context, report *usage.Defin
 		return err
 	}
 	return db.sql.inTx(ctx, func(tx *sql.Tx) error {
+		if err := db.sql.serialize(ctx, tx, usageReportsLimit); err != nil {
+			return err
+		}
 		var n, same int
 		if err := tx.QueryRowContext(ctx, `SELECT COUNT(*), COUNT(CASE WHEN name = $1 THEN 1 END) FROM usage_reports`,
 			report.Name).Scan(&n, &same); err != nil {
@@ -65,7 +68,7 @@ func (db *UsageStore) UsageReports(ctx context.Context) ([]*usage.Definition, er
 // UpdateUsageReport implements [usage.Store].
 func (db *UsageStore) UpdateUsageReport(ctx context.Context, name string, change func(report *usage.Definition)) error {
 	return db.sql.inTx(ctx, func(tx *sql.Tx) error {
-		report, err := scanUsageReport(tx.QueryRowContext(ctx, `SELECT body FROM usage_reports WHERE name = $1`, name))
+		report, err := scanUsageReport(tx.QueryRowContext(ctx, `SELECT body FROM usage_reports WHERE name = $1`+forUpdate, name))
 		if err != nil {
 			return notFound(err, "There is no report with the name %q.", name)
 		}

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"bytes"
 	"crypto/ed25519"
 	"fmt"
 	"sync"
@@ -188,6 +189,40 @@ func Audit(t *testing.T, open func(t *testing.T) audit.Store) {
 		}
 		if d := cmp.Diff([]audit.Head{h(4, "a"), h(8, "b")}, got); d != "" {
 			t.Error(d)
+		}
+	})
+	t.Run("members append in turns", func(t *testing.T) {
+		t.Parallel()
+		s := open(t)
+		const members, each = 4, 10
+		var wg sync.WaitGroup
+		for range members {
+			wg.Go(func() {
+				for range each {
+					if err := s.AppendAuditAfter(t.Context(), func(last audit.Record) audit.Batch {
+						r := record(last.Seq + 1)
+						r.Hash = append([]byte{byte(r.Seq)}, last.Hash...)
+						return audit.Batch{Records: []audit.Record{r}}
+					}); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		wg.Wait()
+		all, err := s.AuditAfter(t.Context(), 0, 2*members*each)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(all) != members*each {
+			t.Fatalf("%d records, want %d", len(all), members*each)
+		}
+		var hash []byte
+		for i, r := range all {
+			hash = append([]byte{byte(i + 1)}, hash...)
+			if r.Seq != int64(i+1) || !bytes.Equal(r.Hash, hash) {
+				t.Fatalf("record %d is number %d with the hash %x, want %x", i, r.Seq, r.Hash, hash)
+			}
 		}
 	})
 	t.Run("trails of two members make one chain", func(t *testing.T) {

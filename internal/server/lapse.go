@@ -36,6 +36,9 @@ func (s *Server) now() time.Time {
 	return time.Now()
 }
 
+// lapsedBecause begins the reason shown to the user.
+const lapsedBecause = "The permission for this session lapsed: "
+
 // watchLapses checks sessions until ctx ends.
 func (s *Server) watchLapses(ctx context.Context) {
 	w := &lapseWatch{
@@ -70,10 +73,12 @@ func (w *lapseWatch) lapsed(ctx context.Context, x *sekisho.Session) (string, er
 		return "", err
 	}
 	now := w.s.now()
-	if ok, why, err := allowed(now); err != nil {
+	if ok, why, err := allowed(now); sekisho.CodeOf(err) == sekisho.CodeUnauthenticated {
+		return lapsedBecause + "the owner no longer exists.", nil
+	} else if err != nil {
 		return "", err
 	} else if !ok {
-		return "The permission for this session lapsed: " + why, nil
+		return lapsedBecause + why, nil
 	}
 	for _, ahead := range lapseWarnings {
 		end, err := w.firstDenied(ctx, x, now, now.Add(ahead), allowed)
@@ -85,6 +90,9 @@ func (w *lapseWatch) lapsed(ctx context.Context, x *sekisho.Session) (string, er
 		}
 		if had := w.warned[x.ID]; had != 0 && had <= ahead {
 			return "", nil
+		}
+		if !w.s.broker.Notifiable(x) {
+			return "", nil // the next check tries again
 		}
 		w.warned[x.ID] = ahead
 		left := max(end.Sub(now), time.Second).Round(time.Second)

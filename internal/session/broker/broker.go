@@ -339,9 +339,11 @@ func (b *Broker) EndNode(ctx context.Context, node sekisho.NodeID, why string) e
 	})
 }
 
-// eachActive calls do with every active session that q selects.
+// eachActive calls do with every active session that q selects. It returns the first error of do, after it
+// has visited the others: one session must not keep the others running.
 func (b *Broker) eachActive(ctx context.Context, q Query, do func(s *sekisho.Session) error) error {
 	q.Active, q.Limit = true, 200
+	var first error
 	for {
 		page, err := b.cfg.Store.Sessions(ctx, q)
 		if err != nil {
@@ -349,12 +351,15 @@ func (b *Broker) eachActive(ctx context.Context, q Query, do func(s *sekisho.Ses
 		}
 		for _, s := range page {
 			q.After = s.ID
-			if err := do(s); err != nil {
+			if err := ctx.Err(); err != nil {
 				return err
+			}
+			if err := do(s); err != nil && first == nil {
+				first = fmt.Errorf("session %s: %w", s.ID, err)
 			}
 		}
 		if len(page) < q.Limit {
-			return nil
+			return first
 		}
 	}
 }

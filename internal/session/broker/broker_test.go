@@ -680,3 +680,34 @@ func TestEndsThatCannotBeStoredAreRetried(t *testing.T) {
 		t.Errorf("the end was announced %d times", len(ended))
 	}
 }
+
+// A session that cannot be checked does not keep the others from ending.
+func TestOneFailedCheckDoesNotKeepOtherSessions(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	var sessions []sekisho.SessionID
+	for range 3 {
+		s := f.begin(nodeA)
+		must(t, f.store.UpdateSession(t.Context(), s.ID, func(s *sekisho.Session) error {
+			s.Permission = &sekisho.SessionPermission{}
+			return nil
+		}))
+		sessions = append(sessions, s.ID)
+	}
+	broken := errors.New("the policies cannot be read")
+	if err := f.EachLapsing(t.Context(), func(s *sekisho.Session) (string, error) {
+		if s.ID == sessions[1] {
+			return "", broken
+		}
+		return "the window closed", nil
+	}); !errors.Is(err, broken) {
+		t.Errorf("the error is %v", err)
+	}
+	for i, id := range sessions {
+		s, err := f.Session(t.Context(), id)
+		must(t, err)
+		if s.Status.Active() != (i == 1) {
+			t.Errorf("session %d is %s", i, s.Status)
+		}
+	}
+}

@@ -43,11 +43,16 @@ func (b *Broker) Type(ctx context.Context, s *sekisho.Session, data []byte) erro
 }
 
 // Notify shows a text in the terminal of a session. It does nothing for sessions of AWS's agent,
-// which cannot show it.
+// which cannot show it, and while the node is not connected.
 func (b *Broker) Notify(ctx context.Context, s *sekisho.Session, text string) error {
-	if s.AgentProcess == "" || !b.cfg.Links.Connected(s.Target) {
+	if !b.Notifiable(s) {
 		return nil
 	}
 	notice := mgs.NewSessionNotice(string(s.ID), text)
 	return b.cfg.Links.Deliver(ctx, s.Target, notice.AppendTo(nil))
+}
+
+// Notifiable reports whether Notify can show a text in the terminal of a session now.
+func (b *Broker) Notifiable(s *sekisho.Session) bool {
+	return s.AgentProcess != "" && b.cfg.Links.Connected(s.Target)
 }

@@ -1,6 +1,7 @@
 package calendar_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -162,14 +163,46 @@ func TestFromICalendarRefuses(t *testing.T) {
 	}
 }
 
+// Whatever a file contains, its spans are few, not empty, begin before the end of the expansion and are the
+// same every time.
 func FuzzFromICalendar(f *testing.F) {
-	f.Add(file("UID:1 DTSTART;VALUE=DATE:20260101 RRULE:FREQ=YEARLY"))
-	f.Add(file("UID:1 DTSTART:20260101T000000Z DURATION:PT1H RRULE:FREQ=DAILY;COUNT=2 EXDATE:20260102T000000Z"))
+	for _, seed := range []string{
+		file("UID:1 DTSTART;VALUE=DATE:20260101 RRULE:FREQ=YEARLY"),
+		file("UID:1 DTSTART;VALUE=DATE:20260101 DTEND;VALUE=DATE:20260105"),
+		file("UID:1 DTSTART:20260101T000000Z DURATION:PT1H RRULE:FREQ=DAILY;COUNT=2 EXDATE:20260102T000000Z"),
+		file("UID:1 DTSTART;TZID=Europe/Berlin:20260323T220000 DURATION:PT8H RRULE:FREQ=WEEKLY;COUNT=2;BYDAY=MO,FR"),
+		file("UID:1 DTSTART;TZID=Local:20260323T220000 DTEND;TZID=Asia/Tokyo:20260324T060000"),
+		file("UID:1 DTSTART;TZID=Office:20260323T220000 DURATION:P1DT1H"),
+		file("UID:1 DTSTART;VALUE=DATE:20260101 RRULE:FREQ=DAILY;UNTIL=20260102"),
+		file("UID:1 DTSTART:20260101T000000Z DURATION:PT1H RRULE:FREQ=MONTHLY;BYDAY=-1FR;UNTIL=20270101T000000Z"),
+		file("UID:1 DTSTART:20260101T000000Z DURATION:PT1H RRULE:FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=29;INTERVAL=3"),
+		file("UID:1 DTSTART:20260101T000000Z DURATION:PT1H RDATE:20260105T000000Z,20260106T000000Z"),
+		file("UID:1 DTSTART:20260101T000000Z DURATION:PT1H RRULE:FREQ=DAILY;COUNT=2",
+			"UID:1 RECURRENCE-ID:20260102T000000Z DTSTART:20260102T120000Z DURATION:PT1H"),
+		file("UID:1 DTSTART:20260101T000000Z DURATION:PT1H STATUS:CANCELLED"),
+		file("UID:1 DTSTART:20260101T000000Z DURATION:PT1H") + file("UID:2 DTSTART:20260102T000000Z DURATION:PT1H"),
+		strings.Replace(file("UID:1 DTSTART;TZID=Custom:20260101T000000 DURATION:PT1H"), "BEGIN:VEVENT",
+			"BEGIN:VTIMEZONE\r\nTZID:Custom\r\nEND:VTIMEZONE\r\nBEGIN:VEVENT", 1),
+	} {
+		f.Add(seed)
+	}
 	until := time.Date(2029, 1, 1, 0, 0, 0, 0, time.UTC)
 	f.Fuzz(func(t *testing.T, text string) {
 		spans, err := calendar.FromICalendar(text, time.UTC, until)
-		if err == nil && len(spans) > calendar.MaxSpans {
+		if err != nil {
+			return
+		}
+		if len(spans) > calendar.MaxSpans {
 			t.Errorf("%d spans", len(spans))
+		}
+		for _, s := range spans {
+			if s.From >= s.To || s.From > until.Unix() {
+				t.Errorf("the span %+v", s)
+			}
+		}
+		again, err := calendar.FromICalendar(text, time.UTC, until)
+		if err != nil || !slices.Equal(spans, again) {
+			t.Errorf("%v, and the second time %v, %v", spans, again, err)
 		}
 	})
 }

@@ -63,7 +63,7 @@ role as an inline policy, replacing any policy of the same name.`,
 	f.StringSliceVar(&in.Targets, "target", nil, "node ID, tag:KEY=VALUE, or * for every node; repeatable")
 	f.StringSliceVar(
 		&in.Documents,
-		"document",
+		"document-name",
 		nil,
 		"session document to allow (default: the shell); repeatable",
 	)

@@ -77,7 +77,7 @@ iam:SimulatePrincipalPolicy on the user.`,
 	f.StringVar(&in.Action, "action", actionStartSession, "action of the call")
 	f.StringVar(&in.Target, "target", "", "node (ID, name or tag:KEY=VALUE), or session ID for actions on sessions")
 	f.StringVar(&in.ResourceArn, "resource", "", "ARN of another kind of resource")
-	f.StringVar(&in.DocumentName, "document", "", "session document")
+	f.StringVar(&in.DocumentName, "document-name", "", "session document")
 	f.StringVar(&in.SourceIP, "source-ip", "", "source address of the call")
 	f.StringVar(&at, "at", "", "time of the call (default: now)")
 	f.StringVar(&from, "from", "", "with --to: find when the call is allowed in this period")
@@ -85,7 +85,7 @@ iam:SimulatePrincipalPolicy on the user.`,
 	f.BoolVar(&in.MFA, "mfa", false, "assume a recent second factor")
 	_ = c.MarkFlagRequired("user") // cannot fail: the flag exists
 	completeTarget(c, "target", dial)
-	completeDocument(c, "document", dial)
+	completeDocument(c, "document-name", dial)
 	return c
 }
 

@@ -185,7 +185,7 @@ func (c *Call) Authorize(ctx context.Context, action, resource string, keys ...a
 		return err
 	}
 	if !v.Allowed {
-		return Denied(v)
+		return Denied(ctx, v)
 	}
 	c.authorized = true
 	return nil
@@ -214,19 +214,14 @@ func (c *Call) DecideBy(
 	return v, nil
 }
 
-// AllowedWithSecondFactor reports whether several decisions together would allow the call if the
-// caller had just verified a second factor. These decisions are not recorded in the audit trail.
-func (c *Call) AllowedWithSecondFactor(
-	ctx context.Context, all func(context.Context, authz.DecideFunc) (authz.Verdict, []authz.Step, error),
-) (bool, error) {
-	with, ok := c.facts.WithSecondFactor()
-	if !ok {
-		return false, nil
+// DeniedAll returns the refusal of a call that requires several decisions, of which v is the one to
+// report. These decisions are not recorded in the audit trail again.
+func (c *Call) DeniedAll(ctx context.Context, v authz.Verdict, all authz.Question) error {
+	d, err := c.server.cfg.Authorizer.Denial(ctx, &c.facts, all)
+	if err != nil {
+		return err
 	}
-	v, _, err := all(ctx, func(ctx context.Context, action, resource string, keys ...authz.Key) (authz.Verdict, error) {
-		return c.server.cfg.Authorizer.Decide(ctx, with, action, resource, keys...)
-	})
-	return v.Allowed, err
+	return refusal(v, d)
 }
 
 // Allow records that the handler decided to allow the call.
@@ -243,15 +238,17 @@ func (c *Call) Annotate(response any) { c.response = response }
 const ReasonSecondFactor = "SecondFactorRequired"
 
 // Denied returns the refusal of v: AWS's sentence, followed by the reason and the remedy.
-func Denied(v authz.Verdict) error {
+func Denied(ctx context.Context, v authz.Verdict) error { return refusal(v, v.Denial(ctx)) }
+
+func refusal(v authz.Verdict, d authz.Denial) error {
 	e := &sekisho.Error{Code: sekisho.CodeDenied, Message: v.Message}
-	if v.Remedy != "" {
-		e.Message += ". " + v.Remedy
+	if d.Remedy != "" {
+		e.Message += ". " + d.Remedy
 	}
-	for _, a := range v.Failed {
+	for _, a := range d.Failed {
 		e.Failed = append(e.Failed, string(a))
 	}
-	if v.SecondFactor {
+	if d.SecondFactor {
 		e.Reason = ReasonSecondFactor
 	}
 	return e

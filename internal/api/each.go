@@ -14,6 +14,20 @@ type Resource struct {
 	Keys []authz.Key
 }
 
+// AuthorizeAny authorizes action on a resource with several names: see [authz.AnyName].
+func (c *Call) AuthorizeAny(ctx context.Context, action string, names []string, keys ...authz.Key) error {
+	ask := authz.AnyOf(action, names, keys)
+	v, _, err := ask(ctx, c.Decide)
+	if err != nil {
+		return err
+	}
+	if !v.Allowed {
+		return c.DeniedAll(ctx, v, ask)
+	}
+	c.authorized = true
+	return nil
+}
+
 // maxNamed bounds the resources of one call that the audit trail names.
 const maxNamed = 100
 
@@ -30,7 +44,7 @@ func (c *Call) AuthorizeAll(ctx context.Context, action string, resources []Reso
 			c.resources = append(c.resources, audit.Resource{ARN: r.ARN})
 		}
 		if !v.Allowed {
-			return Denied(v)
+			return Denied(ctx, v)
 		}
 	}
 	if n := len(resources) - maxNamed; n > 0 {

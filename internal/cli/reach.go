@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"fmt"
 	"strings"
 	"time"
 
@@ -15,13 +14,19 @@ func reach(dial dialer) *cobra.Command {
 	var user, from, to string
 	var mfa bool
 	c := &cobra.Command{
-		Use:   "reach {--target NODE | --user NAME}",
-		Short: "List who can reach a node, or what a user or role can reach, and when",
-		Long: `List who can open sessions on a node, or on which nodes a user or role can,
-and when. The answer is computed from the policies, for the next week unless
---from and --to say otherwise. Anything known only when a request is made, such as its source
-address, is listed as a condition. You need iam:SimulatePrincipalPolicy.`,
-		Example: `  sekisho reach --target mi-0123456789abcdef0
+		Use:   "reach [--target NODE | --user NAME]",
+		Short: "List which nodes you can reach, who can reach a node, or what a user or role can reach, and when",
+		Long: `List on which nodes you can open sessions, who can on a node, or on which nodes
+a user or role can, and when. The answer is computed from the policies, for the
+next week unless --from and --to say otherwise. Anything known only when a
+request is made, such as a second factor, is listed as a condition.
+
+For yourself you need no permission. The answer is about requests from your
+present address; a condition is listed as the aspect that it is about, such as
+MFA, unless you have iam:SimulatePrincipalPolicy. For others you need that
+permission.`,
+		Example: `  sekisho reach
+  sekisho reach --target mi-0123456789abcdef0
   sekisho reach --user alice --source-ip 203.0.113.7 --mfa`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -34,9 +39,12 @@ address, is listed as a condition. You need iam:SimulatePrincipalPolicy.`,
 				}
 				when, err := time.Parse(time.RFC3339, t.text)
 				if err != nil {
-					return fmt.Errorf("%s: %q is not a time such as 2026-04-15T02:00:00Z", t.flag, t.text)
+					return usagef(cmd, "%s: %q is not a time such as 2026-04-15T02:00:00Z", t.flag, t.text)
 				}
 				*t.to = client.Seconds(when)
+			}
+			if in.Target == "" && user == "" && (in.SourceIP != "" || cmd.Flags().Changed("mfa")) {
+				return usagef(cmd, "--source-ip and --mfa require --target or --user")
 			}
 			if in.UserName = user; strings.HasPrefix(user, "arn:") {
 				in.UserName, in.PrincipalArn = "", user
@@ -49,24 +57,26 @@ address, is listed as a condition. You need iam:SimulatePrincipalPolicy.`,
 				if err != nil {
 					return err
 				}
-				return table(
-					cmd.OutOrStdout(),
-					[]string{"WHO OR WHAT", "FROM", "UNTIL", "ACCESS", "DEPENDS ON"},
-					reachRows(entries),
-				)
+				head := []string{"WHO OR WHAT", "FROM", "UNTIL", "ACCESS", "DEPENDS ON"}
+				rows := reachRows(entries)
+				if in.Target == "" && user == "" {
+					head = []string{"NODE", "CONNECTED", "FROM", "UNTIL", "ACCESS", "DEPENDS ON"}
+				}
+				return table(cmd.OutOrStdout(), head, rows)
 			})
 		},
 	}
 	f := c.Flags()
 	f.StringVar(&in.Target, "target", "", "node ID: list who can reach it")
 	f.StringVar(&user, "user", "", "user name, or the ARN of a user or role: list what it can reach")
-	f.StringVar(&in.DocumentName, "document", "", "session document")
+	f.StringVar(&in.DocumentName, "document-name", "", "session document")
 	f.StringVar(&in.SourceIP, "source-ip", "", "source address of the request (default: any)")
 	f.BoolVar(&mfa, "mfa", false, "assume a second factor, or none with --mfa=false (default: either)")
 	f.StringVar(&from, "from", "", "start of the period (default: now)")
 	f.StringVar(&to, "to", "", "end of the period (default: a week after its start)")
 	c.MarkFlagsMutuallyExclusive("target", "user")
-	c.MarkFlagsOneRequired("target", "user")
+	completeTarget(c, "target", dial)
+	completeDocument(c, "document-name", dial)
 	return c
 }
 
@@ -85,9 +95,13 @@ func reachRows(entries []client.ReachEntry) [][]string {
 					"; ",
 				)
 			}
+			row := []string{name}
+			if e.ConnectionStatus != "" {
+				row = append(row, map[bool]string{true: "yes", false: "no"}[e.ConnectionStatus == "connected"])
+			}
 			rows = append(
 				rows,
-				[]string{name, s.From.UTC().Format(time.RFC3339), s.To.UTC().Format(time.RFC3339), s.Access, depends},
+				append(row, s.From.UTC().Format(time.RFC3339), s.To.UTC().Format(time.RFC3339), s.Access, depends),
 			)
 		}
 	}

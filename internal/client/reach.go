@@ -2,8 +2,8 @@ package client
 
 import "context"
 
-// ReachInput selects what to list: who can reach a node (Target), or which nodes a principal can
-// reach.
+// ReachInput selects what to list: who can reach a node (Target), which nodes a principal can reach
+// (UserName or PrincipalArn) or, without these, which nodes the caller can reach.
 type ReachInput struct {
 	Target       string  `json:",omitempty"`
 	UserName     string  `json:",omitempty"`
@@ -28,15 +28,20 @@ type ReachEntry struct {
 	PrincipalArn string
 	NodeID       string `json:"NodeId"`
 	NodeName     string
-	Spans        []ReachSpan
-	Sampled      bool
+	// ConnectionStatus is that of the node, if the list is about the caller.
+	ConnectionStatus string
+	Spans            []ReachSpan
+	Sampled          bool
 }
 
 // Reach returns every entry, from all pages.
 func (c *Client) Reach(ctx context.Context, in ReachInput) ([]ReachEntry, error) {
-	operation := "Sekisho.ListPrincipalAccess"
-	if in.Target != "" {
+	operation := "Sekisho.ListMyAccess"
+	switch {
+	case in.Target != "":
 		operation = "Sekisho.ListNodeAccess"
+	case in.UserName != "" || in.PrincipalArn != "":
+		operation = "Sekisho.ListPrincipalAccess"
 	}
 	var all []ReachEntry
 	for {

@@ -3,6 +3,7 @@ package servertest_test
 import (
 	"encoding/json"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -170,8 +171,45 @@ func TestAccessRequestApprovals(t *testing.T) {
 	}
 }
 
-// TestAccessRequestsExpire: access ends when its time is over, and so does what
-// it opened.
+// Requesters list their own requests, whatever credentials they use, without a permission. The requests
+// of others need one.
+func TestRequestersListTheirOwn(t *testing.T) {
+	t.Parallel()
+	f := newAccessFixture(t, oneApproval(1))
+	zoe := f.User("zoe", servertest.Allow("*", accessActions...))
+	f.ok(zoe, "ssm", "StartAccessRequest", f.target)
+	id := f.request(f.target)
+	list := func(keys sigv4.Credentials, in fields) []string {
+		t.Helper()
+		var out struct {
+			AccessRequests []struct{ AccessRequestID, Requester string }
+		}
+		f.ok(keys, "sekisho", "ListAccessRequests", in).Decode(t, &out)
+		var ids []string
+		for _, r := range out.AccessRequests {
+			ids = append(ids, r.AccessRequestID)
+		}
+		return ids
+	}
+	for name, keys := range map[string]sigv4.Credentials{
+		"the requester": f.ann, "a role of the requester": f.assume("empty", f.ann),
+	} {
+		if got := list(keys, fields{"Mine": true}); !slices.Equal(got, []string{id}) {
+			t.Errorf("%s lists %q as its own, want %s", name, got, id)
+		}
+		f.refused("AccessDeniedException", keys, "sekisho", "ListAccessRequests", fields{})
+	}
+	if got := list(f.User("nobody", ""), fields{"Mine": true}); len(got) != 0 {
+		t.Errorf("a user without requests lists %q as its own", got)
+	}
+	if got := list(f.bob, fields{}); len(got) != 2 {
+		t.Errorf("a user with the permission lists %q, want both requests", got)
+	}
+	must(t, f.Directory.Holders.PutInline(t.Context(), identity.KindUser, "ann", "deny",
+		`{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"sekisho:ListAccessRequests","Resource":"*"}]}`))
+	f.refused("AccessDeniedException", f.ann, "sekisho", "ListAccessRequests", fields{"Mine": true})
+}
+
 // TestApprovalDoesNotCoverReverseForwarding: whoever approves access to a node does
 // not approve that it listens for the client; a policy can.
 func TestApprovalDoesNotCoverReverseForwarding(t *testing.T) {
@@ -187,11 +225,22 @@ func TestApprovalDoesNotCoverReverseForwarding(t *testing.T) {
 	f.token(f.request(f.target), "Approved")
 	f.ok(f.ann, "ssm", "StartSession", start(forward))
 	f.refused("AccessDeniedException", f.ann, "ssm", "StartSession", start(reverse))
+	for document, want := range map[string]int{forward: 1, reverse: 0} {
+		var reach struct{ Access []struct{ NodeID string } }
+		f.ok(f.ann, "sekisho", "ListMyAccess", fields{"DocumentName": document}).Decode(t, &reach)
+		var check struct{ Checks []struct{ Kind, Outcome string } }
+		f.ok(f.ann, "sekisho", "CheckSessionStart", fields{"Target": f.node.ID, "DocumentName": document}).Decode(t, &check)
+		if len(reach.Access) != want || len(check.Checks) == 0 || (check.Checks[0].Outcome == "Ready") != (want == 1) {
+			t.Errorf("%s: reach %+v, check %+v", document, reach, check)
+		}
+	}
 	must(t, f.Directory.Holders.PutInline(t.Context(), identity.KindUser, "ann", "reverse",
 		servertest.Allow("*", "ssm:StartSession")))
 	f.ok(f.ann, "ssm", "StartSession", start(reverse))
 }
 
+// TestAccessRequestsExpire: access ends when its time is over, and so does what
+// it opened.
 func TestAccessRequestsExpire(t *testing.T) {
 	t.Parallel()
 	f := newAccessFixture(t, fields{"Name": "auto", "Approvals": 0, "DurationSeconds": 1800})

@@ -5,9 +5,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"sekisho/internal/iam/identity"
 	"sekisho/internal/servertest"
+	"sekisho/internal/wire/sigv4"
 )
 
 // A grant is stored by IAM, and the questions about access follow from it.
@@ -114,6 +116,74 @@ func TestGrantsAndReach(t *testing.T) {
 		if a := s.JSON(s.Admin, "sekisho", "ListPrincipalAccess", in); a.Status != http.StatusBadRequest {
 			t.Errorf("%s: %d %s", name, a.Status, a.Body)
 		}
+	}
+}
+
+// A user without any other permission learns which nodes it can reach, and nothing about other nodes
+// or about its policies.
+func TestMyReach(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t)
+	n, hidden, factor := s.Node(), s.Node(), s.Node()
+	n.Connect()
+	arn := func(n *servertest.Node) string {
+		return "arn:aws:ssm:" + servertest.Region + ":" + servertest.Account + ":managed-instance/" + n.ID
+	}
+	statement := func(n *servertest.Node, condition string) string {
+		return `{"Effect":"Allow","Action":"ssm:StartSession","Resource":"` + arn(n) + `","Condition":{` + condition + `}}`
+	}
+	opens := time.Now().Add(24 * time.Hour).UTC().Truncate(time.Second)
+	statements := statement(n, `"DateGreaterThanEquals":{"aws:CurrentTime":"`+opens.Format(time.RFC3339)+`"}`) + "," +
+		statement(hidden, `"IpAddress":{"aws:SourceIp":"203.0.113.0/24"}`) + "," +
+		statement(factor, `"NumericLessThan":{"aws:MultiFactorAuthAge":"900"}`)
+	type span struct {
+		From, To  float64
+		Access    string
+		DependsOn []string
+	}
+	type entry struct {
+		NodeID           string `json:"NodeId"`
+		ConnectionStatus string
+		Spans            []span
+	}
+	list := func(keys sigv4.Credentials) map[string]entry {
+		t.Helper()
+		var out struct{ Access []entry }
+		a := s.JSON(keys, "sekisho", "ListMyAccess", fields{})
+		if a.Status != http.StatusOK {
+			t.Fatalf("%d %s", a.Status, a.Body)
+		}
+		a.Decode(t, &out)
+		found := map[string]entry{}
+		for _, e := range out.Access {
+			found[e.NodeID] = e
+		}
+		return found
+	}
+	policy := func(more string) string { return `{"Version":"2012-10-17","Statement":[` + statements + more + `]}` }
+	alice := s.User("alice", policy(""))
+	got := list(alice)
+	if len(got) != 2 {
+		t.Errorf("alice reaches %+v", got)
+	}
+	if e := got[n.ID]; e.ConnectionStatus != "connected" || len(e.Spans) != 1 || e.Spans[0].Access != "Always" ||
+		int64(e.Spans[0].From) != opens.Unix() {
+		t.Errorf("the node that opens tomorrow: %+v", e)
+	}
+	if e := got[factor.ID]; e.ConnectionStatus != "notconnected" || len(e.Spans) != 1 ||
+		e.Spans[0].Access != "Depends" || !slices.Equal(e.Spans[0].DependsOn, []string{"MFA"}) {
+		t.Errorf("the node that needs a second factor: %+v", e)
+	}
+	bob := s.User("bob", policy(`,{"Effect":"Allow","Action":"iam:SimulatePrincipalPolicy","Resource":"*"}`))
+	if e := list(bob)[factor.ID]; len(e.Spans) != 1 ||
+		!slices.Equal(e.Spans[0].DependsOn, []string{"aws:MultiFactorAuthAge NumericLessThan 900"}) {
+		t.Errorf("for a user who can simulate its policies: %+v", e)
+	}
+	if got := list(s.User("nobody", "")); len(got) != 0 {
+		t.Errorf("a user without policies reaches %+v", got)
+	}
+	if a := s.JSON(sigv4.Credentials{}, "sekisho", "ListMyAccess", fields{}); a.Status < http.StatusBadRequest {
+		t.Errorf("an anonymous caller: %d %s", a.Status, a.Body)
 	}
 }
 

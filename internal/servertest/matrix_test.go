@@ -186,6 +186,7 @@ var open = map[string]struct {
 		why:  "the second factor is the permission, as with sts.GetSessionToken",
 	},
 	"sekisho.DescribeMyAccess":            {user: true, node: true, why: "callers ask about themselves"},
+	"sekisho.ListMyAccess":                {user: true, node: true, why: "callers ask about themselves"},
 	"ssm.UpdateInstanceInformation":       {node: true, why: "a node reports its own facts"},
 	"ssm.GetDocument":                     {node: true, why: "AmazonSSMManagedInstanceCore"},
 	"ssm.DescribeDocument":                {node: true, why: "AmazonSSMManagedInstanceCore"},

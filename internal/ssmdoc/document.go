@@ -18,6 +18,9 @@ import (
 // Session Manager preferences.
 const Default = "SSM-SessionManagerRunShell"
 
+// ReverseForwarding is the document with which a node listens for a client.
+const ReverseForwarding = "Sekisho-StartReversePortForwardingSession"
+
 // Session types of schema 1.0.
 const (
 	StandardStream         = "Standard_Stream"

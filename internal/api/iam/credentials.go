@@ -231,7 +231,7 @@ func (d credentialDoor) changePassword(ctx context.Context, c *api.Call, in *cha
 			return nil, err
 		}
 		if v.Explicit || p == nil || !p.UsersMayChange {
-			return nil, api.Denied(v)
+			return nil, api.Denied(ctx, v)
 		}
 	}
 	c.Allow()

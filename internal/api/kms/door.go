@@ -183,7 +183,7 @@ func (d *door) authorize(ctx context.Context, c *api.Call, action string, k *kms
 		return err
 	}
 	if !v.Allowed {
-		return api.Denied(v)
+		return api.Denied(ctx, v)
 	}
 	c.Allow()
 	return nil

@@ -507,7 +507,7 @@ func (d *Door) authorize(
 		return err
 	}
 	if !v.Allowed {
-		return api.Denied(v)
+		return api.Denied(ctx, v)
 	}
 	c.Allow()
 	return nil

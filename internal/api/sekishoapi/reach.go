@@ -20,6 +20,7 @@ func (d *door) reachOperations() map[string]api.Operation {
 	return map[string]api.Operation{
 		"ListNodeAccess":      api.Read(d.listNodeAccess),
 		"ListPrincipalAccess": api.Read(d.listPrincipalAccess),
+		"ListMyAccess":        api.Read(d.listMyAccess, api.NoPolicy(ownAccess)),
 	}
 }
 
@@ -52,7 +53,9 @@ type reachEntry struct {
 	PrincipalArn string `json:",omitempty"`
 	NodeID       string `json:"NodeId,omitempty"`
 	NodeName     string `json:",omitempty"`
-	Spans        []reachSpan
+	// ConnectionStatus is that of the node, as GetConnectionStatus returns it. Only ListMyAccess sets it.
+	ConnectionStatus string `json:",omitempty"`
+	Spans            []reachSpan
 	// Sampled means that a policy compares the time as text, so that some spans may be missing.
 	Sampled bool `json:",omitempty"`
 }
@@ -92,42 +95,46 @@ func (in *reachRequest) check(c *api.Call) (source netip.Addr, err error) {
 	return source, nil
 }
 
-func (d *door) reachers(in *reachRequest) *authz.Reachers {
-	return d.Authorizer.Reachers(in.MFA != nil, in.From.Time, in.To.Time)
+func (in *reachRequest) query() authz.ReachQuery {
+	q := authz.ReachQuery{From: in.From.Time, To: in.To.Time}
+	switch {
+	case in.MFA == nil:
+	case *in.MFA:
+		q.Factor = authz.FactorFresh
+	default:
+		q.Factor = authz.FactorNone
+	}
+	return q
 }
 
 // reacher prepares the decisions about one principal.
 func (d *door) reacher(
 	ctx context.Context,
 	rs *authz.Reachers,
-	in *reachRequest,
 	p *root.Principal,
 	source netip.Addr,
 ) (*authz.Reacher, error) {
-	f := authz.Facts{Principal: p, SourceIP: source, Secure: true, Region: d.Region}
-	if in.MFA != nil {
-		known := *p
-		if *in.MFA {
-			known.TokenIssueTime, known.MFATime = in.From.Time, in.From.Time
-		} else if p.Type == root.PrincipalAssumedRole {
-			known.TokenIssueTime = in.From.Time
-		}
-		f.Principal = &known
-	}
-	return rs.Reacher(ctx, f)
+	return rs.Reacher(ctx, authz.Facts{Principal: p, SourceIP: source, Secure: true, Region: d.Region})
 }
 
 // add adds the spans of one answer that have access.
-func (e *reachEntry) add(spans []authz.ReachSpan) {
+func (e *reachEntry) add(spans []authz.ReachSpan, describe func(policy.Dependency) string) {
 	for _, s := range spans {
-		if s.Reach != policy.ReachNever {
-			e.Spans = append(
-				e.Spans,
-				reachSpan{awsproto.NewEpoch(s.From), awsproto.NewEpoch(s.To), s.Reach, s.DependsOn},
-			)
+		if s.Reach == policy.ReachNever {
+			continue
 		}
+		span := reachSpan{From: awsproto.NewEpoch(s.From), To: awsproto.NewEpoch(s.To), Access: s.Reach}
+		for _, dep := range s.DependsOn {
+			span.DependsOn = append(span.DependsOn, describe(dep))
+		}
+		slices.Sort(span.DependsOn)
+		span.DependsOn = slices.Compact(span.DependsOn)
+		e.Spans = append(e.Spans, span)
 	}
 }
+
+// condition describes a dependency in full.
+func condition(dep policy.Dependency) string { return dep.Condition }
 
 // pages processes items in order, starting after NextToken, until an answer is full.
 func pages[T any](
@@ -167,12 +174,13 @@ func pages[T any](
 // requester.
 type approvedAccess map[string][]*access.Request
 
-func (d *door) approvedAccess(ctx context.Context) (approvedAccess, error) {
+// approvedAccess returns the approved requests of a requester, or of everybody if userID is empty.
+func (d *door) approvedAccess(ctx context.Context, userID string) (approvedAccess, error) {
 	found := approvedAccess{}
 	if d.Access == nil {
 		return found, nil
 	}
-	q := access.Query{Open: true, Limit: maxAccessPage}
+	q := access.Query{UserID: userID, Open: true, Limit: maxAccessPage}
 	for {
 		page, err := d.Access.Requests(ctx, q)
 		if err != nil {
@@ -190,19 +198,18 @@ func (d *door) approvedAccess(ctx context.Context) (approvedAccess, error) {
 	}
 }
 
-// addRequests adds the spans of approved access requests of p for a node. A
-// policy that denies overrides them.
-func (e *reachEntry) addRequests(in *reachRequest, found approvedAccess, p *root.Principal, node root.NodeID) {
-	for _, r := range found[p.UserID] {
-		if !r.ExpiresAt.After(in.From.Time) || !slices.Contains(r.Nodes, node) {
-			continue
+// requestPrefix begins the dependency on an access request.
+const requestPrefix = "access request "
+
+// grants returns the access that approved requests of a requester give to a node with a document.
+func (found approvedAccess) grants(userID string, node root.NodeID, docName string) []authz.Grant {
+	var out []authz.Grant
+	for _, r := range found[userID] {
+		if slices.Contains(r.Nodes, node) && access.Covers(docName) {
+			out = append(out, authz.Grant{Name: requestPrefix + r.ID, Until: r.ExpiresAt})
 		}
-		to := in.To
-		if r.ExpiresAt.Before(to.Time) {
-			to = awsproto.NewEpoch(r.ExpiresAt)
-		}
-		e.Spans = append(e.Spans, reachSpan{in.From, to, policy.ReachDepends, []string{"access request " + r.ID}})
 	}
+	return out
 }
 
 type nodeAccessRequest struct {
@@ -235,25 +242,24 @@ func (d *door) listNodeAccess(ctx context.Context, c *api.Call, in *nodeAccessRe
 	if err != nil {
 		return nil, err
 	}
-	approved, err := d.approvedAccess(ctx)
+	approved, err := d.approvedAccess(ctx, "")
 	if err != nil {
 		return nil, err
 	}
-	out, reachers := &reachAnswer{}, d.reachers(&in.reachRequest)
+	out, reachers := &reachAnswer{}, d.Authorizer.Reachers(in.query())
 	return out, pages(
 		&in.reachRequest,
 		out,
 		principals,
 		func(p *root.Principal) string { return p.PolicyARN },
 		func(p *root.Principal) (reachEntry, bool, error) {
-			r, err := d.reacher(ctx, reachers, &in.reachRequest, p, source)
+			r, err := d.reacher(ctx, reachers, p, source)
 			if err != nil {
 				return reachEntry{}, false, err
 			}
-			spans, err := r.StartSession(ctx, call)
+			spans, err := r.StartSessionUnder(ctx, call, approved.grants(p.UserID, n.ID, in.DocumentName))
 			e := reachEntry{PrincipalArn: p.PolicyARN, Sampled: !r.Exact()}
-			e.add(spans)
-			e.addRequests(&in.reachRequest, approved, p, n.ID)
+			e.add(spans, condition)
 			return e, len(e.Spans) > 0, err
 		},
 	)
@@ -284,10 +290,24 @@ func (d *door) listPrincipalAccess(ctx context.Context, c *api.Call, in *princip
 	if err != nil {
 		return nil, err
 	}
-	r, err := d.reacher(ctx, d.reachers(&in.reachRequest), &in.reachRequest, p, source)
+	r, err := d.reacher(ctx, d.Authorizer.Reachers(in.query()), p, source)
 	if err != nil {
 		return nil, err
 	}
+	return d.nodesInReach(ctx, &in.reachRequest, r, p.UserID, func(e *reachEntry, _ *root.Node, spans []authz.ReachSpan) {
+		e.add(spans, condition)
+	})
+}
+
+// nodesInReach lists the nodes on which a principal can open sessions. userID is that of the
+// requester whose access requests count. describe completes an entry.
+func (d *door) nodesInReach(
+	ctx context.Context,
+	in *reachRequest,
+	r *authz.Reacher,
+	userID string,
+	describe func(e *reachEntry, n *root.Node, spans []authz.ReachSpan),
+) (*reachAnswer, error) {
 	// The document is the same for all nodes.
 	call, err := d.Requests.StartSession(ctx, "*", in.DocumentName)
 	if err != nil {
@@ -298,24 +318,74 @@ func (d *door) listPrincipalAccess(ctx context.Context, c *api.Call, in *princip
 		return nil, err
 	}
 	slices.SortFunc(nodes, func(a, b *root.Node) int { return strings.Compare(string(a.ID), string(b.ID)) })
-	approved, err := d.approvedAccess(ctx)
-	if err != nil {
-		return nil, err
+	approved := approvedAccess{}
+	if userID != "" {
+		if approved, err = d.approvedAccess(ctx, userID); err != nil {
+			return nil, err
+		}
 	}
 	out := &reachAnswer{}
 	return out, pages(
-		&in.reachRequest,
+		in,
 		out,
 		nodes,
 		func(n *root.Node) string { return string(n.ID) },
 		func(n *root.Node) (reachEntry, bool, error) {
 			one := call
 			one.Node, one.NodeKeys = d.nodeARN(string(n.ID)), authz.ResourceTags("ssm", n.Tags)
-			spans, err := r.StartSession(ctx, one)
+			spans, err := r.StartSessionUnder(ctx, one, approved.grants(userID, n.ID, in.DocumentName))
 			e := reachEntry{NodeID: string(n.ID), NodeName: n.Name, Sampled: !r.Exact()}
-			e.add(spans)
-			e.addRequests(&in.reachRequest, approved, p, n.ID)
+			describe(&e, n, spans)
 			return e, len(e.Spans) > 0, err
 		},
 	)
+}
+
+type myAccessRequest struct {
+	DocumentName string
+	From, To     awsproto.Epoch
+	MaxResults   int
+	NextToken    string
+}
+
+// listMyAccess lists the nodes on which the caller can open sessions from its present address, and
+// when. Callers who cannot simulate their own policies learn of each condition only which aspect it
+// is about, as in a refusal.
+func (d *door) listMyAccess(ctx context.Context, c *api.Call, in *myAccessRequest) (*reachAnswer, error) {
+	ask := &reachRequest{
+		DocumentName: in.DocumentName, From: in.From, To: in.To, MaxResults: in.MaxResults, NextToken: in.NextToken,
+	}
+	if _, err := ask.check(c); err != nil {
+		return nil, err
+	}
+	f := c.Facts()
+	simulate, err := d.Authorizer.Decide(ctx, &f, "iam:SimulatePrincipalPolicy", c.Principal.PolicyARN)
+	if err != nil {
+		return nil, err
+	}
+	describe := func(dep policy.Dependency) string {
+		if simulate.Allowed || strings.HasPrefix(dep.Condition, requestPrefix) {
+			return dep.Condition
+		}
+		return string(dep.Aspect)
+	}
+	q := ask.query()
+	q.Session = true
+	r, err := d.Authorizer.Reacher(ctx, f, q)
+	if err != nil {
+		return nil, err
+	}
+	userID := ""
+	if access.Usable(c.Principal) {
+		userID = access.CallerOf(c.Principal).UserID
+	}
+	return d.nodesInReach(ctx, ask, r, userID, func(e *reachEntry, n *root.Node, spans []authz.ReachSpan) {
+		if e.add(spans, describe); len(e.Spans) == 0 {
+			return
+		}
+		e.ConnectionStatus = "connected"
+		if d.StartChecks.NotConnected(n) != "" {
+			e.ConnectionStatus = "notconnected"
+		}
+	})
 }

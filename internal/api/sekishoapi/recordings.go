@@ -175,26 +175,7 @@ func (d *door) authorize(ctx context.Context, c *api.Call, action, name string) 
 	if err != nil {
 		return err
 	}
-	var refusal error
-	allowed := false
-	for _, n := range names {
-		v, err := c.Decide(ctx, action, n, keys...)
-		if err != nil {
-			return err
-		}
-		if v.Explicit && !v.Allowed {
-			return api.Denied(v)
-		}
-		if !v.Allowed && refusal == nil {
-			refusal = api.Denied(v)
-		}
-		allowed = allowed || v.Allowed
-	}
-	if !allowed {
-		return refusal
-	}
-	c.Allow()
-	return nil
+	return c.AuthorizeAny(ctx, action, names, keys...)
 }
 
 // Integrity is the result of a check of the server's data.

@@ -166,7 +166,7 @@ func (d *door) checkAccess(
 	if err != nil {
 		return false, err
 	}
-	granted, err := d.granted(ctx, c.Principal, in.Target, verdict)
+	granted, err := d.granted(ctx, c.Principal, in, verdict)
 	if err != nil {
 		return false, err
 	}
@@ -178,15 +178,12 @@ func (d *door) checkAccess(
 		out.Windows = []window{{awsproto.NewEpoch(f.Time), awsproto.NewEpoch(granted.ExpiresAt)}}
 		return true, nil
 	default:
-		out.add(checkAccess, startFailing, verdict.Message, verdict.Remedy)
-		out.Failed = verdict.Failed
-		if with, ok := f.WithSecondFactor(); ok {
-			shown, _, err := q.Decide(ctx, d.asks(*with))
-			if err != nil {
-				return false, err
-			}
-			out.SecondFactor = shown.Allowed
+		denial, err := d.Authorizer.Denial(ctx, &f, q.Decide)
+		if err != nil {
+			return false, err
 		}
+		out.add(checkAccess, startFailing, verdict.Message, denial.Remedy)
+		out.Failed, out.SecondFactor = denial.Failed, denial.SecondFactor
 	}
 	times, exact, err := d.Authorizer.Times(ctx, f.Principal, f.Time, f.Time.Add(lookAhead))
 	if err != nil || len(times) == 0 && exact {
@@ -206,12 +203,12 @@ func (d *door) checkAccess(
 // granted returns the approved access request by which p can start a session on
 // a node although no policy allows it; nil if there is none.
 func (d *door) granted(
-	ctx context.Context, p *root.Principal, node string, v authz.Verdict,
+	ctx context.Context, p *root.Principal, in *checkStartRequest, v authz.Verdict,
 ) (*access.Request, error) {
-	if v.Allowed || v.Explicit || d.Access == nil || !access.Usable(p) {
+	if v.Allowed || v.Explicit || d.Access == nil || !access.Usable(p) || !access.Covers(in.DocumentName) {
 		return nil, nil
 	}
-	return d.Access.Granted(ctx, access.CallerOf(p), root.NodeID(node))
+	return d.Access.Granted(ctx, access.CallerOf(p), root.NodeID(in.Target))
 }
 
 // asks returns a function that decides for the caller without recording the decisions in the call's
@@ -307,7 +304,7 @@ func (d *door) describeMyAccess(ctx context.Context, c *api.Call, in *accessRequ
 	return out, nil
 }
 
-func (d *door) ownQuestion(ctx context.Context, c *api.Call, q accessQuestion) (asked, error) {
+func (d *door) ownQuestion(ctx context.Context, c *api.Call, q accessQuestion) (authz.Question, error) {
 	in := explainRequest{PrincipalArn: c.Principal.ARN, Action: q.Action, Target: q.Target, ResourceArn: q.ResourceArn}
 	if q.Action == "" {
 		return nil, root.Errorf(root.CodeInvalid, "Action is missing in a question.")
@@ -319,5 +316,5 @@ func (d *door) ownQuestion(ctx context.Context, c *api.Call, q accessQuestion) (
 		return d.question(ctx, &in)
 	}
 	arn, keys, err := d.Requests.Document(ctx, q.DocumentName)
-	return one(q.Action, arn, keys), err
+	return authz.AnyOf(q.Action, []string{arn}, keys), err
 }

@@ -102,14 +102,19 @@ func (d *door) explainAccess(ctx context.Context, c *api.Call, in *explainReques
 	if err != nil {
 		return nil, err
 	}
-	v, steps, err := ask(ctx, d.asking(f, in.MFA))
+	called := assumed(f, in.MFA)
+	v, steps, err := ask(ctx, d.explaining(called))
+	if err != nil {
+		return nil, err
+	}
+	denial, err := d.Authorizer.Denial(ctx, &called, ask)
 	if err != nil {
 		return nil, err
 	}
 	out := &explainAnswer{
 		PrincipalArn: in.PrincipalArn, Action: in.Action, At: in.At, Allowed: v.Allowed, Decision: decision(v),
 		Reason: v.Reason, Statement: v.Statement,
-		Message: v.Message, Steps: []explainStep{}, Failed: v.Failed, SecondFactor: v.SecondFactor,
+		Message: v.Message, Steps: []explainStep{}, Failed: denial.Failed, SecondFactor: denial.SecondFactor,
 	}
 	for _, s := range steps {
 		out.Steps = append(
@@ -134,7 +139,7 @@ func (d *door) explainAccess(ctx context.Context, c *api.Call, in *explainReques
 		out.Windows, err = windows(in.From.Time, in.To.Time, at, exact, func(t time.Time) (bool, error) {
 			at := f
 			at.Time = t
-			v, _, err := ask(ctx, d.asking(at, in.MFA))
+			v, _, err := ask(ctx, d.asks(assumed(at, in.MFA)))
 			return v.Allowed, err
 		})
 		if err != nil {
@@ -195,8 +200,8 @@ func (in *explainRequest) check(c *api.Call) error {
 	return nil
 }
 
-// asking returns a function that decides like a call of f's principal.
-func (d *door) asking(f authz.Facts, mfa bool) authz.DecideFunc {
+// assumed returns f with the credentials that a call of f's principal is assumed to have.
+func assumed(f authz.Facts, mfa bool) authz.Facts {
 	p := *f.Principal
 	if p.Type != root.PrincipalUser || mfa {
 		// A user with a second factor has temporary credentials, like a role.
@@ -206,16 +211,18 @@ func (d *door) asking(f authz.Facts, mfa bool) authz.DecideFunc {
 		p.MFATime = f.Time
 	}
 	f.Principal = &p
+	return f
+}
+
+// explaining returns a function that decides like a call with the facts f, with all reasons.
+func (d *door) explaining(f authz.Facts) authz.DecideFunc {
 	return func(ctx context.Context, action, resource string, keys ...authz.Key) (authz.Verdict, error) {
 		return d.Authorizer.Explain(ctx, &f, action, resource, keys...)
 	}
 }
 
-// asked evaluates the decisions of a call with ask.
-type asked func(ctx context.Context, ask authz.DecideFunc) (authz.Verdict, []authz.Step, error)
-
 // question returns the decisions that the call would require.
-func (d *door) question(ctx context.Context, in *explainRequest) (asked, error) {
+func (d *door) question(ctx context.Context, in *explainRequest) (authz.Question, error) {
 	action := strings.ToLower(in.Action)
 	if in.ResourceArn == "" && (action == "ssm:startsession" || in.Target != "") {
 		// An answer about a missing resource would mislead, because policies deny resources that
@@ -230,16 +237,14 @@ func (d *door) question(ctx context.Context, in *explainRequest) (asked, error) 
 		return q.Decide, err
 	case in.ResourceArn == "" && id.ValidNode(in.Target):
 		q, err := d.Requests.StartSession(ctx, in.Target, "")
-		return one(in.Action, q.Node, q.NodeKeys), err
+		return authz.AnyOf(in.Action, []string{q.Node}, q.NodeKeys), err
 	case in.ResourceArn == "" && in.Target != "":
 		names, keys, err := d.Requests.Session(ctx, in.Target)
-		return func(ctx context.Context, ask authz.DecideFunc) (authz.Verdict, []authz.Step, error) {
-			return authz.AnyName(ctx, ask, in.Action, names, keys)
-		}, err
+		return authz.AnyOf(in.Action, names, keys), err
 	case in.ResourceArn == "":
-		return one(in.Action, "*", nil), nil
+		return authz.AnyOf(in.Action, []string{"*"}, nil), nil
 	}
-	return one(in.Action, in.ResourceArn, nil), nil
+	return authz.AnyOf(in.Action, []string{in.ResourceArn}, nil), nil
 }
 
 // targetExists checks that target is a managed node or, unless nodeOnly, a
@@ -259,12 +264,6 @@ func (d *door) targetExists(ctx context.Context, target string, nodeOnly bool) e
 		return err
 	}
 	return nil
-}
-
-func one(action, resource string, keys []authz.Key) asked {
-	return func(ctx context.Context, ask authz.DecideFunc) (authz.Verdict, []authz.Step, error) {
-		return authz.AnyName(ctx, ask, action, []string{resource}, keys)
-	}
 }
 
 func decision(v authz.Verdict) string {

@@ -12,6 +12,7 @@ import (
 	"sekisho/internal/api"
 	"sekisho/internal/iam/authz"
 	"sekisho/internal/safetext"
+	"sekisho/internal/session/access"
 	"sekisho/internal/session/broker"
 	"sekisho/internal/ssmdoc"
 	"sekisho/internal/wire/awsproto"
@@ -124,10 +125,6 @@ func personal(userAgent string) bool {
 	return false
 }
 
-// reverseDocument has the node listen for the client. Whoever approves access to a
-// node does not approve that: a policy must allow it.
-const reverseDocument = "Sekisho-StartReversePortForwardingSession"
-
 // authorizeStart authorizes the node and the document, in the two passes of [authz.StartSession].
 // It returns the node, nil if it does not exist. An approved access request, whose ID it returns,
 // replaces a missing Allow but does not override a Deny.
@@ -142,7 +139,7 @@ func (d sessionDoor) authorizeStart(
 	if err != nil {
 		return nil, "", err
 	}
-	if !v.Allowed && !v.Explicit && docName != reverseDocument {
+	if !v.Allowed && !v.Explicit && access.Covers(docName) {
 		r, err := d.access.granted(ctx, c, node)
 		if err != nil {
 			return nil, "", err
@@ -153,10 +150,7 @@ func (d sessionDoor) authorizeStart(
 		}
 	}
 	if !v.Allowed {
-		if v.SecondFactor, err = c.AllowedWithSecondFactor(ctx, question.Decide); err != nil {
-			return nil, "", err
-		}
-		return nil, "", api.Denied(v)
+		return nil, "", c.DeniedAll(ctx, v, question.Decide)
 	}
 	c.Allow()
 	return node, "", nil
@@ -180,15 +174,7 @@ func (d sessionDoor) authorizeSession(ctx context.Context, c *api.Call, action, 
 	if err != nil {
 		return nil, err
 	}
-	v, _, err := authz.AnyName(ctx, c.Decide, action, arns, keys)
-	if err != nil {
-		return nil, err
-	}
-	if !v.Allowed {
-		return nil, api.Denied(v)
-	}
-	c.Allow()
-	return s, nil
+	return s, c.AuthorizeAny(ctx, action, arns, keys...)
 }
 
 func (d sessionDoor) resumeSession(ctx context.Context, c *api.Call, in *sessionRequest) (*channelAnswer, error) {

@@ -305,7 +305,7 @@ func (d *door) openDataChannel(w http.ResponseWriter, r *http.Request) {
 			"arn:aws:ssm:"+d.Region+":"+d.Account+":session/"+name,
 		)
 		if err == nil && v.Explicit {
-			err = api.Denied(v)
+			err = api.Denied(r.Context(), v)
 		}
 	}
 	if err != nil {

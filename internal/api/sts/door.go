@@ -254,7 +254,7 @@ func (d *door) mayAssume(
 			return err
 		}
 		if !v.Allowed {
-			return api.Denied(v)
+			return api.Denied(ctx, v)
 		}
 	}
 	c.Allow()

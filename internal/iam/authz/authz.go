@@ -89,12 +89,8 @@ type Verdict struct {
 	// Statement names the statement that decided or, if none did, the Allow
 	// statement that came closest, with its policy. Only Explain sets it.
 	Statement string
-	// Failed are the aspects that caused a denial.
-	Failed []policy.Aspect
-	// Remedy says for each of them what would satisfy it, without revealing policies to the caller.
-	Remedy string
-	// SecondFactor is true if a fresh second factor would turn the denial into an allowed request.
-	SecondFactor bool
+	// denied is nil unless Decide or Explain denied: see Denial.
+	denied *denied
 }
 
 // Decide evaluates one action on one resource.
@@ -108,13 +104,12 @@ func (a *Authorizer) Decide(ctx context.Context, f *Facts, action, resource stri
 		return Verdict{Allowed: true, Reason: "allowed: " + action + " on " + resource}, nil
 	}
 	e := set.Explain(req)
-	v := Verdict{
+	return Verdict{
 		Explicit: d.Effect == policy.ExplicitDeny,
 		Message:  d.Message(f.Principal.ARN, action, resource),
 		Reason:   e.Sentence,
-	}
-	v.remedy(set, req, f, keys, &e)
-	return v, nil
+		denied:   &denied{set, *f, action, resource, keys, e.Sentence},
+	}, nil
 }
 
 // Explain is like Decide, with the reason of allowed requests and the statement that decided. It
@@ -128,8 +123,8 @@ func (a *Authorizer) Explain(ctx context.Context, f *Facts, action, resource str
 	v := Verdict{Allowed: e.Effect == policy.Allowed, Explicit: e.Effect == policy.ExplicitDeny, Reason: e.Sentence}
 	if !v.Allowed {
 		v.Message = e.Message(f.Principal.ARN, action, resource)
+		v.denied = &denied{set, *f, action, resource, keys, e.Sentence}
 	}
-	v.remedy(set, req, f, keys, &e)
 	if ref := e.Statement(); ref != nil {
 		v.Statement = ref.String()
 	}
@@ -192,8 +187,7 @@ func roleARN(p *sekisho.Principal) string {
 func contextOf(f *Facts, keys []Key) *policy.Context {
 	c := policy.NewContext()
 	set := func(k, v string) { c.Set(k, policy.Single(v)) }
-	set("aws:CurrentTime", f.Time.UTC().Format(time.RFC3339))
-	set("aws:EpochTime", strconv.FormatInt(f.Time.Unix(), 10))
+	setTimes(set, f)
 	set("aws:SecureTransport", strconv.FormatBool(f.Secure))
 	set("aws:ViaAWSService", "false")
 	set("aws:PrincipalIsAWSService", "false")
@@ -258,14 +252,22 @@ func ofPrincipal(set func(k, v string), f *Facts) {
 	if p.Node != "" {
 		set(nodeKey(f))
 	}
+}
+
+// setTimes publishes the keys whose values depend on the time of the request or of the sign-in.
+func setTimes(set func(k, v string), f *Facts) {
+	set("aws:CurrentTime", f.Time.UTC().Format(time.RFC3339))
+	set("aws:EpochTime", strconv.FormatInt(f.Time.Unix(), 10))
+	p := f.Principal
 	// Long-term keys have neither: BoolIfExists in AWS's sample policies
 	// depends on the key being absent, not false.
-	if !p.TokenIssueTime.IsZero() {
-		set("aws:TokenIssueTime", p.TokenIssueTime.UTC().Format(time.RFC3339))
-		set("aws:MultiFactorAuthPresent", strconv.FormatBool(!p.MFATime.IsZero()))
-		if !p.MFATime.IsZero() {
-			set("aws:MultiFactorAuthAge", strconv.FormatInt(max(0, int64(f.Time.Sub(p.MFATime)/time.Second)), 10))
-		}
+	if p.Type == sekisho.PrincipalWebIdentity || p.TokenIssueTime.IsZero() {
+		return
+	}
+	set("aws:TokenIssueTime", p.TokenIssueTime.UTC().Format(time.RFC3339))
+	set("aws:MultiFactorAuthPresent", strconv.FormatBool(!p.MFATime.IsZero()))
+	if !p.MFATime.IsZero() {
+		set("aws:MultiFactorAuthAge", strconv.FormatInt(max(0, int64(f.Time.Sub(p.MFATime)/time.Second)), 10))
 	}
 }
 

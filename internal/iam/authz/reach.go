@@ -13,27 +13,68 @@ import (
 	"sekisho/internal/iam/policy"
 )
 
+// Factor is what a query knows about the second factor of future requests.
+type Factor uint8
+
+// Values of Factor.
+const (
+	FactorUnknown Factor = iota
+	FactorFresh          // each request has a second factor verified just before it
+	FactorNone           // users have access keys, roles were assumed without a second factor
+)
+
+// ReachQuery is what a query about reach specifies besides principals and resources.
+type ReachQuery struct {
+	Factor   Factor
+	From, To time.Time
+	// Session means that principals are those of credentials in use, so that the name of a role
+	// session and everything else about them is known.
+	Session bool
+}
+
 // unknownKeys are the condition keys whose values are only known once a principal makes a
 // request. Facts that the query specifies are known.
-func unknownKeys(f *Facts, mfaKnown bool) []string {
+func (q *ReachQuery) unknownKeys(f *Facts) []string {
 	keys := []string{"aws:UserAgent", "aws:Referer"}
 	if !f.SourceIP.IsValid() {
 		keys = append(keys, "aws:SourceIp", "aws:VpcSourceIp")
 	}
-	if !mfaKnown {
-		keys = append(keys, "aws:MultiFactorAuthPresent", "aws:MultiFactorAuthAge", "aws:TokenIssueTime")
-	}
-	if f.Principal.Type == sekisho.PrincipalAssumedRole {
+	role := f.Principal.Type == sekisho.PrincipalAssumedRole
+	if role && !q.Session {
 		keys = append(keys, "aws:userid", "aws:SourceIdentity", "aws:FederatedProvider")
 	}
+	if q.Factor == FactorUnknown {
+		keys = append(keys, "aws:MultiFactorAuthPresent", "aws:MultiFactorAuthAge")
+	}
+	if q.Factor == FactorUnknown || q.Factor == FactorNone && role {
+		keys = append(keys, "aws:TokenIssueTime")
+	}
 	return keys
+}
+
+// facts returns the facts of a request at a time.
+func (q *ReachQuery) facts(f Facts, at time.Time) Facts {
+	f.Time = at
+	p := *f.Principal
+	switch q.Factor {
+	case FactorFresh:
+		p.TokenIssueTime, p.MFATime = at, at
+	case FactorNone:
+		p.TokenIssueTime, p.MFATime = time.Time{}, time.Time{}
+		if p.Type == sekisho.PrincipalAssumedRole {
+			p.TokenIssueTime = at // temporary credentials; the time itself is unknown
+		}
+	case FactorUnknown:
+	}
+	f.Principal = &p
+	return f
 }
 
 // ReachSpan is a period with constant reach.
 type ReachSpan struct {
 	From, To  time.Time // To is exclusive
 	Reach     policy.Reach
-	DependsOn []string // conditions on values that are only known at request time
+	DependsOn []policy.Dependency
 }
 
 // Reacher determines what one principal can reach under the policies at the time of its creation.
@@ -41,7 +82,7 @@ type ReachSpan struct {
 type Reacher struct {
 	set      *policy.Set
 	facts    Facts
-	mfaKnown bool
+	query    ReachQuery
 	from, to time.Time
 	at       []time.Time
 	exact    bool
@@ -62,19 +103,16 @@ const startSessionAction = "ssm:StartSession"
 // that do not distinguish them share one. It is not safe for concurrent use.
 type Reachers struct {
 	authorizer *Authorizer
-	mfaKnown   bool
-	from, to   time.Time
+	query      ReachQuery
 	shared     map[string]*Reacher
 	mentioned  map[*policy.Set][]string // sorted
 }
 
-// Reachers returns Reachers for a period.
-func (a *Authorizer) Reachers(mfaKnown bool, from, to time.Time) *Reachers {
+// Reachers returns Reachers for a query.
+func (a *Authorizer) Reachers(q ReachQuery) *Reachers {
 	return &Reachers{
 		authorizer: a,
-		mfaKnown:   mfaKnown,
-		from:       from,
-		to:         to,
+		query:      q,
 		shared:     map[string]*Reacher{},
 		mentioned:  map[*policy.Set][]string{},
 	}
@@ -91,6 +129,10 @@ func (rs *Reachers) Reacher(ctx context.Context, f Facts) (*Reacher, error) {
 		mentioned = slices.Sorted(maps.Keys(set.Mentioned()))
 		rs.mentioned[set] = mentioned
 	}
+	if f.Time.IsZero() {
+		f.Time = rs.query.From
+	}
+	f = rs.query.facts(f, f.Time)
 	c := contextOf(&f, nil)
 	key := fmt.Appendf(nil, "%p %s %t %s", set, f.Principal.Type, f.Principal.MFATime.IsZero(), f.SourceIP)
 	for _, name := range mentioned {
@@ -101,24 +143,24 @@ func (rs *Reachers) Reacher(ctx context.Context, f Facts) (*Reacher, error) {
 	if r := rs.shared[string(key)]; r != nil {
 		return r, nil
 	}
-	r := newReacher(set, f, rs.mfaKnown, rs.from, rs.to)
+	r := newReacher(set, f, rs.query)
 	rs.shared[string(key)] = r
 	return r, nil
 }
 
-// Reacher returns a Reacher for the principal of f in a period. Without a source address in f, any
-// address counts; mfaKnown means that f specifies whether the principal has a second factor.
-func (a *Authorizer) Reacher(ctx context.Context, f Facts, mfaKnown bool, from, to time.Time) (*Reacher, error) {
-	return a.Reachers(mfaKnown, from, to).Reacher(ctx, f)
+// Reacher returns a Reacher for the principal of f. Without a source address in f, any address
+// counts.
+func (a *Authorizer) Reacher(ctx context.Context, f Facts, q ReachQuery) (*Reacher, error) {
+	return a.Reachers(q).Reacher(ctx, f)
 }
 
-func newReacher(set *policy.Set, f Facts, mfaKnown bool, from, to time.Time) *Reacher {
+func newReacher(set *policy.Set, f Facts, q ReachQuery) *Reacher {
 	r := &Reacher{
 		set:       set,
 		facts:     f,
-		mfaKnown:  mfaKnown,
-		from:      from.Truncate(time.Second),
-		to:        to.Truncate(time.Second),
+		query:     q,
+		from:      q.From.Truncate(time.Second),
+		to:        q.To.Truncate(time.Second),
 		contexts:  map[time.Time]*policy.Context{},
 		mentioned: set.Mentioned(),
 		told:      map[string]bool{},
@@ -142,13 +184,13 @@ const maxAlike = 4096
 // distinguish share one answer, which the caller must not modify.
 func (r *Reacher) StartSession(ctx context.Context, s StartSession) ([]ReachSpan, error) {
 	if r.classifier == nil {
-		return r.startSession(ctx, s)
+		return r.startSession(ctx, s, nil)
 	}
 	r.classify(&s)
 	if spans, found := r.alike[string(r.class)]; found {
 		return spans, nil
 	}
-	spans, err := r.startSession(ctx, s)
+	spans, err := r.startSession(ctx, s, nil)
 	if err == nil && len(r.alike) < maxAlike {
 		r.alike[string(r.class)] = spans
 	}
@@ -204,28 +246,51 @@ func (r *Reacher) mentions(name string) bool {
 	return known
 }
 
-func (r *Reacher) startSession(ctx context.Context, s StartSession) ([]ReachSpan, error) {
+// Grant is access that replaces a missing Allow until a time. It does not override a Deny.
+type Grant struct {
+	Name  string // for Dependency.Condition
+	Until time.Time
+}
+
+// StartSessionUnder is like StartSession, with grants.
+func (r *Reacher) StartSessionUnder(ctx context.Context, s StartSession, grants []Grant) ([]ReachSpan, error) {
+	if len(grants) == 0 {
+		return r.StartSession(ctx, s)
+	}
+	return r.startSession(ctx, s, grants)
+}
+
+func (r *Reacher) startSession(ctx context.Context, s StartSession, grants []Grant) ([]ReachSpan, error) {
 	// Most nodes are never reachable: one decision shows that.
 	if r.ever == nil {
-		f := r.facts
-		f.Time = r.from
+		f := r.query.facts(r.facts, r.from)
 		r.ever = contextOf(&f, nil)
-		r.ever.SetUnknown(append(unknownKeys(&f, r.mfaKnown),
+		r.ever.SetUnknown(append(r.query.unknownKeys(&f),
 			"aws:CurrentTime", "aws:EpochTime", "aws:TokenIssueTime", "aws:MultiFactorAuthAge")...)
 	}
-	best, err := r.best(ctx, s, r.ever, nil)
+	best, _, err := s.Decide(ctx, r.under(r.ever, r.ever.AtBest(), nil))
 	if err != nil {
 		return nil, err
 	}
-	if !best && r.exact {
+	if !best.Allowed && r.exact && (len(grants) == 0 || best.Explicit) {
 		return []ReachSpan{{From: r.from, To: r.to, Reach: policy.ReachNever}}, nil
 	}
+	times := append([]time.Time{r.from}, r.at...)
+	for _, g := range grants {
+		// A grant ends with the second that its end is in.
+		if end := g.Until.Add(time.Second - time.Nanosecond).Truncate(time.Second); end.After(r.from) {
+			times = append(times, end)
+		}
+	}
+	if len(grants) > 0 {
+		slices.SortFunc(times, time.Time.Compare)
+	}
 	var out []ReachSpan
-	for _, t := range append([]time.Time{r.from}, r.at...) {
+	for _, t := range times {
 		if !t.Before(r.to) {
 			break
 		}
-		reach, depends, err := r.startSessionAt(ctx, s, t)
+		reach, depends, err := r.startSessionAt(ctx, s, t, grants)
 		if err != nil {
 			return nil, err
 		}
@@ -251,10 +316,9 @@ type decision struct {
 func (r *Reacher) contextAt(t time.Time) *policy.Context {
 	c := r.contexts[t]
 	if c == nil {
-		facts := r.facts
-		facts.Time = t
+		facts := r.query.facts(r.facts, t)
 		c = contextOf(&facts, nil)
-		c.SetUnknown(unknownKeys(&facts, r.mfaKnown)...)
+		c.SetUnknown(r.query.unknownKeys(&facts)...)
 		r.contexts[t] = c
 	}
 	return c
@@ -262,10 +326,21 @@ func (r *Reacher) contextAt(t time.Time) *policy.Context {
 
 // with calls f with the keys of a resource added to a context.
 func with(c *policy.Context, keys []Key, f func()) {
+	var replaced map[string]policy.Value
+	for _, k := range keys {
+		if v, found := c.Get(k.Name); found && replaced == nil {
+			replaced = map[string]policy.Value{k.Name: v}
+		} else if found {
+			replaced[k.Name] = v
+		}
+	}
 	setKeys(c, keys)
 	f()
 	for _, k := range keys {
 		c.Delete(k.Name)
+	}
+	for name, v := range replaced {
+		c.Set(name, v)
 	}
 }
 
@@ -285,25 +360,31 @@ func (r *Reacher) under(c, assumed *policy.Context, decisions *[]decision) Decid
 	}
 }
 
-// best reports whether a session can start if unknown keys allow it.
-func (r *Reacher) best(ctx context.Context, s StartSession, c *policy.Context, decisions *[]decision) (bool, error) {
-	v, _, err := s.Decide(ctx, r.under(c, c.AtBest(), decisions))
-	return v.Allowed, err
-}
-
-func (r *Reacher) startSessionAt(ctx context.Context, s StartSession, t time.Time) (policy.Reach, []string, error) {
+func (r *Reacher) startSessionAt(
+	ctx context.Context, s StartSession, t time.Time, grants []Grant,
+) (policy.Reach, []policy.Dependency, error) {
 	c := r.contextAt(t)
 	who := PolicyPrincipal(r.facts.Principal)
 	var decisions []decision
-	best, err := r.best(ctx, s, c, &decisions)
-	if err != nil || !best {
+	best, _, err := s.Decide(ctx, r.under(c, c.AtBest(), &decisions))
+	if err != nil {
 		return policy.ReachNever, nil, err
+	}
+	var granted []policy.Dependency
+	if i := slices.IndexFunc(grants, func(g Grant) bool { return t.Before(g.Until) }); i >= 0 && !best.Explicit {
+		granted = []policy.Dependency{{Condition: grants[i].Name, Aspect: policy.AspectWho}}
+	}
+	if !best.Allowed && granted == nil {
+		return policy.ReachNever, nil, nil
 	}
 	worst, _, err := s.Decide(ctx, r.under(c, c.AtWorst(), &decisions))
 	if err != nil || worst.Allowed {
 		return policy.ReachAlways, nil, err
 	}
-	var depends []string
+	if granted != nil && !worst.Explicit {
+		return policy.ReachDepends, granted, nil
+	}
+	depends := granted
 	for _, d := range decisions {
 		with(c, d.keys, func() {
 			depends = append(
@@ -311,6 +392,6 @@ func (r *Reacher) startSessionAt(ctx context.Context, s StartSession, t time.Tim
 				r.set.DependsOn(&policy.Request{Action: d.action, Resource: d.resource, Context: c, Principal: who})...)
 		})
 	}
-	slices.Sort(depends)
+	slices.SortFunc(depends, policy.CompareDependencies)
 	return policy.ReachDepends, slices.Compact(depends), nil
 }

@@ -57,7 +57,7 @@ func benchmarkReach(b *testing.B, kinds int) {
 	reacher := func(many map[*authz.Authorizer]*authz.Reachers, i int) *authz.Reacher {
 		a := authorizers[i%kinds]
 		if many[a] == nil {
-			many[a] = a.Reachers(false, from, from.Add(week))
+			many[a] = a.Reachers(authz.ReachQuery{From: from, To: from.Add(week)})
 		}
 		f := authz.Facts{
 			Principal: with(alice, func(p *sekisho.Principal) { p.UserName = fmt.Sprint("user-", i) }),

@@ -26,7 +26,7 @@ func reach(
 		f.SourceIP = netip.MustParseAddr(source)
 	}
 	from := time.Date(2026, 4, 13, 0, 0, 0, 0, time.UTC) // a Monday
-	r, err := authorizer(t, statements).Reacher(t.Context(), f, false, from, from.Add(48*time.Hour))
+	r, err := authorizer(t, statements).Reacher(t.Context(), f, authz.ReachQuery{From: from, To: from.Add(48 * time.Hour)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,8 +88,12 @@ func TestReach(t *testing.T) {
 				}
 				end = s.To
 				fmt.Fprintf(&b, "%s %s", s.From.Format("02T15"), s.Reach)
-				if len(s.DependsOn) > 0 {
-					fmt.Fprintf(&b, "%s", s.DependsOn)
+				var depends []string
+				for _, d := range s.DependsOn {
+					depends = append(depends, d.Condition)
+				}
+				if len(depends) > 0 {
+					fmt.Fprintf(&b, "%s", depends)
 				}
 				b.WriteByte(' ')
 			}
@@ -175,9 +179,7 @@ func BenchmarkReachOfManyNodes(b *testing.B) {
 		r, err := a.Reacher(
 			b.Context(),
 			authz.Facts{Principal: &alice, Secure: true, Region: "us-east-1"},
-			false,
-			from,
-			from.Add(7*24*time.Hour),
+			authz.ReachQuery{From: from, To: from.Add(7 * 24 * time.Hour)},
 		)
 		if err != nil {
 			b.Fatal(err)
@@ -217,9 +219,7 @@ func TestReachSharesAnswersAmongLikeNodes(t *testing.T) {
 			r, err := a.Reacher(
 				t.Context(),
 				authz.Facts{Principal: &alice, Secure: true, Region: "us-east-1"},
-				false,
-				from,
-				from.Add(time.Hour),
+				authz.ReachQuery{From: from, To: from.Add(time.Hour)},
 			)
 			if err != nil {
 				t.Fatal(err)
@@ -284,7 +284,7 @@ func TestReachersTellPrincipalsApart(t *testing.T) {
 		"by type of principal": {allow(`"StringEquals":{"aws:PrincipalType":"User"}`), 2},
 	} {
 		a := authorizer(t, tt.statement)
-		shared, seen := a.Reachers(false, from, from.Add(time.Hour)), map[*authz.Reacher]bool{}
+		shared, seen := a.Reachers(authz.ReachQuery{From: from, To: from.Add(time.Hour)}), map[*authz.Reacher]bool{}
 		for i, p := range principals {
 			f := authz.Facts{Principal: p, Secure: true, Region: "us-east-1"}
 			r, err := shared.Reacher(t.Context(), f)
@@ -296,7 +296,7 @@ func TestReachersTellPrincipalsApart(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			alone, err := a.Reacher(t.Context(), f, false, from, from.Add(time.Hour))
+			alone, err := a.Reacher(t.Context(), f, authz.ReachQuery{From: from, To: from.Add(time.Hour)})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -65,6 +65,13 @@ func (s StartSession) Decide(ctx context.Context, decide DecideFunc) (Verdict, [
 	return v, steps, err
 }
 
+// AnyOf returns the question that AnyName decides.
+func AnyOf(action string, names []string, keys []Key) Question {
+	return func(ctx context.Context, decide DecideFunc) (Verdict, []Step, error) {
+		return AnyName(ctx, decide, action, names, keys)
+	}
+}
+
 // AnyName decides on a resource with several names. One allowed name suffices; one explicitly
 // denied name denies.
 func AnyName(

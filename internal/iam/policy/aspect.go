@@ -3,7 +3,6 @@ package policy
 import (
 	"slices"
 	"strings"
-	"time"
 )
 
 // Aspect is one of the five things on which access depends.
@@ -18,8 +17,55 @@ const (
 	AspectMFA   Aspect = "MFA"
 )
 
+// Aspects is a set of aspects. As a number it is larger the harder it is for a caller to change them: verifying a second
+// factor again is easy, and another principal or another permission needs an administrator.
+type Aspects uint8
+
+// Members of Aspects.
+const (
+	ChangeMFA Aspects = 1 << iota
+	ChangeWhen
+	ChangeWhere
+	ChangeWhich
+	ChangeWho
+
+	changeAll = 1<<iota - 1
+)
+
 // aspectOrder is the order in which aspects are listed.
-var aspectOrder = []Aspect{AspectWho, AspectWhere, AspectWhich, AspectWhen, AspectMFA}
+var aspectOrder = []struct {
+	aspect Aspect
+	bit    Aspects
+}{
+	{AspectWho, ChangeWho}, {AspectWhere, ChangeWhere}, {AspectWhich, ChangeWhich}, {AspectWhen, ChangeWhen},
+	{AspectMFA, ChangeMFA},
+}
+
+// List returns the members of s in the order in which aspects are listed.
+func (s Aspects) List() []Aspect {
+	var out []Aspect
+	for _, a := range aspectOrder {
+		if s&a.bit != 0 {
+			out = append(out, a.aspect)
+		}
+	}
+	return out
+}
+
+// Smallest returns the smallest set for which allowed is true, that is, the one that is the easiest to change. allowed
+// must remain true as sets grow. ok is false if it is false even for all aspects together.
+func Smallest(allowed func(change Aspects) bool) (smallest Aspects, ok bool) {
+	if !allowed(changeAll) {
+		return 0, false
+	}
+	smallest = changeAll
+	for i := len(aspectOrder) - 1; i >= 0; i-- {
+		if without := smallest &^ (1 << i); without != smallest && allowed(without) {
+			smallest = without
+		}
+	}
+	return smallest, true
+}
 
 // whereKeys are the condition keys that say how a request reached the server.
 var whereKeys = []string{
@@ -35,131 +81,88 @@ var whoKeys = []string{
 
 // aspectOf returns the aspect of a condition. Keys that describe neither the caller, the time nor
 // the network describe the resource.
-func aspectOf(c *condition) Aspect {
+func aspectOf(c *condition) Aspects {
 	switch {
 	case c.recurs != nil || c.key == currentTimeKey || c.key == "aws:epochtime":
-		return AspectWhen
+		return ChangeWhen
 	case c.key == "aws:multifactorauthpresent" || c.key == "aws:multifactorauthage":
-		return AspectMFA
+		return ChangeMFA
 	case slices.Contains(whereKeys, c.key):
-		return AspectWhere
+		return ChangeWhere
 	case slices.ContainsFunc(whoKeys, func(prefix string) bool { return strings.HasPrefix(c.key, prefix) }):
-		return AspectWho
+		return ChangeWho
 	}
-	return AspectWhich
+	return ChangeWhich
 }
 
-// aspects returns the aspects in which the Allow statement st does not match r.
-func (sc *scope) aspects(st *statement, r *Request) []Aspect {
-	if !st.matchesAction(r.Action) {
+// failed returns the aspects that must differ for r to be allowed. Policies of resources and roles belong to other
+// principals: callers only learn that these do not name them.
+func (s *Set) failed(r *Request, e *Explanation) []Aspect {
+	if e.Effect == Allowed {
+		return nil
+	}
+	smallest, ok := Smallest(func(change Aspects) bool {
+		changed := *r
+		changed.Context = r.Context.Changing(change, r.Context)
+		return s.Evaluate(&changed).Effect == Allowed
+	})
+	if !ok {
 		return []Aspect{AspectWho}
 	}
-	var out []Aspect
-	if !sc.matchesResource(st, r) {
-		out = append(out, AspectWhich)
-	}
-	if sc.namesPrincipals() && st.who.grant(&r.Principal, false, sc.bounded) == grantNone {
-		out = append(out, AspectWho)
-	}
-	for _, c := range st.conditions {
-		if !c.holds(r.Context) {
-			out = append(out, aspectOf(c))
-		}
-	}
-	return inOrder(out)
+	return smallest.List()
 }
 
-// denyAspects returns the aspects that make the Deny statement st apply: a
-// request that differs in one of them might not be denied.
-func (sc *scope) denyAspects(st *statement) []Aspect {
-	var out []Aspect
-	for _, c := range st.conditions {
-		out = append(out, aspectOf(c))
+// Changing returns c for an evaluation in which aspects of the request differ in the caller's favor: conditions on them
+// hold in an Allow and do not hold in a Deny. Policies of resources and roles, and service control policies, are
+// evaluated with foreign, so that the result reveals nothing about them.
+func (c *Context) Changing(change Aspects, foreign *Context) *Context {
+	out := &Context{}
+	if c != nil {
+		*out = *c // the maps are shared
 	}
-	everything := !st.hasRes || len(st.resources) == 1 && st.resources[0].src == "*" && !st.notRes
-	switch {
-	case !everything:
-		out = append(out, AspectWhich)
-	case len(out) == 0:
-		out = append(out, AspectWho)
+	if foreign == nil {
+		foreign = &Context{}
 	}
-	return inOrder(out)
-}
-
-// inOrder sorts aspects and removes duplicates.
-func inOrder(in []Aspect) []Aspect {
-	var out []Aspect
-	for _, a := range aspectOrder {
-		if slices.Contains(in, a) {
-			out = append(out, a)
-		}
-	}
+	out.assume, out.change, out.foreign = assumeAllowing, change, foreign
 	return out
 }
 
-// failed returns the aspects that caused a denial. Policies of resources and roles belong to other
-// principals: callers only learn that these do not name them.
-func (s *Set) failed(r *Request, e *Explanation) []Aspect {
-	var found []Aspect
-	switch {
-	case e.Effect == Allowed:
-		return nil
-	case e.DeniedBy == PolicyResource || e.DeniedBy == PolicyTrust || e.DeniedBy == PolicySCP:
-	case e.Effect == ExplicitDeny:
-		ref := e.Statement()
-		for _, sc := range []*scope{s.session, s.identity, s.boundary} {
-			if st := sc.statementOf(ref); st != nil {
-				found = sc.denyAspects(st)
-			}
-		}
-	case len(e.Nearest) > 0:
-		for _, sc := range []*scope{s.session, s.identity, s.boundary} {
-			if st := sc.statementOf(&e.Nearest[0].Statement); st != nil {
-				found = sc.aspects(st, r)
-			}
-		}
-	}
-	if len(found) == 0 {
-		return []Aspect{AspectWho}
-	}
-	return found
-}
+// changes reports whether c is from Changing.
+func (c *Context) changes() bool { return c != nil && c.foreign != nil }
 
-// statementOf finds the statement that ref names; nil if it is in another scope.
-func (sc *scope) statementOf(ref *StatementRef) *statement {
-	if sc == nil || ref == nil || ref.PolicyType != sc.kind {
-		return nil
+// bestChanged is the best grant of the scope's statements of one effect for a request whose context is from Changing.
+func (sc *scope) bestChanged(r *Request, deny bool) grant {
+	change := r.Context.change
+	switch sc.kind {
+	case PolicyResource, PolicyTrust, PolicySCP, PolicyEndpoint:
+		strict := *r
+		strict.Context = r.Context.foreign
+		r, change = &strict, 0
+	case PolicyIdentity, PolicyBoundary, PolicySession:
 	}
+	best := grantNone
 	for _, d := range sc.docs {
-		if d.Err() != nil || d.id != ref.SourcePolicyID || d.sourceType != ref.SourcePolicyType {
+		if d.Err() != nil {
 			continue
 		}
 		for _, st := range d.statements {
-			if st.index == ref.Index && st.start == ref.Start && st.end == ref.End {
-				return st
+			if st.deny != deny || !sc.canMatch(st) || !st.matchesAction(r.Action) {
+				continue
 			}
+			if change&ChangeWhich == 0 {
+				if !sc.matchesResource(st, r) {
+					continue
+				}
+			} else if deny && !st.coversEverything() {
+				continue
+			}
+			best = max(best, sc.grantOf(st, r))
 		}
 	}
-	return nil
+	return best
 }
 
-// maxOpenings bounds the number of times that Opens tries.
-const maxOpenings = 256
-
-// Opens returns the first time after now, and before until, at which r would be
-// allowed if nothing but the time changed; ok is false if there is none or if
-// the policies name too many times. at gives r's context at a time.
-func (s *Set) Opens(r *Request, now, until time.Time, at func(t time.Time) *Context) (opens time.Time, ok bool) {
-	times, _ := s.Times(now, until)
-	then := *r
-	for _, t := range times[:min(len(times), maxOpenings)] {
-		if !t.After(now) {
-			continue
-		}
-		then.Context = at(t)
-		if s.Evaluate(&then).Effect == Allowed {
-			return t, true
-		}
-	}
-	return time.Time{}, false
+// coversEverything reports whether no resource is outside of a statement.
+func (st *statement) coversEverything() bool {
+	return !st.hasRes || len(st.resources) == 1 && st.resources[0].src == "*" && !st.notRes
 }

@@ -79,6 +79,21 @@ func parseDecimal(s string) (decimal, bool) {
 	return d, true
 }
 
+// parseSmallInteger parses most whole numbers, faster than parseDecimal.
+func parseSmallInteger(s string) (n int64, ok bool) {
+	const maxDigits = 18
+	if s == "" || len(s) > maxDigits {
+		return 0, false
+	}
+	for i := 0; i < len(s); i++ {
+		if s[i] < '0' || s[i] > '9' {
+			return 0, false
+		}
+		n = n*10 + int64(s[i]-'0')
+	}
+	return n, true
+}
+
 func (d *decimal) digit(i int) byte {
 	if i < len(d.whole) {
 		return d.whole[i]
@@ -115,7 +130,7 @@ func (d *decimal) compare(e *decimal) int {
 	return 0
 }
 
-func cmpInt(a, b int) int {
+func cmpInt[T int | int64](a, b T) int {
 	switch {
 	case a < b:
 		return -1

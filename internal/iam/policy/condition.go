@@ -112,12 +112,14 @@ type condition struct {
 	fullOperator
 	name   string // operator as written
 	key    string // lower case
+	slot   slot   // of key
 	rawKey string
 	raw    []string
 
 	patterns  []pattern           // string-like comparisons
 	plain     map[string]struct{} // cmpString: many values without variables
 	numbers   []decimal
+	integers  []int64 // numbers, if all of them are small integers
 	instants  []instant
 	nets      []netip.Prefix
 	wantTrue  bool // cmpNull, and cmpBool without variables
@@ -125,6 +127,7 @@ type condition struct {
 
 	recurs *recurrence // a condition on a recurring time; nil for keys of AWS
 	deny   bool        // the statement's effect
+	aspect Aspects     // the one that the key is about
 }
 
 // manyValues is the number of values from which a hash table beats comparing one by one.
@@ -132,6 +135,7 @@ const manyValues = 8
 
 func compileCondition(opName string, op fullOperator, key string, values []string, vars bool) *condition {
 	c := &condition{fullOperator: op, name: opName, key: strings.ToLower(key), rawKey: key, raw: values}
+	c.slot = slots[c.key]
 	switch op.cmp {
 	case cmpString, cmpFold, cmpBool:
 		c.setWanted(values)
@@ -166,6 +170,12 @@ func compileCondition(opName string, op fullOperator, key string, values []strin
 			if d, ok := parseDecimal(v); ok {
 				c.numbers = append(c.numbers, d)
 			}
+			if n, ok := parseSmallInteger(v); ok {
+				c.integers = append(c.integers, n)
+			}
+		}
+		if len(c.integers) != len(c.numbers) {
+			c.integers = nil
 		}
 	case cmpDate:
 		for _, v := range values {
@@ -238,7 +248,7 @@ func (c *condition) holds(ctx *Context) bool {
 	if c.recurs != nil {
 		return c.holdsAt(ctx)
 	}
-	v, present := ctx.lookup(c.key)
+	v, present := ctx.lookup(c.slot, c.key)
 	present = present && !v.empty()
 	if c.cmp == cmpNull {
 		return present && c.wantFalse || !present && c.wantTrue
@@ -315,8 +325,8 @@ func (c *condition) anyEqual(r string, ctx *Context) bool {
 			}
 		}
 	case cmpBool:
-		isTrue := strings.EqualFold(r, "true")
-		if !isTrue && !strings.EqualFold(r, "false") {
+		isTrue := r == "true" || strings.EqualFold(r, "true")
+		if !isTrue && r != "false" && !strings.EqualFold(r, "false") {
 			return false
 		}
 		if isTrue && c.wantTrue || !isTrue && c.wantFalse {
@@ -328,6 +338,14 @@ func (c *condition) anyEqual(r string, ctx *Context) bool {
 			}
 		}
 	case cmpNumeric:
+		if n, ok := parseSmallInteger(r); ok && c.integers != nil {
+			for _, m := range c.integers {
+				if c.rel.holds(cmpInt(n, m)) {
+					return true
+				}
+			}
+			return false
+		}
 		d, ok := parseDecimal(r)
 		if !ok {
 			return false

@@ -83,48 +83,112 @@ type Key struct {
 // not matter. A Context must not be changed while requests that refer to it
 // are evaluated.
 type Context struct {
-	values  map[string]Value
+	values  *contextValues
 	unknown map[string]bool // keys whose value is only known at request time
 	assume  assumption
+	// change and foreign are set by Changing.
+	change  Aspects
+	foreign *Context
+}
+
+// commonKeys are the keys of most requests, in lower case.
+var commonKeys = [...]string{
+	currentTimeKey, sourceIPKey, "aws:epochtime", "aws:securetransport", "aws:viaawsservice",
+	"aws:principalisawsservice", "aws:useragent", "aws:referer", "aws:requestedregion", "aws:principaltype",
+	"aws:principalaccount", "aws:resourceaccount", "aws:userid", "aws:principalarn", "aws:username",
+	"aws:tokenissuetime", "aws:multifactorauthpresent", "aws:multifactorauthage", "aws:tagkeys",
+	"ssm:sessiondocumentaccesscheck",
+}
+
+// slot is the place of a common key; 0 stands for any other key.
+type slot uint8
+
+// currentTimeSlot is the slot of the current time, the first of the common keys.
+const currentTimeSlot slot = 1
+
+var slots = func() map[string]slot {
+	m := make(map[string]slot, len(commonKeys))
+	for i, key := range commonKeys {
+		m[key] = slot(i + 1)
+	}
+	return m
+}()
+
+// contextValues are the values of keys. Those of common keys are in an array, because policies compare them
+// most often.
+type contextValues struct {
+	common [len(commonKeys) + 1]Value
+	has    uint32 // a bit for each slot
+	other  map[string]Value
 }
 
 // NewContext returns a context without keys.
-func NewContext() *Context { return &Context{values: make(map[string]Value, 24)} }
+func NewContext() *Context { return &Context{values: &contextValues{}} }
 
 // Set gives key the value v, replacing any other.
 func (c *Context) Set(key string, v Value) {
 	key = strings.ToLower(key)
-	c.values[key] = v.parseAhead(key)
+	v = v.parseAhead(key)
+	if s := slots[key]; s != 0 {
+		c.values.common[s], c.values.has = v, c.values.has|1<<s
+		return
+	}
+	if c.values.other == nil {
+		c.values.other = map[string]Value{}
+	}
+	c.values.other[key] = v
 }
 
 // Delete makes key absent.
-func (c *Context) Delete(key string) { delete(c.values, strings.ToLower(key)) }
+func (c *Context) Delete(key string) {
+	key = strings.ToLower(key)
+	c.values.has &^= 1 << slots[key]
+	delete(c.values.other, key)
+}
 
 // Get returns the value of key.
-func (c *Context) Get(key string) (Value, bool) { return c.lookup(strings.ToLower(key)) }
+func (c *Context) Get(key string) (Value, bool) {
+	key = strings.ToLower(key)
+	return c.lookup(slots[key], key)
+}
 
 // Clone returns an independent copy; for a nil context, an empty one.
 func (c *Context) Clone() *Context {
 	n := NewContext()
-	if c != nil {
-		maps.Copy(n.values, c.values)
+	if c != nil && c.values != nil {
+		*n.values = *c.values
+		n.values.other = maps.Clone(c.values.other)
 	}
 	return n
 }
 
 // All returns every key, in lower case, with its value, in no order.
 func (c *Context) All() iter.Seq2[string, Value] {
-	if c == nil {
-		return func(func(string, Value) bool) {}
+	return func(yield func(string, Value) bool) {
+		if c == nil || c.values == nil {
+			return
+		}
+		for i, key := range commonKeys {
+			if v, ok := c.lookup(slot(i+1), key); ok && !yield(key, v) {
+				return
+			}
+		}
+		for key, v := range c.values.other {
+			if !yield(key, v) {
+				return
+			}
+		}
 	}
-	return maps.All(c.values)
 }
 
-// lookup expects a lower-case key.
-func (c *Context) lookup(key string) (Value, bool) {
-	if c == nil {
+// lookup returns the value of a key, in lower case, with its slot.
+func (c *Context) lookup(s slot, key string) (Value, bool) {
+	switch {
+	case c == nil || c.values == nil:
 		return Value{}, false
+	case s != 0:
+		return c.values.common[s], c.values.has&(1<<s) != 0
 	}
-	v, ok := c.values[key]
+	v, ok := c.values.other[key]
 	return v, ok
 }

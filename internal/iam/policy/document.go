@@ -350,11 +350,12 @@ func (c *rawCondition) compile(vars, deny bool) (*condition, error) {
 	}
 	if recurs == nil {
 		out := compileCondition(c.opName, c.op, c.key, c.values, vars)
-		out.deny = deny
+		out.deny, out.aspect = deny, aspectOf(out)
 		return out, nil
 	}
 	out := compileCondition(c.opName, c.op, c.key, c.values, false)
 	out.recurs, out.deny, out.instants = recurs, deny, recurs.bounds(c.values)
+	out.aspect = aspectOf(out)
 	out.precompute()
 	return out, nil
 }

@@ -188,7 +188,7 @@ func (s *Set) missing(ctx *Context) []string {
 				if strings.HasPrefix(key, ownPrefix) {
 					key, raw = currentTimeKey, "aws:CurrentTime" // derived from the current time
 				}
-				if _, ok := ctx.lookup(key); ok {
+				if _, ok := ctx.lookup(slots[key], key); ok {
 					continue
 				}
 				if _, ok := lacking[key]; !ok {
@@ -286,16 +286,17 @@ func (s *Set) nearest(r *Request, by PolicyType) []Miss {
 }
 
 // failures returns the reasons why an Allow statement does not apply to r, and
-// a distance: a different action weighs more than a different resource, and a
-// different resource more than a few conditions.
+// a distance: a different action weighs most, then the set of aspects that must change.
 func (sc *scope) failures(st *statement, r *Request) (failed []Failure, score int) {
+	const actionScore = 10000
+	var change Aspects
 	if !st.matchesAction(r.Action) {
 		f := Failure{Element: ElementAction, Have: []string{r.Action}, Present: true}
 		for _, a := range st.actions {
 			f.Want = append(f.Want, a.glob)
 		}
 		f.Reason = "the action: the statement is about " + list(st.notAction, f.Want)
-		failed, score = append(failed, f), score+10000
+		failed, score = append(failed, f), actionScore
 	}
 	if !sc.matchesResource(st, r) {
 		f := Failure{Element: ElementResource, Have: []string{r.Resource}, Present: true}
@@ -303,7 +304,7 @@ func (sc *scope) failures(st *statement, r *Request) (failed []Failure, score in
 			f.Want = append(f.Want, st.resources[i].src)
 		}
 		f.Reason = "the resource: the statement covers " + list(st.notRes, f.Want)
-		failed, score = append(failed, f), score+100
+		failed, change = append(failed, f), change|ChangeWhich
 	}
 	if sc.namesPrincipals() && st.who.grant(&r.Principal, false, sc.bounded) == grantNone {
 		f := Failure{Element: ElementPrincipal, Have: []string{r.Principal.ARN}, Present: r.Principal.ARN != ""}
@@ -311,14 +312,16 @@ func (sc *scope) failures(st *statement, r *Request) (failed []Failure, score in
 			f.Want = append(f.Want, st.who.entries[i].ref.Value)
 		}
 		f.Reason = "the principal: the statement names " + list(st.who.not, f.Want)
-		failed, score = append(failed, f), score+100
+		failed, change = append(failed, f), change|ChangeWho
 	}
 	for _, c := range st.conditions {
 		if !c.holds(r.Context) {
-			failed, score = append(failed, c.failure(r.Context)), score+10
+			failed, change = append(failed, c.failure(r.Context)), change|c.aspect
 		}
 	}
-	return failed, score
+	// Of two statements with the same aspects, the one with fewer reasons is closer.
+	const most = 100
+	return failed, score + most*int(change) + min(len(failed), most-1)
 }
 
 // maxListed is how many values an explanation lists: room for all weekdays.
@@ -337,7 +340,7 @@ func list(not bool, values []string) string {
 
 // failure returns why the condition did not hold.
 func (c *condition) failure(ctx *Context) Failure {
-	v, present := ctx.lookup(c.key)
+	v, present := ctx.lookup(c.slot, c.key)
 	if c.recurs != nil {
 		var text string
 		text, present = c.recurs.textAt(ctx)

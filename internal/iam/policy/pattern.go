@@ -22,6 +22,7 @@ type token struct {
 	hasDefault bool   // tokVar
 	text       string // literal text, or a variable's default
 	key        string // tokVar: key in lower case
+	slot       slot   // tokVar: of key
 	rawKey     string // tokVar: key as written
 }
 
@@ -128,6 +129,7 @@ func variable(body string) token {
 		}
 	}
 	t.key = strings.ToLower(t.rawKey)
+	t.slot = slots[t.key]
 	return t
 }
 
@@ -209,7 +211,7 @@ func (p *pattern) resolvable(ctx *Context) bool {
 
 // value returns the value of a variable.
 func (t *token) value(ctx *Context) (string, bool) {
-	v, ok := ctx.lookup(t.key)
+	v, ok := ctx.lookup(t.slot, t.key)
 	if !ok || v.empty() {
 		return t.text, t.hasDefault
 	}

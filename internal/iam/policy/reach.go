@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 )
@@ -37,10 +38,10 @@ func (c *Context) SetUnknown(keys ...string) {
 	}
 }
 
-// isUnknown reports whether a condition is on an unknown key. Recurring times
-// follow from the current time.
+// isUnknown reports whether a condition is on an unknown key, or on an aspect that changes. Recurring
+// times follow from the current time.
 func (c *Context) isUnknown(on *condition) bool {
-	return c.unknown[on.key] || on.recurs != nil && c.unknown[currentTimeKey]
+	return c.change&on.aspect != 0 || c.unknown[on.key] || on.recurs != nil && c.unknown[currentTimeKey]
 }
 
 // AtBest returns c for an evaluation in which the values of unknown keys allow as much as possible. Each condition is
@@ -57,18 +58,26 @@ func (c *Context) assuming(a assumption) *Context {
 	return &out
 }
 
-// DependsOn describes the conditions on unknown keys that determine a request that is allowed at
+// Dependency is a condition on a value that is only known at request time.
+type Dependency struct {
+	Condition string // "aws:SourceIp IpAddress 203.0.113.0/24"
+	Aspect    Aspect
+}
+
+// CompareDependencies orders dependencies.
+func CompareDependencies(a, b Dependency) int {
+	return cmp.Or(strings.Compare(a.Condition, b.Condition), strings.Compare(string(a.Aspect), string(b.Aspect)))
+}
+
+// DependsOn returns the conditions on unknown keys that determine a request that is allowed at
 // best and denied at worst. They are sorted, without duplicates.
-func (s *Set) DependsOn(r *Request) []string {
+func (s *Set) DependsOn(r *Request) []Dependency {
 	best := *r
 	best.Context = r.Context.AtBest()
 	worst := *r
 	worst.Context = r.Context.AtWorst()
-	var out []string
-	for _, sc := range append(slices.Clone(s.scp), s.resource, s.trust, s.identity, s.boundary, s.session) {
-		if sc == nil {
-			continue
-		}
+	var out []Dependency
+	for _, sc := range s.scopes() {
 		for _, d := range sc.docs {
 			if d.Err() != nil {
 				continue
@@ -85,13 +94,13 @@ func (s *Set) DependsOn(r *Request) []string {
 				}
 				for _, c := range st.conditions {
 					if r.Context.isUnknown(c) {
-						out = append(out, c.describe(r.Context))
+						out = append(out, Dependency{c.describe(r.Context), c.aspect.List()[0]})
 					}
 				}
 			}
 		}
 	}
-	slices.Sort(out)
+	slices.SortFunc(out, CompareDependencies)
 	return slices.Compact(out)
 }
 

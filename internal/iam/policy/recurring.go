@@ -271,7 +271,7 @@ func (r *recurrence) bounds(values []string) []instant {
 
 // now returns the time of a request in whole seconds.
 func now(ctx *Context) (int64, bool) {
-	v, ok := ctx.lookup(currentTimeKey)
+	v, ok := ctx.lookup(currentTimeSlot, currentTimeKey)
 	if !ok || v.multi {
 		return 0, false
 	}

@@ -205,13 +205,24 @@ func (st *statement) matchesAction(action string) bool {
 
 // denies reports whether the scope denies explicitly; a nil scope does not.
 func (sc *scope) denies(r *Request) bool {
-	return sc != nil && (sc.broken || sc.deny.best(r, sc, grantAccount) != grantNone)
+	switch {
+	case sc == nil:
+		return false
+	case sc.broken:
+		return true
+	case r.Context.changes():
+		return sc.bestChanged(r, true) != grantNone
+	}
+	return sc.deny.best(r, sc, grantAccount) != grantNone
 }
 
 // allows returns the best grant of the scope; a nil scope grants nothing.
 func (sc *scope) allows(r *Request) grant {
 	if sc == nil || sc.broken {
 		return grantNone
+	}
+	if r.Context.changes() {
+		return sc.bestChanged(r, false)
 	}
 	limit := grantDirect
 	if !sc.namesPrincipals() {

@@ -16,6 +16,7 @@ import (
 
 	"sekisho"
 	"sekisho/internal/safetext"
+	"sekisho/internal/ssmdoc"
 	"sekisho/internal/wire/id"
 )
 
@@ -108,6 +109,11 @@ func Usable(p *sekisho.Principal) bool {
 	limited := p.Session != nil && len(p.Session.Policies)+len(p.Session.PolicyARNs) > 0
 	return !limited && p.Type != sekisho.PrincipalFederatedUser
 }
+
+// Covers reports whether approved access includes sessions with a document, by its name in the call. Reverse
+// forwarding has the node listen for the client. Whoever approves access to a node does not approve that: a policy must
+// allow it.
+func Covers(docName string) bool { return docName != ssmdoc.ReverseForwarding }
 
 // Query selects requests. Zero fields select everything.
 type Query struct {

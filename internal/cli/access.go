@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -81,6 +82,9 @@ func listAccess(dial dialer) *cobra.Command {
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return with(dial, func(c *client.Client) error {
 			list, err := c.AccessRequests(cmd.Context(), mine, !all)
+			if api, ok := errors.AsType[*client.APIError](err); ok && api.AccessDenied() && !mine {
+				return fmt.Errorf("%w. With --mine, the command lists your own requests", err)
+			}
 			if err != nil {
 				return err
 			}

@@ -88,7 +88,7 @@ func (d *door) listAccessRequests(ctx context.Context, c *api.Call, in *listAcce
 		return nil, root.Errorf(root.CodeInvalid,
 			"This operation did not return the NextToken. Repeat the request without it.")
 	}
-	if err := c.Authorize(ctx, "sekisho:ListAccessRequests", "*"); err != nil {
+	if err := authorizeList(ctx, c, in.Mine); err != nil {
 		return nil, err
 	}
 	q := access.Query{Open: in.Open, After: in.NextToken, Limit: int(limit) + 1}
@@ -111,6 +111,24 @@ func (d *door) listAccessRequests(ctx context.Context, c *api.Call, in *listAcce
 		}
 	}
 	return out, nil
+}
+
+// authorizeList authorizes listing requests. Callers can list their own without a permission, unless
+// a policy denies it.
+func authorizeList(ctx context.Context, c *api.Call, mine bool) error {
+	const action = "sekisho:ListAccessRequests"
+	if !mine {
+		return c.Authorize(ctx, action, "*")
+	}
+	v, err := c.Decide(ctx, action, "*")
+	if err != nil {
+		return err
+	}
+	if v.Explicit {
+		return api.Denied(ctx, v)
+	}
+	c.Allow()
+	return nil
 }
 
 type decideRequest struct {

@@ -228,7 +228,9 @@ func TestApprovalDoesNotCoverReverseForwarding(t *testing.T) {
 	for document, want := range map[string]int{forward: 1, reverse: 0} {
 		var reach struct{ Access []struct{ NodeID string } }
 		f.ok(f.ann, "sekisho", "ListMyAccess", fields{"DocumentName": document}).Decode(t, &reach)
-		var check struct{ Checks []struct{ Kind, Outcome string } }
+		var check struct {
+			Checks []struct{ Kind, Outcome string }
+		}
 		f.ok(f.ann, "sekisho", "CheckSessionStart", fields{"Target": f.node.ID, "DocumentName": document}).Decode(t, &check)
 		if len(reach.Access) != want || len(check.Checks) == 0 || (check.Checks[0].Outcome == "Ready") != (want == 1) {
 			t.Errorf("%s: reach %+v, check %+v", document, reach, check)

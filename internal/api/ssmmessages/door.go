@@ -394,10 +394,10 @@ func (d *door) admit(c *api.Call, conn *link.Conn, session sekisho.SessionID) (a
 	case err != nil:
 		return admitted{}, err
 	case in.leg == broker.AgentLeg:
-		in.peer.AcksRepeats = s.AgentProcess != ""
+		in.peer.Own = s.AgentProcess != ""
 		return in, d.isNode(d.Done, c, string(s.Target))
 	}
-	in.peer.AcksRepeats = open.ClientVersion == mgs.ClientVersion
+	in.peer.Own = open.ClientVersion == mgs.ClientVersion
 	return in, d.Broker.ClientAt(d.Done, s, c.SourceIP.String())
 }
 

@@ -67,7 +67,7 @@ func passing(tb testing.TB, size int) (pass func()) {
 		tb.Fatal(err)
 	}
 	agent, client := newWire(), newWire()
-	own := relay.Peer{AcksRepeats: true}
+	own := relay.Peer{Own: true}
 	ended := make(chan struct{}, 2)
 	for _, serve := range []func(){
 		func() { _ = r.ServeAgent(tb.Context(), sid, agent, own) },

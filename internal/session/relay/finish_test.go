@@ -165,7 +165,7 @@ func TestAcknowledgementLostWithItsConnection(t *testing.T) {
 // in the place of a client that would do it itself.
 func TestAClientThatAcknowledgesRepeatsIsWaitedFor(t *testing.T) {
 	with(t, sekisho.Session{AgentProcess: "p1"}, func(w *world) {
-		own := relay.Peer{AcksRepeats: true}
+		own := relay.Peer{Own: true}
 		agent, client := w.agent(), w.attach(w.ServeClient, own)
 		a := output(0, "a")
 		agent.send(a)

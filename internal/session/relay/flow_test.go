@@ -108,7 +108,7 @@ func (f *flows) session(t *testing.T, id sekisho.SessionID, away bool) (agent, c
 		f.work.Go(func() { _ = c.Serve(f.ctx, peerEnd{wire}); wire.cut() })
 		f.work.Go(func() { _ = serve(relayEnd{wire}) })
 	}
-	own := relay.Peer{AcksRepeats: true}
+	own := relay.Peer{Own: true}
 	connect(agent, func(c relay.Conn) error { return f.relay.ServeAgent(f.ctx, id, c, own) })
 	if !away {
 		connect(client, func(c relay.Conn) error { return f.relay.ServeClient(f.ctx, id, c, own) })

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"sekisho"
+	"sekisho/internal/session/relay"
 )
 
 // AWS's plugin does not acknowledge what it has had, and AWS's agent sends
@@ -15,6 +16,8 @@ func TestAcknowledgementsLostWithTheServer(t *testing.T) {
 	with(t, sekisho.Session{Status: sekisho.SessionConnected}, func(w *world) {
 		agent, client := w.agent(), w.client()
 		// The client has had 7 and 8, and says nothing of them.
+		agent.send(output(7, "seven"))
+		want(t, "the relay waits for the oldest", say(client.drain(t)), "")
 		agent.send(output(7, "seven"))
 		want(t, "the client is asked", say(client.drain(t)), "7=seven")
 		agent.send(output(7, "seven"))
@@ -81,6 +84,7 @@ func TestAGapInWhatASenderRepeats(t *testing.T) {
 	with(t, sekisho.Session{Status: sekisho.SessionConnected}, func(w *world) {
 		agent, client := w.agent(), w.client()
 		agent.send(output(6, "six"))
+		agent.send(output(6, "six"))
 		for range 2 { // the client has had it
 			<-time.After(600 * time.Millisecond)
 			agent.send(output(6, "six"))
@@ -106,6 +110,35 @@ func TestAGapInWhatASenderRepeats(t *testing.T) {
 		want(t, "and so on", say(client.drain(t)), "11=eleven")
 		client.send(ackOf(eleven))
 		want(t, "acknowledged by the client", say(agent.drain(t)), "ack 11")
+	})
+}
+
+// While the server was away, AWS's agent kept what its program wrote. After it has
+// reconnected, it sends what is new at once, and what it kept one by one.
+func TestNewOutputArrivesBeforeKeptOutput(t *testing.T) {
+	with(t, sekisho.Session{Status: sekisho.SessionConnected}, func(w *world) {
+		agent, client := w.agent(), w.client()
+		agent.send(output(20, "twenty"))
+		agent.send(output(21, "twenty-one"))
+		want(t, "the relay waits for the oldest", say(client.drain(t)), "")
+		want(t, "and acknowledges nothing", say(agent.drain(t)), "")
+		eighteen, nineteen := output(18, "eighteen"), output(19, "nineteen")
+		agent.send(eighteen)
+		want(t, "the oldest comes first", say(client.drain(t)), "18=eighteen")
+		client.send(ackOf(eighteen))
+		want(t, "the client acknowledges it", say(agent.drain(t)), "ack 18")
+		agent.send(nineteen)
+		want(t, "then the rest", say(client.drain(t)), "19=nineteen, 20=twenty, 21=twenty-one")
+		want(t, "recorded in order", w.tape.String(), "o:eighteen o:nineteen o:twenty o:twenty-one")
+	})
+}
+
+// Sekisho's agent begins each connection with its oldest message: nothing waits.
+func TestOwnAgentIsNotAskedToRepeat(t *testing.T) {
+	with(t, sekisho.Session{Status: sekisho.SessionConnected, AgentProcess: "p"}, func(w *world) {
+		agent, client := w.attach(w.ServeAgent, relay.Peer{Own: true}), w.client()
+		agent.send(output(18, "eighteen"))
+		want(t, "the client has it", say(client.drain(t)), "18=eighteen")
 	})
 }
 

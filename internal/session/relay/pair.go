@@ -232,7 +232,7 @@ func (p *pair) attach(ctx context.Context, l *leg, at side) error {
 	p.seen[at] = true
 	// A new connection must be sent everything it has not acknowledged.
 	p.outgoing(at).rewind()
-	p.outgoing(at).acksRepeats = l.peer.AcksRepeats
+	p.outgoing(at).acksRepeats = l.peer.Own
 	l.wakeWriter()
 	p.mu.Unlock()
 	if old != nil {
@@ -367,6 +367,9 @@ func (p *pair) acceptData(m *mgs.Message, frame []byte, l *leg, from side) (*leg
 		return nil, nil // the leg has not read channel_closed yet
 	}
 	st := p.incoming(from)
+	if !st.started && st.begun && !l.peer.Own && !st.locate(m, frame, l.recycler) {
+		return nil, nil
+	}
 	v, err := st.accept(m, frame, l.recycler, func(m *mgs.Message) error { return p.tap(m, from) })
 	if err != nil {
 		return nil, err

@@ -111,9 +111,10 @@ type Observer interface {
 
 // Peer describes the program at the end of a leg.
 type Peer struct {
-	// AcksRepeats reports that the program acknowledges a message again when the message is
-	// repeated. AWS's programs do not.
-	AcksRepeats bool
+	// Own reports that the program is one of Sekisho's. It acknowledges a message again when the
+	// message is repeated, and begins each connection with its oldest message. AWS's programs
+	// do neither.
+	Own bool
 }
 
 // Config configures a Relay.

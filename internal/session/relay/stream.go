@@ -54,6 +54,7 @@ type stream struct {
 	started  bool   // next is known
 	next     int64  // the number expected from the sender
 	ahead    map[int64]held
+	highest  int64  // in ahead, while next is not known
 	small    []held // empty: the initial array of queue
 	queue    []held // unacknowledged, in order; queue[:sent] has been written to the present receiver
 	sent     int
@@ -134,12 +135,35 @@ const (
 	ignored                  // held already, or too much to hold
 )
 
-// accept takes a frame from the sender. The accepted messages, in order, are
+// locate takes a frame of one of AWS's programs whose position in the stream an earlier process
+// knew. Such a sender repeats only its oldest unacknowledged message, and can send any number of
+// new ones before that. New messages have rising numbers, so the first one that does not exceed
+// those before it is the oldest. locate reports whether m is that message, and keeps it otherwise.
+func (s *stream) locate(m *mgs.Message, frame []byte, from Recycler) (oldest bool) {
+	if len(s.ahead) > 0 && m.Seq <= s.highest {
+		if h, ok := s.ahead[m.Seq]; ok {
+			s.bytes -= len(h.frame)
+			delete(s.ahead, m.Seq)
+		}
+		return true
+	}
+	if s.bytes+len(frame) > holdBytes || len(s.ahead) >= holdAhead {
+		return false
+	}
+	if s.ahead == nil {
+		s.ahead = map[int64]held{}
+	}
+	s.ahead[m.Seq] = held{seq: m.Seq, id: m.ID, frame: frame, from: from, receivedAt: time.Now()}
+	s.bytes += len(frame)
+	s.highest = m.Seq
+	return false
+}
+
+// accept takes a frame from the sender. Its first one is the oldest that the sender
+// keeps. The accepted messages, in order, are
 // handed to tap before they can leave.
 func (s *stream) accept(m *mgs.Message, frame []byte, from Recycler, tap func(*mgs.Message) error) (verdict, error) {
 	if !s.started {
-		// After a restart the relay learns the sender's position from the first
-		// frame: senders begin with their oldest.
 		s.started, s.next, s.acked = true, m.Seq, m.Seq-1
 	}
 	switch {

@@ -194,7 +194,7 @@ func verifyAsDocumented(t *testing.T, s *harness.Server, got []delivery) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, code, ok := strings.Cut(string(doc), "<!-- receiver -->\n```python\n")
+	_, code, ok := strings.Cut(string(doc), "<!-- receiver -->\n```python test=TestWebhook\n")
 	code, _, ok2 := strings.Cut(code, "\n```\n")
 	if !ok || !ok2 {
 		t.Fatal("docs/events.md has no receiver")

@@ -15,7 +15,7 @@ import (
 // word is a word of a command, with its quotation marks.
 var word = regexp.MustCompile(`'[^']*'|"[^"]*"|[^ ]+`)
 
-var fenced = regexp.MustCompile("(?ms)^```(\\w+)\n(.*?)^```$")
+var fenced = regexp.MustCompile("(?ms)^```(\\w+)[^\n]*\n(.*?)^```$")
 
 // blocks returns the fenced blocks of a kind of a page of docs.
 func blocks(t *testing.T, page, kind string) (out []string) {

@@ -152,7 +152,7 @@ func TestDocumentedExamples(t *testing.T) {
 					t.Fatal(err)
 				}
 				_, section, ok := strings.Cut(string(doc), "\n### "+string(r.Type)+"\n")
-				_, have, ok2 := strings.Cut(section, "```json\n")
+				_, have, ok2 := strings.Cut(section, "```json test=TestDocumentedExamples\n")
 				have, _, ok3 := strings.Cut(have, "\n```\n")
 				if !ok || !ok2 || !ok3 {
 					t.Errorf("docs/events.md has no example of %q; it is\n%s", r.Type, want.String())
@@ -173,7 +173,7 @@ func TestDocumentedPatterns(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	parts := strings.Split(string(doc), "<!-- pattern -->\n```json\n")
+	parts := strings.Split(string(doc), "```json test=TestDocumentedPatterns\n")
 	if len(parts) < 2 {
 		t.Fatal("no pattern is shown")
 	}

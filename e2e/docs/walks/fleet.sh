@@ -1,0 +1,2 @@
+# server: own
+rewrite() { sed "s/NODE/$SEKISHO_TARGET/"; }

@@ -1,0 +1,2 @@
+# server: own
+rewrite() { sed "s|ROLE|service-role/AmazonEC2RunCommandRoleForManagedInstances|"; }

@@ -47,6 +47,11 @@ type ledgerWalker struct {
 	line  []byte // that next returned, without its line feed; valid until the next call
 	// segment means that the lines can begin in the middle of a ledger.
 	segment bool
+	// chainOnly means that next checks the chain of hashes but no signature. The caller checks the
+	// last one with verifyLast: it covers all lines before it, because each has the hash of the
+	// one before.
+	chainOnly bool
+	last      []byte // a copy of the last line, if chainOnly
 }
 
 func newLedgerWalker(r io.Reader, keys Keys) *ledgerWalker {
@@ -67,10 +72,12 @@ func (w *ledgerWalker) next() (entry, error) {
 	size := int64(len(line))
 	line = line[:len(line)-1]
 	var e entry
-	err = unsign(line, purposeLedger, &e, func() (ed25519.PublicKey, bool) {
-		pub, ok := w.keys[e.Key]
-		return pub, ok
-	})
+	if w.chainOnly {
+		_, _, err = decodeSigned(line, &e)
+		w.last = append(w.last[:0], line...)
+	} else {
+		err = w.verify(line, &e)
+	}
 	if w.segment && err == nil && w.size == 0 {
 		w.count, w.head = e.N, e.Prev
 	}
@@ -86,6 +93,25 @@ func (w *ledgerWalker) next() (entry, error) {
 	w.line, w.head = line, hexDigest(line)
 	w.size += size
 	return e, nil
+}
+
+func (w *ledgerWalker) verify(line []byte, e *entry) error {
+	return unsign(line, purposeLedger, e, func() (ed25519.PublicKey, bool) {
+		pub, ok := w.keys[e.Key]
+		return pub, ok
+	})
+}
+
+// verifyLast checks the signature of the last line, if there is one.
+func (w *ledgerWalker) verifyLast() error {
+	if w.count == 0 {
+		return nil
+	}
+	var e entry
+	if err := w.verify(w.last, &e); err != nil {
+		return &Flaw{File: LedgerFile, Line: w.count, Problem: err.Error()}
+	}
+	return nil
 }
 
 func (w *ledgerWalker) flaw(problem string) *Flaw {
@@ -115,6 +141,7 @@ type ledger struct {
 }
 
 // openLedger reads the whole ledger, because a server must not extend one that was tampered with.
+// Verify checks each signature, in the background of a running server too.
 func openLedger(f *os.File, signer ed25519.PrivateKey, key string, keys Keys) (*ledger, error) {
 	l := &ledger{
 		f:       f,
@@ -125,10 +152,14 @@ func openLedger(f *os.File, signer ed25519.PrivateKey, key string, keys Keys) (*
 		present: make(map[sekisho.SessionID]string),
 	}
 	w := newLedgerWalker(f, keys)
+	w.chainOnly = true // to verify each signature of a large ledger would delay the start
 	for {
 		e, err := w.next()
 		if errors.Is(err, io.EOF) {
-			break
+			err = w.verifyLast()
+			if err == nil {
+				break
+			}
 		}
 		if err != nil {
 			return nil, err

@@ -5,6 +5,8 @@ import (
 	"bytes"
 	"context"
 	"crypto/ed25519"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -513,6 +515,26 @@ func TestTamperedLedgerIsNotBuiltUpon(t *testing.T) {
 	edit(t, name, func(b []byte) []byte { b[10] ^= 1; return b })
 	_, err := record.Open(dir, testKey(1), record.Options{Sealer: recordtest.Sealer{}})
 	wantFlaw(t, err, record.LedgerFile, "line 1")
+}
+
+// Whoever lacks the key cannot recompute the chain: the signature of the last line covers all.
+func TestRechainedLedgerIsNotBuiltUpon(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	r := open(t, dir, record.Options{})
+	sealed(t, r, alice, 1)
+	ok(t, r.Close())
+	name := filepath.Join(dir, "recordings", record.LedgerFile)
+	edit(t, name, func(b []byte) []byte {
+		lines := bytes.Split(bytes.TrimSuffix(b, []byte("\n")), []byte("\n"))
+		was := sha256.Sum256(lines[0])
+		lines[0] = bytes.Replace(lines[0], []byte(`"kind":"started"`), []byte(`"kind":"removed"`), 1)
+		is := sha256.Sum256(lines[0])
+		lines[1] = bytes.Replace(lines[1], []byte(hex.EncodeToString(was[:])), []byte(hex.EncodeToString(is[:])), 1)
+		return append(bytes.Join(lines, []byte("\n")), '\n')
+	})
+	_, err := record.Open(dir, testKey(1), record.Options{Sealer: recordtest.Sealer{}})
+	wantFlaw(t, err, record.LedgerFile, "line 2")
 }
 
 func TestTornLedgerLineIsCut(t *testing.T) {

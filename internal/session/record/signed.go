@@ -119,22 +119,9 @@ func sign(key ed25519.PrivateKey, purpose string, v any) ([]byte, error) {
 // unsign verifies a signed line and decodes it into v. It calls key to look up the public key once
 // v is decoded. v must not be used unless the error is nil.
 func unsign(line []byte, purpose string, v any, key func() (ed25519.PublicKey, bool)) error {
-	const sigLen = len(sigOpen) + (ed25519.SignatureSize+2)/3*4 + len(sigClose)
-	if len(line) <= sigLen || len(line) > maxSignedLine {
-		return errForm
-	}
-	body, tail := line[:len(line)-sigLen], line[len(line)-sigLen:]
-	if !bytes.HasPrefix(tail, []byte(sigOpen)) || !bytes.HasSuffix(tail, []byte(sigClose)) {
-		return errForm
-	}
-	sig, err := base64.StdEncoding.Strict().DecodeString(string(tail[len(sigOpen) : len(tail)-len(sigClose)]))
+	body, sig, err := decodeSigned(line, v)
 	if err != nil {
-		return errForm
-	}
-	dec := json.NewDecoder(bytes.NewReader(append(bytes.Clone(body), '}')))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(v); err != nil || dec.More() {
-		return errForm
+		return err
 	}
 	pub, ok := key()
 	if !ok {
@@ -144,6 +131,29 @@ func unsign(line []byte, purpose string, v any, key func() (ed25519.PublicKey, b
 		return errSignature
 	}
 	return nil
+}
+
+// decodeSigned decodes a signed line into v without verifying it. It returns what is signed and
+// the signature.
+func decodeSigned(line []byte, v any) (body, sig []byte, err error) {
+	const sigLen = len(sigOpen) + (ed25519.SignatureSize+2)/3*4 + len(sigClose)
+	if len(line) <= sigLen || len(line) > maxSignedLine {
+		return nil, nil, errForm
+	}
+	body, tail := line[:len(line)-sigLen], line[len(line)-sigLen:]
+	if !bytes.HasPrefix(tail, []byte(sigOpen)) || !bytes.HasSuffix(tail, []byte(sigClose)) {
+		return nil, nil, errForm
+	}
+	sig, err = base64.StdEncoding.Strict().DecodeString(string(tail[len(sigOpen) : len(tail)-len(sigClose)]))
+	if err != nil {
+		return nil, nil, errForm
+	}
+	dec := json.NewDecoder(bytes.NewReader(append(bytes.Clone(body), '}')))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(v); err != nil || dec.More() {
+		return nil, nil, errForm
+	}
+	return body, sig, nil
 }
 
 func signedText(purpose string, body []byte) []byte {

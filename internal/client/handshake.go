@@ -43,8 +43,8 @@ type properties struct {
 
 // Values of properties.Sekisho.
 const (
-	offerStdin    = "stdin"     // it takes the program's standard input
-	offerCopy     = "copy"      // it copies files
+	offerStdin    = mgs.AbilityStdin
+	offerCopy     = mgs.AbilityCopy
 	offerReverse  = "reverse"   // it listens for the client
 	offerReset    = "reset"     // it knows broken connections from ended ones
 	offerExitCode = "exit-code" // it reports how the shell or command exited

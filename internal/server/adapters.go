@@ -14,6 +14,7 @@ import (
 	"sekisho/internal/console"
 	"sekisho/internal/iam/identity"
 	"sekisho/internal/node/install"
+	"sekisho/internal/safetext"
 	"sekisho/internal/session/broker"
 	"sekisho/internal/session/record"
 	"sekisho/internal/session/relay"
@@ -50,6 +51,9 @@ func (r recordings) Start(ctx context.Context, s *sekisho.Session) (relay.Record
 	return measured(recording{rec, s.ID, r.unsealed}), nil
 }
 
+// maxOSUser bounds the name of an OS user that an agent reports, in bytes.
+const maxOSUser = 64
+
 type recording struct {
 	*record.Recording
 	session  sekisho.SessionID
@@ -58,11 +62,10 @@ type recording struct {
 
 func (r recording) SetKind(sessionType string, properties []byte) error {
 	k := record.SessionKind{Type: sessionType}
-	var offered struct {
-		Sekisho []string `json:"sekisho"`
-	}
+	var offered mgs.SessionOffer
 	if json.Unmarshal(properties, &offered) == nil {
 		k.Joinable = slices.Contains(offered.Sekisho, mgs.AbilityJoin)
+		k.OSUser = safetext.Line(offered.OSUser, maxOSUser)
 	}
 	if sessionType == record.TypePort {
 		var p struct {
@@ -76,6 +79,18 @@ func (r recording) SetKind(sessionType string, properties []byte) error {
 		}
 	}
 	return r.Recording.SetKind(k)
+}
+
+// osUser returns the OS user of a running session, as its agent reports it; "" if that is unknown.
+func (s *Server) osUser(session sekisho.SessionID) string {
+	rec := s.recorder.Live(session)
+	if rec == nil {
+		return ""
+	}
+	if kind := rec.Kind(); kind != nil {
+		return kind.OSUser
+	}
+	return ""
 }
 
 func (r recording) Seal(e relay.Exit) error {

@@ -72,7 +72,7 @@ func (s *Runner) prepareShell(ctx context.Context, j *job) error {
 	if err := s.asUser(ctx, j); err != nil {
 		return err
 	}
-	j.properties = joinable
+	j.properties = offers(j.user, mgs.AbilityExitCode, mgs.AbilityJoin)
 	in := &j.doc.Inputs
 	j.plugin = func(s *Runner, c *client) (runner, error) {
 		startup := shell.Startup{
@@ -131,9 +131,9 @@ func (s *Runner) prepareCommand(ctx context.Context, j *job) error {
 	if err != nil {
 		return err
 	}
-	j.properties = reportsExit
+	j.properties = offers(j.user, mgs.AbilityExitCode)
 	if j.doc.SessionType == ssmdoc.InteractiveCommands {
-		j.properties = joinable
+		j.properties = offers(j.user, mgs.AbilityExitCode, mgs.AbilityJoin)
 	}
 	j.plugin = func(s *Runner, c *client) (runner, error) {
 		cmd := s.Users.Command(j.user, path, args, shell.Environment(s.id)...)

@@ -35,13 +35,15 @@ func withOffer(properties json.RawMessage, offer string) json.RawMessage {
 	return b
 }
 
-// reportsExit tells a client that takes the exit code of every shell and command
-// that the agent sends one.
-var reportsExit = json.RawMessage(`{"sekisho":["` + mgs.AbilityExitCode + `"]}`)
-
-// joinable is reportsExit for a terminal, and tells the server that the agent
-// takes input from people who join the session.
-var joinable = json.RawMessage(`{"sekisho":["` + mgs.AbilityExitCode + `","` + mgs.AbilityJoin + `"]}`)
+// offers returns the properties of a session whose program runs as u: what the agent offers in it,
+// and the OS user, which the server records and clients show.
+func offers(u runas.User, abilities ...string) json.RawMessage {
+	b, err := json.Marshal(mgs.SessionOffer{Sekisho: abilities, OSUser: u.Name})
+	if err != nil {
+		panic(err) // strings always marshal
+	}
+	return b
+}
 
 // prepareOwn prepares a command with input if the document is one of Sekisho's own. The handshake
 // lists the features for the client.
@@ -49,9 +51,9 @@ func (s *Runner) prepareOwn(j *job, args []string) bool {
 	var data mgs.PayloadType
 	switch s.Task.DocumentName {
 	case documentExec:
-		j.properties = json.RawMessage(`{"sekisho":["stdin"]}`)
+		j.properties = offers(j.user, mgs.AbilityStdin)
 	case documentCopy:
-		j.properties = json.RawMessage(`{"sekisho":["copy"]}`)
+		j.properties = offers(j.user, mgs.AbilityCopy)
 		data = mgs.PayloadCopy
 	default:
 		return false

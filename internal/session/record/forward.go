@@ -21,6 +21,8 @@ type SessionKind struct {
 	Socket string `json:"socket,omitempty"`
 	// Joinable reports that the agent accepts input from people who join the session.
 	Joinable bool `json:"joinable,omitempty"`
+	// OSUser is the user that the program runs as; "" if the agent does not report it.
+	OSUser string `json:"os_user,omitempty"`
 }
 
 // TypePort is the SessionKind.Type of sessions that forward connections.
@@ -241,7 +243,7 @@ func (m *muxParser) valid() bool {
 // SetKind records the kind of the session. Sessions of type Port have a record for each connection,
 // and the data itself only if the header requires it.
 func (rec *Recording) SetKind(k SessionKind) error {
-	k.Host, k.Port, k.Socket, k.Type = text(k.Host), text(k.Port), text(k.Socket), text(k.Type)
+	k.Host, k.Port, k.Socket, k.Type, k.OSUser = text(k.Host), text(k.Port), text(k.Socket), text(k.Type), text(k.OSUser)
 	b, err := json.Marshal(k)
 	if err != nil {
 		return fmt.Errorf("record: %w", err)

@@ -49,6 +49,12 @@ type RequestedAction struct {
 	ActionParameters json.RawMessage
 }
 
+// SessionOffer is what Sekisho's agent adds to the properties of a session.
+type SessionOffer struct {
+	Sekisho []string `json:"sekisho,omitempty"` // abilities
+	OSUser  string   `json:"osUser,omitempty"`  // the user that the program runs as
+}
+
 // SessionTypeRequest is the parameter of [ActionSessionType].
 type SessionTypeRequest struct {
 	SessionType string

@@ -95,6 +95,8 @@ const (
 	AbilityJoin        = "join"         // accept input from people who join the session
 	AbilityReset       = "reset"        // distinguish a forwarded connection that broke from one that ended
 	AbilityChecksums   = "checksums"    // accept frames of [Message.AppendChecksummed]
+	AbilityStdin       = "stdin"        // take the program's standard input
+	AbilityCopy        = "copy"         // copy files
 )
 
 // UUID is a message ID in the order of its text form.

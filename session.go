@@ -54,6 +54,8 @@ type Session struct {
 	OmitInput bool
 	// RecordForwards keeps the bytes of forwarded connections in the recording.
 	RecordForwards bool
+	// DisableCopy and DisablePaste keep the console's terminal from copying output and from pasting.
+	DisableCopy, DisablePaste bool
 	// RecordingDays is how many days the recording is kept after the end of the
 	// session; 0 = as long as the server keeps recordings.
 	RecordingDays int

@@ -55,6 +55,8 @@ type Extensions struct {
 	OmitInput bool
 	// RecordForwards keeps the bytes of forwarded connections in recordings.
 	RecordForwards bool
+	// DisableCopy and DisablePaste keep the console's terminal from copying output and from pasting.
+	DisableCopy, DisablePaste bool
 	// RecordingDays is how many days recordings are kept; 0 = as long as the
 	// server keeps them.
 	RecordingDays          int
@@ -308,6 +310,8 @@ func (c *checker) extensions(v any) Extensions {
 		"loginShell",
 		"recordInput",
 		"recordForwards",
+		"disableCopy",
+		"disablePaste",
 		"recordingDays",
 		"requireServerRecording",
 		"endWhenDenied",
@@ -343,6 +347,7 @@ func (c *checker) extensions(v any) Extensions {
 		h.OmitInput = !c.flag(o, "recordInput")
 	}
 	h.RecordForwards = c.flag(o, "recordForwards")
+	h.DisableCopy, h.DisablePaste = c.flag(o, "disableCopy"), c.flag(o, "disablePaste")
 	if n, ok := c.count(where, o, "recordingDays"); ok {
 		if n < 1 || n > maxRecordingDays {
 			c.failf(where+".recordingDays", "must be from 1 to %d; leave it out for the server's retention", maxRecordingDays)

@@ -45,7 +45,9 @@ type Plan struct {
 	OmitInput   bool          // keep input out of the recording
 	// RecordForwards keeps the bytes of forwarded connections in the recording.
 	RecordForwards bool
-	RecordingDays  int // to keep the recording; 0 = as long as the server does
+	// DisableCopy and DisablePaste are for the console's terminal.
+	DisableCopy, DisablePaste bool
+	RecordingDays             int // to keep the recording; 0 = as long as the server does
 	// EndWhenDenied ends the session when policy would no longer allow starting it.
 	EndWhenDenied bool
 	// Encrypted means that agent and client encrypt the session's data, so that the server cannot
@@ -126,6 +128,7 @@ func (d *Document) Plan(account *Document, req SessionRequest) (*Plan, error) {
 		MaxPerNode: s.Extensions.MaxPerNode,
 		OmitInput:  s.Extensions.OmitInput, RecordForwards: s.Extensions.RecordForwards,
 		RecordingDays: s.Extensions.RecordingDays, EndWhenDenied: s.Extensions.EndWhenDenied,
+		DisableCopy: s.Extensions.DisableCopy, DisablePaste: s.Extensions.DisablePaste,
 	}
 	if p.IdleTimeout == 0 {
 		p.IdleTimeout = defaultIdle

@@ -72,7 +72,9 @@ type Config struct {
 	Commands  *runcommand.Engine
 	Outputs   Outputs // nil accepts every bucket
 	Access    *access.Service
-	Tokens    UserTokens
+	// OSUser returns the OS user of a running session, as its agent reports it; "" if that is unknown. Optional.
+	OSUser func(sekisho.SessionID) string
+	Tokens UserTokens
 	// Registrations and Renewals limit the rate of registrations and credential renewals; nil means
 	// no limit.
 	Registrations, Renewals *admission.Gate

@@ -40,6 +40,9 @@ type channelAnswer struct {
 	SessionID  string `json:"SessionId"`
 	TokenValue string
 	StreamURL  string `json:"StreamUrl"`
+	// Beyond AWS's shape: what the session preferences keep the console's terminal from doing.
+	DisableCopy  bool `json:",omitempty"`
+	DisablePaste bool `json:",omitempty"`
 }
 
 // streamURL returns the URL of a session's client leg, at the address that the client called.
@@ -102,7 +105,10 @@ func (d sessionDoor) startSession(ctx context.Context, c *api.Call, in *startSes
 	if err != nil {
 		return nil, err
 	}
-	out := &channelAnswer{SessionID: string(s.ID), TokenValue: s.Token, StreamURL: streamURL(c, s.ID)}
+	out := &channelAnswer{
+		SessionID: string(s.ID), TokenValue: s.Token, StreamURL: streamURL(c, s.ID),
+		DisableCopy: plan.DisableCopy, DisablePaste: plan.DisablePaste,
+	}
 	notes := map[string]any{"sessionId": out.SessionID, "tokenValue": out.TokenValue, "streamUrl": out.StreamURL}
 	if requestID != "" {
 		notes["accessRequestId"] = requestID
@@ -192,7 +198,10 @@ func (d sessionDoor) resumeSession(ctx context.Context, c *api.Call, in *session
 	if err != nil {
 		return nil, err
 	}
-	out := &channelAnswer{SessionID: in.SessionID, TokenValue: token, StreamURL: streamURL(c, s.ID)}
+	out := &channelAnswer{
+		SessionID: in.SessionID, TokenValue: token, StreamURL: streamURL(c, s.ID),
+		DisableCopy: s.DisableCopy, DisablePaste: s.DisablePaste,
+	}
 	c.Annotate(map[string]any{"sessionId": out.SessionID, "tokenValue": out.TokenValue, "streamUrl": out.StreamURL})
 	return out, nil
 }
@@ -255,7 +264,12 @@ type session struct {
 	AccessRequestID string `json:"AccessRequestId,omitempty"`
 	// The run-as user on the node, empty for the agent's default, and the idle timeout
 	// in minutes.
-	RunAsUser   string `json:"RunAsUser,omitempty"`
+	RunAsUser string `json:"RunAsUser,omitempty"`
+	// The OS user that the agent reports, while the session runs; empty from AWS's agent.
+	OSUser string `json:"OSUser,omitempty"`
+	// The credentials and the address that StartSession came with.
+	AccessKeyID string `json:"AccessKeyId,omitempty"`
+	SourceIP    string `json:"SourceIPAddress,omitempty"`
 	IdleTimeout string `json:"IdleSessionTimeout,omitempty"`
 }
 
@@ -414,7 +428,10 @@ func (d sessionDoor) describeSession(s *sekisho.Session) session {
 	if out.LogNotDelivered != "" { // AWS's programs do not show that field
 		out.Details = strings.TrimSpace(out.Details + " The session's log was not delivered: " + out.LogNotDelivered)
 	}
-	out.RunAsUser = s.RunAsUser
+	out.RunAsUser, out.AccessKeyID, out.SourceIP = s.RunAsUser, s.AccessKeyID, s.SourceIP
+	if s.Status.Active() && d.OSUser != nil {
+		out.OSUser = d.OSUser(s.ID)
+	}
 	if s.IdleTimeout > 0 {
 		out.IdleTimeout = strconv.Itoa(int(s.IdleTimeout / time.Minute))
 	}

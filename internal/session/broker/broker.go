@@ -190,6 +190,7 @@ func (b *Broker) Start(ctx context.Context, in Request) (*Started, error) {
 		SourceIP:    in.SourceIP,
 		IdleTimeout: in.Plan.IdleTimeout, MaxDuration: in.Plan.MaxDuration, RunAsUser: in.Plan.RunAsUser,
 		OmitInput: in.Plan.OmitInput, RecordForwards: in.Plan.RecordForwards, RecordingDays: in.Plan.RecordingDays,
+		DisableCopy: in.Plan.DisableCopy, DisablePaste: in.Plan.DisablePaste,
 		Recording:    sekisho.RecordingServer,
 		AgentProcess: b.cfg.Links.Process(in.Target),
 	}

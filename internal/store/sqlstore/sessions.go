@@ -19,7 +19,8 @@ var _ broker.Store = (*SessionStore)(nil)
 const sessionColumns = `id, target, status, active, owner, owner_user_id, owner_user, access_key_id, ` +
 	`document_name, reason, details,
 	started_at, ended_at, source_ip, max_duration, idle_timeout, document_version, run_as_user, omit_input, lease,
-	recording, logs, agent_process, permission, access_request, record_forwards, recording_days`
+	recording, logs, agent_process, permission, access_request, record_forwards, recording_days,
+	disable_copy, disable_paste`
 
 func sessionValues(s *sekisho.Session) []any {
 	return []any{
@@ -28,7 +29,7 @@ func sessionValues(s *sekisho.Session) []any {
 		micros(s.StartedAt), micros(s.EndedAt), s.SourceIP, int64(s.MaxDuration), int64(s.IdleTimeout),
 		s.DocumentVersion, s.RunAsUser, s.OmitInput, s.Lease, s.Recording, logsJSON(s.Logs), s.AgentProcess,
 		permissionJSON(s.Permission), accessRequestOf(s),
-		s.RecordForwards, s.RecordingDays,
+		s.RecordForwards, s.RecordingDays, s.DisableCopy, s.DisablePaste,
 	}
 }
 
@@ -68,7 +69,7 @@ func scanSession(row scanner) (*sekisho.Session, error) {
 		&s.DocumentName,
 		&s.Reason, &s.Details, &started, &ended, &s.SourceIP, &s.MaxDuration, &s.IdleTimeout,
 		&s.DocumentVersion, &s.RunAsUser, &s.OmitInput, &s.Lease, &s.Recording, &logs, &s.AgentProcess, &permission, &request,
-		&s.RecordForwards, &s.RecordingDays); err != nil {
+		&s.RecordForwards, &s.RecordingDays, &s.DisableCopy, &s.DisablePaste); err != nil {
 		return nil, err
 	}
 	if err := json.Unmarshal([]byte(logs), &s.Logs); err != nil {
@@ -88,7 +89,7 @@ func (db *SessionStore) CreateSession(ctx context.Context, s *sekisho.Session, t
 	return db.sql.inTx(ctx, func(tx *sql.Tx) error {
 		err := db.sql.execIn(ctx, tx, `INSERT INTO sessions (`+sessionColumns+`) VALUES
 			($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25,
-			$26, $27)`, sessionValues(s)...)
+			$26, $27, $28, $29)`, sessionValues(s)...)
 		if isUnique(err) {
 			return sekisho.Errorf(sekisho.CodeConflict, "session %s exists", s.ID)
 		}
@@ -128,7 +129,8 @@ func (db *SessionStore) UpdateSession(ctx context.Context, id sekisho.SessionID,
 			access_key_id = $8, document_name = $9, reason = $10, details = $11, started_at = $12, ended_at = $13,
 			source_ip = $14, max_duration = $15, idle_timeout = $16, document_version = $17, run_as_user = $18,
 			omit_input = $19, lease = $20, recording = $21, logs = $22, agent_process = $23,
-			permission = $24, access_request = $25, record_forwards = $26, recording_days = $27 WHERE id = $1`,
+			permission = $24, access_request = $25, record_forwards = $26, recording_days = $27,
+			disable_copy = $28, disable_paste = $29 WHERE id = $1`,
 			sessionValues(s)...)
 		return err
 	})

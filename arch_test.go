@@ -57,6 +57,7 @@ var layers = []struct {
 		"sekisho/internal/iam/authz",
 		"sekisho/internal/iam/calendar",
 		"sekisho/internal/session/access",
+		"sekisho/internal/session/share",
 		"sekisho/internal/session/autoapproval",
 		"sekisho/internal/session/broker",
 		"sekisho/internal/runcommand",

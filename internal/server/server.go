@@ -56,6 +56,7 @@ import (
 	"sekisho/internal/session/record"
 	"sekisho/internal/session/relay"
 	"sekisho/internal/session/settings"
+	"sekisho/internal/session/share"
 	"sekisho/internal/ssmdoc/doclibrary"
 	"sekisho/internal/storage/keyring"
 	"sekisho/internal/storage/kmskey"
@@ -354,8 +355,8 @@ func (s *Server) routes() error {
 		Fleet: s.Fleet, Broker: s.broker, Documents: doclibrary.New(s.db.Documents, yamljson.Texts{}, sessionLogs{s}, nil),
 		Roles: nodeRoles{s.Directory}, Channels: s.Channels,
 		Inventory: inventory.New(s.db.Inventory), Settings: settings.New(s.db.Settings, nil), Commands: s.commands,
-		Outputs: outputs{s},
-		Region:  s.cfg.Region, Account: s.cfg.Account, StrictDocuments: s.cfg.StrictDocuments,
+		Outputs: outputs{s}, OSUser: s.osUser,
+		Region: s.cfg.Region, Account: s.cfg.Account, StrictDocuments: s.cfg.StrictDocuments,
 		Registrations: s.gate("registrations"), Renewals: s.gate("requests for credentials"),
 	}
 	s.requests = ssm.NewPolicyRequests(forSSM)
@@ -376,7 +377,7 @@ func (s *Server) routes() error {
 				Account: s.cfg.Account, Region: s.cfg.Region,
 				Directory: s.Directory, Authorizer: authorizer, Requests: s.requests, Access: s.access, StartChecks: startChecks{s},
 				Events: s.bus, Resumer: s.resumer(),
-				Installer: installer{installs}, Participants: sessionParticipants{s.participants, s.broker},
+				Installer: installer{installs}, Links: share.New(s.db.Links, s.cfg.Now), Participants: sessionParticipants{s.participants, s.broker},
 			}),
 		},
 		Credentials: nodeCredentials{

@@ -123,7 +123,7 @@ var inputs = map[string]map[string]any{
 		"InstanceId": "TARGET", "Name": "holidays", "UserName": "admin", "PolicyName": "p", "Targets": []string{"*"},
 		"PrincipalArn": "arn:aws:iam::123456789012:user/nobody",
 		"Action":       "ssm:StartSession", "Target": "TARGET", "State": "state", "Answer": map[string]any{"id": "x"},
-		"Data":      "eA==",
+		"Data": "eA==", "LinkId": "rl-0123456789abcdef", "Token": "token",
 		"Questions": []any{map[string]any{"Action": "ssm:StartSession", "Target": "TARGET"}},
 	}},
 	"iam": {"": iamInput},
@@ -180,7 +180,8 @@ var open = map[string]struct {
 		node: true,
 		why:  "callers who cannot start a session learn that, and nothing else",
 	},
-	"sekisho.BuildPolicy": {user: true, node: true, why: "it builds a policy from the request alone"},
+	"sekisho.GetSharedRecording": {user: true, why: "the link's token is the permission"},
+	"sekisho.BuildPolicy":        {user: true, node: true, why: "it builds a policy from the request alone"},
 	"sekisho.ShowSecondFactor": {
 		user: true,
 		why:  "the second factor is the permission, as with sts.GetSessionToken",

@@ -13,6 +13,7 @@ import (
 	"sekisho/internal/session/access"
 	"sekisho/internal/session/evidence"
 	"sekisho/internal/session/record"
+	"sekisho/internal/session/share"
 	"sekisho/internal/wire/awsproto"
 )
 
@@ -47,8 +48,10 @@ type Config struct {
 	Installer Installer
 	// Participants knows who watches sessions and types into them.
 	Participants Participants
-	Region       string
-	Account      string
+	// Links manages links to recordings.
+	Links   *share.Service
+	Region  string
+	Account string
 }
 
 type door struct {
@@ -84,6 +87,7 @@ func New(cfg Config) *api.Door {
 	}
 	maps.Copy(out.Operations, d.resumeOperations())
 	maps.Copy(out.Operations, d.joinOperations())
+	maps.Copy(out.Operations, d.linkOperations())
 	maps.Copy(out.Operations, d.eventOperations())
 	maps.Copy(out.Operations, d.quickSetupOperations())
 	maps.Copy(out.Operations, d.startOperations())

@@ -24,6 +24,8 @@ import (
 	"sekisho/internal/session/participants"
 	"sekisho/internal/session/record"
 	"sekisho/internal/session/record/recordtest"
+	"sekisho/internal/session/share"
+	"sekisho/internal/store/sqlstore"
 	"sekisho/internal/wire/sigv4"
 )
 
@@ -121,11 +123,23 @@ func newFixture(t *testing.T) *fixture {
 				},
 			},
 			Participants: f.present,
+			Links:        share.New(linkStore(t), nil),
 		})},
 		Credentials: f.keys, Authorizer: authz.New(f.keys), Trail: &f.trail,
 		Account: account, Region: region, Log: slog.New(slog.DiscardHandler),
 	})
 	return f
+}
+
+// linkStore returns an empty store of links.
+func linkStore(t *testing.T) share.Store {
+	t.Helper()
+	db, err := sqlstore.OpenSQLite(t.Context(), filepath.Join(t.TempDir(), "test.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	return db.Links
 }
 
 func (f *fixture) start(t *testing.T, id root.SessionID) *record.Recording {

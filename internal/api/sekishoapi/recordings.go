@@ -18,8 +18,8 @@ import (
 // maxPage bounds the bytes of a recording in one answer.
 const maxPage = 1 << 20
 
-type getRequest struct {
-	SessionID   string `json:"SessionId"`
+// recordingPage selects a part of a recording.
+type recordingPage struct {
 	StartOffset int64
 	MaxBytes    int64
 	// Position, in place of StartOffset, is "now" or the NextPosition of an
@@ -28,6 +28,20 @@ type getRequest struct {
 	// WaitMilliseconds is how long the answer may wait for something new at a
 	// Position.
 	WaitMilliseconds int64
+}
+
+func (p *recordingPage) check(v *awsproto.Constraints) {
+	v.Range("startOffset", p.StartOffset, 0, 1<<53)
+	if p.MaxBytes != 0 {
+		v.Range("maxBytes", p.MaxBytes, 1, maxPage)
+	}
+	v.Length("position", p.Position, 0, 64)
+	v.Range("waitMilliseconds", p.WaitMilliseconds, 0, record.MaxWait.Milliseconds())
+}
+
+type getRequest struct {
+	SessionID string `json:"SessionId"`
+	recordingPage
 }
 
 type getAnswer struct {
@@ -47,23 +61,25 @@ func (d *door) getSessionRecording(ctx context.Context, c *api.Call, in *getRequ
 	var v awsproto.Constraints
 	v.Require("sessionId", in.SessionID != "")
 	v.Length("sessionId", in.SessionID, 0, 96)
-	v.Range("startOffset", in.StartOffset, 0, 1<<53)
-	if in.MaxBytes != 0 {
-		v.Range("maxBytes", in.MaxBytes, 1, maxPage)
-	}
-	v.Length("position", in.Position, 0, 64)
-	v.Range("waitMilliseconds", in.WaitMilliseconds, 0, record.MaxWait.Milliseconds())
+	in.check(&v)
 	if err := v.Err(); err != nil {
 		return nil, err
 	}
+	if err := d.authorize(ctx, c, actionGetRecording, in.SessionID); err != nil {
+		return nil, err
+	}
+	return d.readRecording(ctx, c, in.SessionID, &in.recordingPage)
+}
+
+// readRecording answers with a part of a recording that the caller may view.
+func (d *door) readRecording(
+	ctx context.Context, c *api.Call, session string, in *recordingPage,
+) (*getAnswer, error) {
 	if in.Position != "" && in.StartOffset != 0 {
 		return nil, root.Errorf(root.CodeInvalid, "StartOffset and Position exclude each other.")
 	}
-	if err := d.authorize(ctx, c, "sekisho:GetSessionRecording", in.SessionID); err != nil {
-		return nil, err
-	}
-	if d.Recorder.Live(root.SessionID(in.SessionID)) != nil {
-		if err := d.watched(ctx, c, in.SessionID); err != nil {
+	if d.Recorder.Live(root.SessionID(session)) != nil {
+		if err := d.watched(ctx, c, session); err != nil {
 			return nil, err
 		}
 	}
@@ -72,16 +88,16 @@ func (d *door) getSessionRecording(ctx context.Context, c *api.Call, in *getRequ
 	var next string
 	var err error
 	if in.Position == "" {
-		page, err = d.Recorder.CastPage(root.SessionID(in.SessionID), in.StartOffset, int(n))
+		page, err = d.Recorder.CastPage(root.SessionID(session), in.StartOffset, int(n))
 	} else {
 		wait := time.Duration(in.WaitMilliseconds) * time.Millisecond
-		page, next, err = d.Recorder.PageFrom(ctx, root.SessionID(in.SessionID), in.Position, int(n), wait)
+		page, next, err = d.Recorder.PageFrom(ctx, root.SessionID(session), in.Position, int(n), wait)
 	}
 	if err != nil {
-		return nil, recordingError(in.SessionID, err)
+		return nil, recordingError(session, err)
 	}
 	out := &getAnswer{
-		SessionID: in.SessionID, Data: page.Data, NextOffset: page.Next, NextPosition: next, TotalBytes: page.Total,
+		SessionID: session, Data: page.Data, NextOffset: page.Next, NextPosition: next, TotalBytes: page.Total,
 		Sealed: page.Seal != nil, Live: page.Live, Seal: sealJSON(page.Seal),
 	}
 	out.Complete = out.Sealed && page.End

@@ -44,6 +44,7 @@ const (
 	usageReportsLimit  invariant = 4          // usage reports are bounded, with unique names
 	schemaVersion      invariant = 5          // one process changes the schema
 	databaseOwner      invariant = 6          // see [DB.Claim]
+	recordingLinkLimit invariant = 7          // usable links to a recording are bounded
 	invariantsOfOthers           = 0x53454b49 // distinguishes Sekisho's advisory locks: "SEKI"
 )
 

@@ -30,6 +30,7 @@ type DB struct {
 	sql pool
 
 	Access     *AccessStore
+	Links      *LinkStore
 	Audit      *AuditStore
 	Commands   *CommandStore
 	Documents  *DocumentStore
@@ -61,6 +62,7 @@ func newDB(db *sql.DB, postgres bool) *DB {
 		sql: p,
 
 		Access:     &AccessStore{p},
+		Links:      &LinkStore{p},
 		Audit:      &AuditStore{p},
 		Commands:   &CommandStore{p},
 		Documents:  &DocumentStore{p},

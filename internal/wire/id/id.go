@@ -55,6 +55,9 @@ func Association() string { return "iip-assoc-" + hex.EncodeToString(random(9))[
 // AccessRequest returns a new ID of a request for just-in-time access.
 func AccessRequest() string { return "oi-" + hex.EncodeToString(random(6)) }
 
+// RecordingLink returns the ID of a new link to a recording.
+func RecordingLink() string { return "rl-" + hex.EncodeToString(random(8)) }
+
 // ActivationCode returns the secret half of an activation: 20 letters and
 // digits, 100 bits.
 func ActivationCode() string { return base32Text(13)[:20] }

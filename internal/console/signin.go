@@ -36,13 +36,15 @@ const (
 
 // sessionAnswer is the body of the session resource.
 type sessionAnswer struct {
-	User    string         `json:"user"`
-	ARN     string         `json:"arn"`
-	Account string         `json:"account"`
-	Region  string         `json:"region"`
-	CSRF    string         `json:"csrf"`
-	Expires time.Time      `json:"expires"`
-	Target  sekisho.NodeID `json:"target,omitempty"`
+	User    string `json:"user"`
+	ARN     string `json:"arn"`
+	Account string `json:"account"`
+	Region  string `json:"region"`
+	CSRF    string `json:"csrf"`
+	// AccessKeyID names the sign-in in the audit trail and in sessions.
+	AccessKeyID string         `json:"accessKeyId"`
+	Expires     time.Time      `json:"expires"`
+	Target      sekisho.NodeID `json:"target,omitempty"`
 	// FirstRun means that the administrator has yet to choose a second factor; other calls are
 	// refused until then.
 	FirstRun bool `json:"firstRun,omitempty"`
@@ -326,14 +328,15 @@ func (c *Console) answerSession(w http.ResponseWriter, r *http.Request, who *cal
 		return
 	}
 	answer(w, http.StatusOK, sessionAnswer{
-		User:     displayName(who.principal),
-		ARN:      who.principal.ARN,
-		Account:  c.cfg.Account,
-		Region:   c.cfg.Region,
-		CSRF:     csrf(who.token),
-		Expires:  who.signIn.ExpiresAt.UTC(),
-		Target:   c.cfg.Target,
-		FirstRun: first, PasswordReset: reset,
+		User:        displayName(who.principal),
+		ARN:         who.principal.ARN,
+		Account:     c.cfg.Account,
+		Region:      c.cfg.Region,
+		CSRF:        csrf(who.token),
+		AccessKeyID: who.principal.AccessKeyID,
+		Expires:     who.signIn.ExpiresAt.UTC(),
+		Target:      c.cfg.Target,
+		FirstRun:    first, PasswordReset: reset,
 	})
 }
 

@@ -71,6 +71,10 @@ type Server struct {
 	Recordings Recordings `yaml:"recordings"`
 	// Audit says when audit records are exported and removed from the database.
 	Audit Audit `yaml:"audit"`
+	// Events says when events are removed from the listings.
+	Events Events `yaml:"events"`
+	// Commands says when commands of Run Command and their output are removed.
+	Commands Commands `yaml:"commands"`
 	// Witnesses keep the heads of the audit trail and the recordings where root on this server
 	// cannot change them.
 	Witnesses []Witness `yaml:"witnesses"`
@@ -105,6 +109,50 @@ func (a *Audit) form() error {
 		return fmt.Errorf("audit: max_age_days: %d is not between 0 (keep forever) and 36500", a.MaxAgeDays)
 	}
 	return nil
+}
+
+// Events says when events are removed. An event that waits for a webhook stays.
+type Events struct {
+	MaxAgeDays int   `yaml:"max_age_days"` // 0 = until there are more than MaxRecords
+	MaxRecords int64 `yaml:"max_records"`
+}
+
+// Bounds of retention.
+const (
+	maxRetentionDays = 36500
+	minRecords       = 1000
+	maxRecords       = 10_000_000
+)
+
+func (e *Events) form() error {
+	var errs []error
+	if e.MaxAgeDays < 0 || e.MaxAgeDays > maxRetentionDays {
+		errs = append(errs, fmt.Errorf("events: max_age_days: %d is not between 0 (only max_records limits them) and %d",
+			e.MaxAgeDays, maxRetentionDays))
+	}
+	if e.MaxRecords < minRecords || e.MaxRecords > maxRecords {
+		errs = append(errs, fmt.Errorf("events: max_records: %d is not between %d and %d",
+			e.MaxRecords, minRecords, maxRecords))
+	}
+	return errors.Join(errs...)
+}
+
+// Commands says when commands and their output are removed, if they are over.
+type Commands struct {
+	MaxAgeDays int `yaml:"max_age_days"` // since they were sent
+	MaxRecords int `yaml:"max_records"`  // commands and invocations; the oldest are removed first
+}
+
+func (c *Commands) form() error {
+	var errs []error
+	if c.MaxAgeDays < 1 || c.MaxAgeDays > maxRetentionDays {
+		errs = append(errs, fmt.Errorf("commands: max_age_days: %d is not between 1 and %d", c.MaxAgeDays, maxRetentionDays))
+	}
+	if c.MaxRecords < minRecords || c.MaxRecords > maxRecords {
+		errs = append(errs, fmt.Errorf("commands: max_records: %d is not between %d and %d",
+			c.MaxRecords, minRecords, maxRecords))
+	}
+	return errors.Join(errs...)
 }
 
 // WitnessBucket is a bucket with object lock that keeps heads.
@@ -313,7 +361,9 @@ func Parse(b []byte) (*Server, error) {
 		EndSessionsOnRevocation:              true,
 		AgentsPerSecond:                      100,
 		LogFormat:                            "text",
-		Recordings:                           Recordings{Store: RecordingStore{CacheBytes: defaultCache}},
+		Recordings:                           Recordings{Store: RecordingStore{CacheBytes: defaultCache, CheckRate: defaultCheckRate}},
+		Events:                               Events{MaxRecords: 10_000},
+		Commands:                             Commands{MaxAgeDays: 30, MaxRecords: 200_000},
 		Connections:                          65536,
 		UnauthenticatedConnections:           4096,
 		UnauthenticatedConnectionsPerAddress: 256,
@@ -391,14 +441,12 @@ func (c *Server) form() []error {
 		}
 		names[p.Name] = true
 	}
-	if err := c.Database.form(); err != nil {
-		errs = append(errs, err)
-	}
-	if err := c.Audit.form(); err != nil {
-		errs = append(errs, err)
-	}
-	if err := c.Recordings.form(); err != nil {
-		errs = append(errs, err)
+	for _, err := range []error{
+		c.Database.form(), c.Audit.form(), c.Recordings.form(), c.Events.form(), c.Commands.form(),
+	} {
+		if err != nil {
+			errs = append(errs, err)
+		}
 	}
 	for _, w := range c.Witnesses {
 		if err := w.form(); err != nil {

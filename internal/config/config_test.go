@@ -54,6 +54,34 @@ func TestAGoodFileIsReadWithDefaults(t *testing.T) {
 	}
 }
 
+func TestRetentionSettings(t *testing.T) {
+	t.Parallel()
+	c, err := config.Parse([]byte(good))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Events != (config.Events{MaxRecords: 10_000}) || c.Commands != (config.Commands{MaxAgeDays: 30, MaxRecords: 200_000}) {
+		t.Errorf("defaults: %+v, %+v", c.Events, c.Commands)
+	}
+	c, err = config.Parse([]byte(good + "events: {max_age_days: 7}\ncommands: {max_records: 5000}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Events != (config.Events{MaxAgeDays: 7, MaxRecords: 10_000}) ||
+		c.Commands != (config.Commands{MaxAgeDays: 30, MaxRecords: 5000}) {
+		t.Errorf("set: %+v, %+v", c.Events, c.Commands)
+	}
+	for _, bad := range []string{
+		"events: {max_age_days: -1}", "events: {max_records: 0}", "events: {max_records: 100000000}",
+		"commands: {max_age_days: 0}", "commands: {max_age_days: 40000}", "commands: {max_records: 10}",
+		"commands: {keep: 3}",
+	} {
+		if _, err := config.Parse([]byte(good + bad + "\n")); err == nil {
+			t.Errorf("%s was accepted", bad)
+		}
+	}
+}
+
 func TestEveryMistakeIsNamed(t *testing.T) {
 	t.Parallel()
 	_, err := config.Parse(

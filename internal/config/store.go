@@ -30,6 +30,9 @@ type RecordingStore struct {
 	SpoolBytes int64 `yaml:"spool_max_bytes"`
 	// UploadEvery is how often what sessions have written is uploaded.
 	UploadEvery time.Duration `yaml:"upload_every"`
+	// CheckRate is how many bytes per second of what the store has are read and verified in the
+	// background; 0 = none.
+	CheckRate int64 `yaml:"check_bytes_per_second"`
 }
 
 // S3Store is an S3-compatible store.
@@ -75,6 +78,9 @@ const (
 	minSpool        = 64 << 20
 	maxPrefix       = 512
 	defaultCache    = 1 << 30
+	// defaultCheckRate checks 1 TB in 12 days.
+	defaultCheckRate = 1 << 20
+	maxCheckRate     = 10 << 30
 )
 
 var bucketName = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
@@ -99,6 +105,9 @@ func (s *RecordingStore) form() error {
 	}
 	if s.UploadEvery != 0 && (s.UploadEvery < minUploadEvery || s.UploadEvery > maxUploadEvery) {
 		bad("upload_every: %s is not between %s and %s", s.UploadEvery, minUploadEvery, maxUploadEvery)
+	}
+	if s.CheckRate < 0 || s.CheckRate > maxCheckRate {
+		bad("check_bytes_per_second: %d is not between 0 (off) and %d", s.CheckRate, int64(maxCheckRate))
 	}
 	if s.S3 != nil {
 		s.S3.form(bad)

@@ -209,6 +209,7 @@ type Store interface {
 	// Invocations returns invocations, those of the newest command first, sorted by node.
 	Invocations(ctx context.Context, q Query) ([]*Invocation, error)
 	// DropCommands deletes commands that are over: those sent before t, and the oldest
-	// if there are more than keep commands and invocations.
-	DropCommands(ctx context.Context, t time.Time, keep int) error
+	// if there are more than keep commands and invocations. It returns the number of
+	// deleted commands.
+	DropCommands(ctx context.Context, t time.Time, keep int) (int64, error)
 }

@@ -633,12 +633,12 @@ func TestRetention(t *testing.T) {
 		id := w.send(1, nil)
 		w.reply(id, 1, mgs.CommandSuccess)
 		w.sleep(29 * 24 * time.Hour)
-		if err := w.engine.Sweep(t.Context()); err != nil {
+		if _, err := w.engine.Expire(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		w.want(id, "Success 1/1 e0 d0: Success")
 		w.sleep(25 * time.Hour)
-		if err := w.engine.Sweep(t.Context()); err != nil {
+		if _, err := w.engine.Expire(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := w.engine.Command(t.Context(), id); !sekisho.IsNotFound(err) {

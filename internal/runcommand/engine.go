@@ -34,6 +34,8 @@ type Config struct {
 	MaxPending int
 	// Keep bounds the stored commands and invocations; 0 = 200,000.
 	Keep int
+	// MaxAge is how long commands and their output are stored; 0 = [DefaultMaxAge].
+	MaxAge time.Duration
 }
 
 // AWS's defaults for commands.
@@ -43,8 +45,10 @@ const (
 	DefaultErrorLimit  = "0"
 )
 
+// DefaultMaxAge is how long commands and their output are stored by default.
+const DefaultMaxAge = 30 * 24 * time.Hour
+
 const (
-	retention = 30 * 24 * time.Hour
 	// A frame that no agent has acknowledged is sent again after firstPause. The
 	// pause doubles each time, up to lastPause.
 	firstPause = 5 * time.Second
@@ -101,6 +105,9 @@ func New(cfg Config) *Engine {
 	}
 	if cfg.Keep == 0 {
 		cfg.Keep = 200000
+	}
+	if cfg.MaxAge == 0 {
+		cfg.MaxAge = DefaultMaxAge
 	}
 	if cfg.Refused == nil {
 		cfg.Refused = func(context.Context, sekisho.NodeID, string) {}
@@ -443,9 +450,9 @@ func (e *Engine) queueStop(node sekisho.NodeID, command string) {
 	e.wakeUp()
 }
 
-// Sweep deletes commands past their retention.
-func (e *Engine) Sweep(ctx context.Context) error {
-	return e.cfg.Store.DropCommands(ctx, time.Now().Add(-retention), e.cfg.Keep)
+// Expire deletes the commands whose retention has ended. It returns how many.
+func (e *Engine) Expire(ctx context.Context) (int64, error) {
+	return e.cfg.Store.DropCommands(ctx, time.Now().Add(-e.cfg.MaxAge), e.cfg.Keep)
 }
 
 // Command returns a command.

@@ -143,12 +143,13 @@ func (s *memStore) Invocations(_ context.Context, q runcommand.Query) ([]*runcom
 	return all, nil
 }
 
-func (s *memStore) DropCommands(_ context.Context, t time.Time, _ int) error {
+func (s *memStore) DropCommands(_ context.Context, t time.Time, _ int) (int64, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	before := len(s.commands)
 	s.commands = slices.DeleteFunc(
 		s.commands,
 		func(c *runcommand.Command) bool { return c.Status.Over() && c.RequestedAt.Before(t) },
 	)
-	return nil
+	return int64(before - len(s.commands)), nil
 }

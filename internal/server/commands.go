@@ -18,6 +18,15 @@ func (s *Server) foreignJob(ctx context.Context, node sekisho.NodeID, job string
 	}
 }
 
+// expireCommands removes the commands whose retention has ended, and records how many.
+func (s *Server) expireCommands(ctx context.Context) error {
+	n, err := s.commands.Expire(ctx)
+	if err != nil || n == 0 {
+		return err
+	}
+	return s.trail.Record(ctx, s.serverEvent("CommandsRemoved", map[string]any{"commands": n}))
+}
+
 // outputs are the server's buckets, as destinations of commands' output.
 type outputs struct{ s *Server }
 

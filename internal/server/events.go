@@ -21,8 +21,18 @@ func (s *Server) openEvents(ctx context.Context) error {
 	s.bus, err = event.New(ctx, event.Config{
 		Store: s.db.Events, Nodes: s.db.Fleet, Origin: event.Origin{Account: s.cfg.Account, Region: s.cfg.Region},
 		Webhooks: s.cfg.Webhooks, DownAfter: s.cfg.NodeDownAfter, Log: s.cfg.Log,
+		Limits: event.Limits{Keep: s.cfg.EventsKept}, MaxAge: s.cfg.EventMaxAge, Removed: s.eventsRemoved,
 	})
 	return err
+}
+
+// eventsRemoved records that retention has removed events.
+func (s *Server) eventsRemoved(ctx context.Context, r event.Removal) {
+	if err := s.trail.Record(ctx, s.serverEvent("EventsRemoved", map[string]any{
+		"events": r.Events, "first": r.First, "last": r.Last,
+	})); err != nil {
+		s.cfg.Log.Error("could not record in the audit trail that events were removed", "events", r.Events, "error", err)
+	}
 }
 
 func (s *Server) sessionStarted(x sekisho.Session) {

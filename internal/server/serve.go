@@ -115,6 +115,10 @@ func Run(ctx context.Context, c *config.Server, w io.Writer, log *slog.Logger) (
 			MaxBytes: c.Recordings.MaxBytes,
 		},
 		AuditMaxAge:     time.Duration(c.Audit.MaxAgeDays) * 24 * time.Hour,
+		EventMaxAge:     time.Duration(c.Events.MaxAgeDays) * 24 * time.Hour,
+		EventsKept:      c.Events.MaxRecords,
+		CommandMaxAge:   time.Duration(c.Commands.MaxAgeDays) * 24 * time.Hour,
+		CommandsKept:    c.Commands.MaxRecords,
 		AgentsPerSecond: c.AgentsPerSecond,
 	})
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -31,6 +32,10 @@ type Config struct {
 	// 0 = 1 minute.
 	DownAfter time.Duration
 	Limits    Limits
+	// MaxAge is how long events are stored for listings; 0 = until there are too many.
+	MaxAge time.Duration
+	// Removed is called after retention has removed events. May be nil.
+	Removed func(ctx context.Context, r Removal)
 }
 
 // Limits bounds the events that a Bus keeps. Zero fields select the defaults.
@@ -53,6 +58,7 @@ type Bus struct {
 
 	writing sync.Mutex // held while a batch is stored
 	last    int64      // the greatest Seq assigned; guarded by writing
+	added   int64      // events stored since the last removal; guarded by writing
 }
 
 // New returns a Bus that continues with the events in the store.
@@ -62,6 +68,9 @@ func New(ctx context.Context, cfg Config) (*Bus, error) {
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Removed == nil {
+		cfg.Removed = func(context.Context, Removal) {}
 	}
 	cfg.DownAfter = cmp.Or(cfg.DownAfter, time.Minute)
 	cfg.Limits = Limits{
@@ -168,6 +177,9 @@ func (b *Bus) store(ctx context.Context) {
 			}
 		}
 		err := b.Flush(ctx)
+		if err == nil {
+			err = b.expireSurplus(ctx)
+		}
 		if err != nil && !failing && ctx.Err() == nil {
 			b.cfg.Log.Error("could not store events; retrying", "error", err)
 		}
@@ -199,7 +211,7 @@ func (b *Bus) Flush(ctx context.Context) error {
 
 // keep stores events and queues them for the webhooks that want them.
 func (b *Bus) keep(ctx context.Context, events []*Event, lost int64) error {
-	batch := Batch{Dropped: map[string]int64{}, NodesUp: map[sekisho.NodeID]bool{}, Keep: b.cfg.Limits.Keep}
+	batch := Batch{Dropped: map[string]int64{}, NodesUp: map[sekisho.NodeID]bool{}}
 	last := b.last
 	added := make([][]Item, len(b.queues))
 	now := b.cfg.Now().UTC().Truncate(time.Microsecond)
@@ -248,6 +260,7 @@ func (b *Bus) keep(ctx context.Context, events []*Event, lost int64) error {
 		return err
 	}
 	b.last = last
+	b.added += int64(len(batch.Records))
 	for i, q := range b.queues {
 		if n := batch.Dropped[q.Name]; n > 0 {
 			q.drop(drops[i], n)
@@ -260,6 +273,40 @@ func (b *Bus) keep(ctx context.Context, events []*Event, lost int64) error {
 			)
 		}
 		q.add(added[i])
+	}
+	return nil
+}
+
+// Expire removes the events whose retention has ended.
+func (b *Bus) Expire(ctx context.Context) error {
+	b.writing.Lock()
+	defer b.writing.Unlock()
+	return b.expire(ctx)
+}
+
+// expireSurplus removes events once a tenth more than allowed may be stored. Removing many at a
+// time keeps the number of audit records about removals low.
+func (b *Bus) expireSurplus(ctx context.Context) error {
+	b.writing.Lock()
+	defer b.writing.Unlock()
+	if b.added <= b.cfg.Limits.Keep/10 {
+		return nil
+	}
+	return b.expire(ctx)
+}
+
+func (b *Bus) expire(ctx context.Context) error {
+	var before time.Time
+	if b.cfg.MaxAge > 0 {
+		before = b.cfg.Now().Add(-b.cfg.MaxAge)
+	}
+	removed, err := b.cfg.Store.RemoveEvents(ctx, before, b.cfg.Limits.Keep)
+	if err != nil {
+		return fmt.Errorf("remove events: %w", err)
+	}
+	b.added = 0
+	if removed.Events > 0 {
+		b.cfg.Removed(ctx, removed)
 	}
 	return nil
 }

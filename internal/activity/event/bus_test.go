@@ -677,6 +677,31 @@ func TestCallsAreForThoseWhoAsk(t *testing.T) {
 	other.want(t)
 }
 
+// TestEventsExpire: old events are removed, and the removal is reported.
+func TestEventsExpire(t *testing.T) {
+	t.Parallel()
+	var removed []event.Removal
+	cfg := event.Config{MaxAge: time.Hour, Removed: func(_ context.Context, r event.Removal) { removed = append(removed, r) }}
+	bubble(t, cfg, func(t *testing.T, f *fixture) {
+		f.say("s-0", "")
+		f.after(30 * time.Minute)
+		f.say("s-1", "")
+		f.after(31 * time.Minute)
+		for range 2 { // the second removes nothing, and reports nothing
+			if err := f.Expire(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		all, err := f.Events(t.Context(), event.Query{Limit: 10})
+		if err != nil || len(all) != 1 || all[0].Subject != "s-1" {
+			t.Errorf("%+v, %v", all, err)
+		}
+		if want := []event.Removal{{Events: 1, First: 1, Last: 1}}; !slices.Equal(removed, want) {
+			t.Errorf("removed %+v", removed)
+		}
+	})
+}
+
 // The newest events can be looked at, and they are bounded too.
 func TestEventsKept(t *testing.T) {
 	t.Parallel()

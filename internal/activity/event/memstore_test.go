@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"sekisho"
 	"sekisho/internal/activity/event"
@@ -77,14 +78,27 @@ func (m *memStore) AddEvents(ctx context.Context, b event.Batch) error {
 		m.tallies[name] = t
 	}
 	maps.Copy(m.told, b.NodesUp)
+	return nil
+}
+
+func (m *memStore) RemoveEvents(_ context.Context, before time.Time, keep int64) (out event.Removal, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	waited := map[int64]bool{}
 	for _, it := range m.items {
 		waited[it.Seq] = true
 	}
-	maps.DeleteFunc(m.records, func(seq int64, _ event.Record) bool {
-		return len(b.Records) > 0 && seq <= m.last-b.Keep && !waited[seq]
-	})
-	return nil
+	for _, seq := range slices.Sorted(maps.Keys(m.records)) {
+		if (seq > m.last-keep && !m.records[seq].Time.Before(before)) || waited[seq] {
+			continue
+		}
+		delete(m.records, seq)
+		if out.Events++; out.First == 0 {
+			out.First = seq
+		}
+		out.Last = seq
+	}
+	return out, nil
 }
 
 func (m *memStore) LastEvent(context.Context) (int64, error) {

@@ -45,8 +45,12 @@ type Batch struct {
 	Dropped map[string]int64 // to be added to the tallies
 	// NodesUp holds, for each node with a NodeUp or NodeDown record, whether it is up.
 	NodesUp map[sekisho.NodeID]bool
-	// Keep is the number of stored records that no webhook waits for.
-	Keep int64
+}
+
+// Removal describes events that retention has removed.
+type Removal struct {
+	Events      int64 // their number
+	First, Last int64 // the smallest and the greatest Seq of them
 }
 
 // Outcome is the result of one delivery attempt.
@@ -73,6 +77,9 @@ type Store interface {
 	AddEvents(ctx context.Context, b Batch) error
 	// LastEvent returns the greatest Seq ever assigned; 0 if there is none.
 	LastEvent(ctx context.Context) (int64, error)
+	// RemoveEvents removes the events that happened before a time, and all but the newest
+	// keep events. Events that wait for a webhook stay.
+	RemoveEvents(ctx context.Context, before time.Time, keep int64) (Removal, error)
 	Event(ctx context.Context, seq int64) (*Record, error)
 	// Events returns the records that q selects, newest first.
 	Events(ctx context.Context, q Query) ([]*Record, error)

@@ -340,11 +340,14 @@ func invocationListings(q *runcommand.Query, at int64) []listing {
 }
 
 // DropCommands implements [runcommand.Store].
-func (db *CommandStore) DropCommands(ctx context.Context, t time.Time, keep int) error {
-	_, err := db.sql.ExecContext(ctx, `DELETE FROM commands WHERE active = $1 AND (requested_at < $2 OR seq IN (
+func (db *CommandStore) DropCommands(ctx context.Context, t time.Time, keep int) (int64, error) {
+	res, err := db.sql.ExecContext(ctx, `DELETE FROM commands WHERE active = $1 AND (requested_at < $2 OR seq IN (
 		SELECT seq FROM (SELECT seq, SUM(size) OVER (ORDER BY seq DESC) AS total FROM (
 			SELECT seq, 1 + (SELECT COUNT(*) FROM command_invocations WHERE command = commands.id) AS size
 			FROM commands) AS sizes) AS totals
 		WHERE total > $3))`, false, micros(t), keep)
-	return err
+	if err != nil {
+		return 0, err
+	}
+	return res.RowsAffected()
 }

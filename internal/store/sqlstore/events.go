@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"time"
 
 	"sekisho"
 	"sekisho/internal/activity/event"
@@ -62,12 +63,8 @@ func (db *EventStore) AddEvents(ctx context.Context, b event.Batch) error {
 		if last == 0 {
 			return nil
 		}
-		if _, err := tx.ExecContext(ctx, `INSERT INTO event_last (one, seq) VALUES (1, $1)
-			ON CONFLICT (one) DO UPDATE SET seq = excluded.seq`, last); err != nil {
-			return err
-		}
-		_, err := tx.ExecContext(ctx, `DELETE FROM events WHERE seq <= $1
-			AND NOT EXISTS (SELECT 1 FROM event_items WHERE event_items.seq = events.seq)`, last-b.Keep)
+		_, err := tx.ExecContext(ctx, `INSERT INTO event_last (one, seq) VALUES (1, $1)
+			ON CONFLICT (one) DO UPDATE SET seq = excluded.seq`, last)
 		return err
 	})
 	if isUnique(err) {
@@ -108,6 +105,22 @@ func (db *EventStore) LastEvent(ctx context.Context) (int64, error) {
 		return 0, nil
 	}
 	return seq, err
+}
+
+// RemoveEvents implements [event.Store].
+func (db *EventStore) RemoveEvents(ctx context.Context, before time.Time, keep int64) (r event.Removal, err error) {
+	const expired = ` FROM events WHERE (time < $1 OR seq <= (SELECT seq FROM event_last WHERE one = 1) - $2)
+		AND NOT EXISTS (SELECT 1 FROM event_items WHERE event_items.seq = events.seq)`
+	err = db.sql.inTx(ctx, func(tx *sql.Tx) error {
+		r = event.Removal{}
+		if err := tx.QueryRowContext(ctx, `SELECT COUNT(*), COALESCE(MIN(seq), 0), COALESCE(MAX(seq), 0)`+expired,
+			micros(before), keep).Scan(&r.Events, &r.First, &r.Last); err != nil || r.Events == 0 {
+			return err
+		}
+		_, err := tx.ExecContext(ctx, `DELETE`+expired, micros(before), keep)
+		return err
+	})
+	return r, err
 }
 
 // Event implements [event.Store].

@@ -245,18 +245,23 @@ func Commands(t *testing.T, open func(t *testing.T) runcommand.Store) {
 	t.Run("old commands that ended are dropped with their invocations", func(t *testing.T) {
 		t.Parallel()
 		s, ctx := sent(t), t.Context()
-		must(t, s.DropCommands(ctx, at(3), 100))
+		dropped, err := s.DropCommands(ctx, at(3), 100)
+		must(t, err)
+		same(t, int64(1), dropped)
 		wantSeqs(t, s, 5, 4, 3, 2)
 		c, _ := sentCommand(1)
-		_, err := s.Invocation(ctx, c.ID, "mi-1")
+		_, err = s.Invocation(ctx, c.ID, "mi-1")
 		wantCode(t, err, sekisho.CodeNotFound)
 	})
 
 	t.Run("the oldest commands over the maximum of rows are dropped", func(t *testing.T) {
 		t.Parallel()
 		s := sent(t)
-		must(t, s.DropCommands(t.Context(), at(3), 100))
-		must(t, s.DropCommands(t.Context(), at(0), 8)) // two commands of three rows each
+		_, err := s.DropCommands(t.Context(), at(3), 100)
+		must(t, err)
+		dropped, err := s.DropCommands(t.Context(), at(0), 8) // two commands of three rows each
+		must(t, err)
+		same(t, int64(1), dropped)
 		wantSeqs(t, s, 5, 4, 2)
 	})
 }

@@ -3,6 +3,7 @@ package storetest
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"sekisho"
 	"sekisho/internal/activity/event"
@@ -20,9 +21,6 @@ func eventRecord(seq int64, subject string) event.Record {
 func Events(t *testing.T, open func(t *testing.T) event.Store) {
 	add := func(t *testing.T, s event.Store, b event.Batch) {
 		t.Helper()
-		if b.Keep == 0 {
-			b.Keep = 100
-		}
 		must(t, s.AddEvents(t.Context(), b))
 	}
 	seqs := func(t *testing.T, s event.Store, q event.Query) []int64 {
@@ -92,7 +90,7 @@ func Events(t *testing.T, open func(t *testing.T) event.Store) {
 		s, ctx := open(t), t.Context()
 		add(t, s, event.Batch{Records: []event.Record{eventRecord(1, "")}})
 		err := s.AddEvents(ctx, event.Batch{
-			Records: []event.Record{eventRecord(2, ""), {Seq: 1, ID: "other", Body: []byte("{}")}}, Keep: 100,
+			Records: []event.Record{eventRecord(2, ""), {Seq: 1, ID: "other", Body: []byte("{}")}},
 			Items:   []event.Item{{Webhook: "w", Seq: 2}},
 			NodesUp: map[sekisho.NodeID]bool{"mi-1": true}, Dropped: map[string]int64{"w": 1},
 		})
@@ -113,17 +111,36 @@ func Events(t *testing.T, open func(t *testing.T) event.Store) {
 			Items:   []event.Item{item},
 		})
 		three := []event.Record{eventRecord(3, ""), eventRecord(4, ""), eventRecord(5, "")}
-		add(t, s, event.Batch{Records: three, Keep: 2})
+		add(t, s, event.Batch{Records: three})
+		removed, err := s.RemoveEvents(ctx, time.Time{}, 2)
+		must(t, err)
+		same(t, event.Removal{Events: 2, First: 2, Last: 3}, removed)
 		same(t, []int64{5, 4, 1}, seqs(t, s, event.Query{Limit: 9}))
 		must(t, s.SettleEvent(ctx, event.Outcome{Item: item, At: at(2), Delivered: true}))
-		add(t, s, event.Batch{Records: []event.Record{eventRecord(6, "")}, Keep: 2})
+		add(t, s, event.Batch{Records: []event.Record{eventRecord(6, "")}})
+		_, err = s.RemoveEvents(ctx, time.Time{}, 2)
+		must(t, err)
 		same(t, []int64{6, 5}, seqs(t, s, event.Query{Limit: 9}))
+	})
+
+	t.Run("events before a time are removed", func(t *testing.T) {
+		t.Parallel()
+		s, ctx := open(t), t.Context()
+		add(t, s, event.Batch{Records: []event.Record{eventRecord(1, ""), eventRecord(2, ""), eventRecord(3, "")}})
+		for _, want := range []event.Removal{{Events: 2, First: 1, Last: 2}, {}} {
+			removed, err := s.RemoveEvents(ctx, at(3), 100)
+			must(t, err)
+			same(t, want, removed)
+			same(t, []int64{3}, seqs(t, s, event.Query{Limit: 9}))
+		}
 	})
 
 	t.Run("numbers of removed events are not reused", func(t *testing.T) {
 		t.Parallel()
 		s, ctx := open(t), t.Context()
-		add(t, s, event.Batch{Records: []event.Record{eventRecord(1, ""), eventRecord(2, "")}, Keep: -1})
+		add(t, s, event.Batch{Records: []event.Record{eventRecord(1, ""), eventRecord(2, "")}})
+		_, err := s.RemoveEvents(ctx, time.Time{}, 0)
+		must(t, err)
 		same(t, 0, len(seqs(t, s, event.Query{Limit: 9})))
 		last, err := s.LastEvent(ctx)
 		must(t, err)

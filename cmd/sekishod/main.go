@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 	_ "time/tzdata" // grants and calendars name time zones, which the machine may lack
 
 	"github.com/spf13/cobra"
@@ -93,25 +94,44 @@ func serveCommand() *cobra.Command {
 
 func configCommand() *cobra.Command {
 	var file string
+	var offline bool
 	check := &cobra.Command{
 		Use:   "check --config FILE",
 		Short: "Check a configuration file",
-		Args:  cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
+		Long: `Check a configuration file: its settings, the files that it names, and the store of
+recordings and the witnesses, which check contacts. In the store, check writes, reads
+and removes one object. It writes nothing to witnesses.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, err := config.Read(file)
 			if err == nil {
 				err = cfg.Check()
 			}
+			if err == nil && !offline {
+				err = checkStores(c.Context(), cfg)
+			}
 			if err == nil {
-				_, err = fmt.Fprintf(os.Stdout, "%s is valid.\n", file)
+				_, err = fmt.Fprintf(c.OutOrStdout(), "%s is valid.\n", file)
 			}
 			return err
 		},
 	}
 	check.Flags().StringVar(&file, "config", "/etc/sekisho/sekishod.yaml", "configuration file")
+	check.Flags().BoolVar(&offline, "offline", false, "contact neither the store of recordings nor the witnesses")
 	c := &cobra.Command{Use: "config", Short: "Work with the configuration file"}
 	c.AddCommand(check)
 	return c
+}
+
+// storeTimeout bounds how long config check waits for the store and the witnesses.
+const storeTimeout = 30 * time.Second
+
+func checkStores(ctx context.Context, cfg *config.Server) error {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	_, store := server.CheckRecordingStore(ctx, cfg)
+	_, witnesses := server.CheckWitnesses(ctx, cfg)
+	return errors.Join(store, witnesses)
 }
 
 func devCommand() *cobra.Command {

@@ -29,6 +29,9 @@ func openWitnessBucket(c *config.WitnessBucket) (*witnessBucket, error) {
 		store: s3store.Open(s3store.Config{
 			Endpoint: c.Endpoint, Region: c.Region, Bucket: c.Bucket, Prefix: c.Prefix, PathStyle: c.PathStyle,
 			Credentials: s3store.Credentials(c.CredentialsFile), Roots: roots, Timeout: c.Timeout,
+			Setting: "witnesses.s3", Actions: "s3:PutObject and s3:PutObjectRetention; for verify, s3:ListBucketVersions, " +
+				"s3:GetObject and s3:GetObjectVersion; for doctor, s3:GetBucketVersioning and " +
+				"s3:GetBucketObjectLockConfiguration",
 		}),
 		retain: time.Duration(c.RetainDays) * 24 * time.Hour,
 	}, nil

@@ -36,14 +36,16 @@ func main() {
 func run(ctx context.Context, listen, data string) error {
 	// Attributes are in separate files: not every file system has extended attributes.
 	buckets, attributes := filepath.Join(data, "buckets"), filepath.Join(data, "attributes")
-	if err := errors.Join(os.MkdirAll(buckets, 0o700), os.MkdirAll(attributes, 0o700)); err != nil {
+	versions := filepath.Join(data, "versions")
+	if err := errors.Join(os.MkdirAll(buckets, 0o700), os.MkdirAll(attributes, 0o700),
+		os.MkdirAll(versions, 0o700)); err != nil {
 		return err
 	}
 	sidecar, err := meta.NewSideCar(attributes)
 	if err != nil {
 		return err
 	}
-	backend, err := posix.New(buckets, sidecar, posix.PosixOpts{SideCarDir: attributes})
+	backend, err := posix.New(buckets, sidecar, posix.PosixOpts{SideCarDir: attributes, VersioningDir: versions})
 	if err != nil {
 		return err
 	}

@@ -58,6 +58,8 @@ func Run(ctx context.Context, file string, out io.Writer) bool {
 		{"certificate", x.certificate, false, "Renew the certificate."},
 		{"data", x.data, false, "Give the directory to the user who runs the server, with mode 0700."},
 		{"disk", x.disk, false, "Free some space: recorded sessions are refused when it is full."},
+		{"store", x.store, false, "Correct recordings.store."},
+		{"witnesses", x.witnesses, false, "Correct witnesses."},
 		{"agents", x.agents, false,
 			"Install the sekishod package, or set agents_dir; until then, machines cannot download agents."},
 		{"process", x.process, false, "Start the server: systemctl start sekishod"},
@@ -173,6 +175,16 @@ func (x *examination) disk(context.Context) (string, error) {
 		return "", fmt.Errorf("%d MiB free in %s", free>>20, x.config.Data)
 	}
 	return fmt.Sprintf("%d MiB free", free>>20), nil
+}
+
+// store contacts the store of recordings.
+func (x *examination) store(ctx context.Context) (string, error) {
+	return server.CheckRecordingStore(ctx, x.config)
+}
+
+// witnesses contacts the witnesses.
+func (x *examination) witnesses(ctx context.Context) (string, error) {
+	return server.CheckWitnesses(ctx, x.config)
 }
 
 func (x *examination) agents(context.Context) (string, error) {

@@ -37,6 +37,47 @@ func (s *Store) PutLocked(ctx context.Context, name string, content []byte, reta
 	return s.failed("put", name, err)
 }
 
+// Lock describes how a bucket keeps old versions and locks new objects.
+type Lock struct {
+	Versioning bool // old versions are kept
+	Enabled    bool // objects can be locked
+	// Mode is the default for objects that do not ask for a lock: COMPLIANCE or GOVERNANCE, or empty
+	// for no lock. Default is how long it lasts.
+	Mode    string
+	Default time.Duration
+}
+
+// Lock returns the bucket's settings of versions and object lock.
+func (s *Store) Lock(ctx context.Context) (Lock, error) {
+	ctx, cancel := s.limit(ctx, 0)
+	defer cancel()
+	versions, err := s.client.GetBucketVersioning(ctx, &s3.GetBucketVersioningInput{Bucket: &s.cfg.Bucket})
+	if err != nil {
+		return Lock{}, s.failed("read versioning of", s.cfg.Bucket, err)
+	}
+	l := Lock{Versioning: versions.Status == types.BucketVersioningStatusEnabled}
+	out, err := s.client.GetObjectLockConfiguration(ctx,
+		&s3.GetObjectLockConfigurationInput{Bucket: &s.cfg.Bucket})
+	if codeOf(err) == "ObjectLockConfigurationNotFoundError" {
+		return l, nil
+	}
+	if err != nil {
+		return l, s.failed("read object lock of", s.cfg.Bucket, err)
+	}
+	c := out.ObjectLockConfiguration
+	if c == nil {
+		return l, nil
+	}
+	l.Enabled = c.ObjectLockEnabled == types.ObjectLockEnabledEnabled
+	if c.Rule != nil && c.Rule.DefaultRetention != nil {
+		r := c.Rule.DefaultRetention
+		const day = 24 * time.Hour
+		l.Mode = string(r.Mode)
+		l.Default = time.Duration(aws.ToInt32(r.Days))*day + time.Duration(aws.ToInt32(r.Years))*365*day
+	}
+	return l, nil
+}
+
 // EachVersion calls visit with every version of every object, of at most limit bytes each, in the
 // order of their names. Anybody who can write to the bucket can add a newer version of a locked
 // object, but cannot remove the older one.

@@ -46,6 +46,12 @@ type Config struct {
 	Attempts int
 	// MaxBackoff is the maximum wait between two attempts; 0 = 5 s.
 	MaxBackoff time.Duration
+	// Setting names the part of the configuration that describes the store, for hints; empty =
+	// recordings.store.s3.
+	Setting string
+	// Actions are those that the credentials must be allowed, for hints; empty = those of a store of
+	// recordings.
+	Actions string
 	// PartSize is the size of a part in multipart uploads, in bytes; 0 = 16 MiB. Multipart upload
 	// is used for objects of more than two parts.
 	PartSize int64
@@ -61,6 +67,10 @@ const (
 	// maxParts is S3's limit.
 	maxParts    = 10000
 	dialTimeout = 10 * time.Second
+
+	defaultSetting = "recordings.store.s3"
+	storeActions   = "s3:GetObject, s3:PutObject, s3:DeleteObject, s3:ListBucket, s3:AbortMultipartUpload and " +
+		"s3:ListBucketMultipartUploads"
 	idleConns   = 16
 	idleTimeout = 90 * time.Second
 )
@@ -78,6 +88,8 @@ func Open(cfg Config) *Store {
 	cfg.PartSize = cmp.Or(cfg.PartSize, partSize)
 	cfg.MaxBackoff = cmp.Or(cfg.MaxBackoff, maxBackoff)
 	cfg.Attempts = cmp.Or(cfg.Attempts, attempts)
+	cfg.Setting = cmp.Or(cfg.Setting, defaultSetting)
+	cfg.Actions = cmp.Or(cfg.Actions, storeActions)
 	cfg.Prefix = strings.Trim(cfg.Prefix, "/")
 	transport := &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
@@ -387,6 +399,11 @@ func codeOf(err error) string {
 	return ""
 }
 
+func isNetwork(err error) bool {
+	_, ok := errors.AsType[net.Error](err)
+	return ok
+}
+
 // failed adds the operation and object to an error and, if the cause is known, the remedy.
 func (s *Store) failed(op, name string, err error) error {
 	if err == nil {
@@ -401,16 +418,17 @@ func (s *Store) failed(op, name string, err error) error {
 	case code == "NoSuchKey":
 		e.Err = fs.ErrNotExist
 	case code == "NoSuchBucket":
-		e.Hint = "create the bucket, or correct recordings.store.s3.bucket"
+		e.Hint = "create the bucket, or correct " + s.cfg.Setting + ".bucket"
 	case code == "RequestTimeTooSkewed":
 		e.Hint = "set the clock of this machine or of the store"
 	case code == "InvalidAccessKeyId" || code == "SignatureDoesNotMatch" || code == "ExpiredToken":
-		e.Hint = "correct the credentials of recordings.store.s3"
+		e.Hint = "correct the credentials of " + s.cfg.Setting
 	case code == "PermanentRedirect" || code == "AuthorizationHeaderMalformed" || status == http.StatusMovedPermanently:
-		e.Hint = "correct recordings.store.s3.region or endpoint"
+		e.Hint = "correct " + s.cfg.Setting + ".region or endpoint"
 	case code == "AccessDenied" || status == http.StatusForbidden:
-		e.Hint = "allow these credentials s3:GetObject, s3:PutObject, s3:DeleteObject, s3:ListBucket, " +
-			"s3:AbortMultipartUpload and s3:ListBucketMultipartUploads"
+		e.Hint = "allow these credentials " + s.cfg.Actions
+	case code == "" && status == 0 && !errors.Is(err, fs.ErrNotExist) && isNetwork(err):
+		e.Hint = "check " + s.cfg.Setting + ".endpoint, and that this machine can reach it"
 	}
 	return e
 }

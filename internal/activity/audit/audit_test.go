@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -626,7 +627,7 @@ func TestHeadsAreClose(t *testing.T) {
 
 // TestLongCallsAreNoMissingHeads: events have the times at which their calls
 // began, so that times of neighbours may be far apart, in any order and over a
-// restart, without a signature in between.
+// restart, without a signature in between. Only the last ones need one.
 func TestLongCallsAreNoMissingHeads(t *testing.T) {
 	t.Parallel()
 	m := &memory{}
@@ -644,10 +645,50 @@ func TestLongCallsAreNoMissingHeads(t *testing.T) {
 		}
 		began = began.Add(time.Hour)
 	}
+	if err := audit.New(m, audit.Config{Signer: key}).Sign(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	problems, err := audit.Check(t.Context(), m, key.Public().(ed25519.PublicKey), nil)
 	if err != nil || len(problems) > 0 {
 		t.Errorf("%v %v", problems, err)
 	}
+}
+
+// TestUnsignedEnd: the newest records are unsigned for a moment. Later, that is a finding, because
+// somebody who removes the last head could rewrite them.
+func TestUnsignedEnd(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m := &memory{}
+		key := newKey(t)
+		trail := audit.New(m, audit.Config{Signer: key})
+		for i := range 5 {
+			e := event(i)
+			e.Time = time.Now()
+			if err := trail.Record(t.Context(), e); err != nil {
+				t.Fatal(err)
+			}
+			if i == 2 {
+				if err := trail.Sign(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		check := func() []*audit.BrokenError {
+			problems, err := audit.Check(t.Context(), m, key.Public().(ed25519.PublicKey), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return problems
+		}
+		if problems := check(); len(problems) > 0 {
+			t.Errorf("at once: %v", problems)
+		}
+		<-time.After(3 * time.Second)
+		if problems := check(); len(problems) != 1 || problems[0].Kind != audit.Unsigned || problems[0].Seq != 4 {
+			t.Errorf("later: %v", problems)
+		}
+	})
 }
 
 // TestEveryProblemIsListed: Check continues after a broken record.

@@ -227,13 +227,14 @@ func (c *checker) record(r Record) {
 	}
 }
 
+// slack is how much the events' clock can be ahead of the signing.
+const slack = time.Second
+
 // gap reports records that were without a head for too long.
 func (c *checker) gap(upTo int64) {
 	if c.tooLong || upTo <= c.signed {
 		return
 	}
-	// The events' clock can be slightly ahead of the signing.
-	const slack = time.Second
 	n, took := upTo-c.signed, c.newest.Sub(c.unsigned)
 	if n <= MaxUnsigned && took <= MaxUnsignedTime+slack {
 		return
@@ -253,8 +254,20 @@ func (c *checker) gap(upTo int64) {
 	)
 }
 
+// unsignedEnd reports that the newest records have no head although there was time to sign them. A
+// server that was killed leaves such records, and signs them when it starts again.
+func (c *checker) unsignedEnd() {
+	if c.tooLong || c.seq <= c.signed || time.Since(c.newest) <= MaxUnsignedTime+slack {
+		return
+	}
+	c.tooLong = true
+	c.add(broken(Unsigned, c.signed+1, "it and the %d records after it have no signed head: the head was removed, or the "+
+		"server was killed before it signed them and has not started again", c.seq-c.signed-1))
+}
+
 func (c *checker) end() {
 	c.gap(c.seq)
+	c.unsignedEnd()
 	if len(c.heads) == 0 {
 		return
 	}

@@ -139,6 +139,12 @@ func printFindings(w io.Writer, found *server.Integrity, asJSON bool) error {
 			return err
 		}
 	}
+	if n := found.OnlyStored; n > 0 {
+		if _, err := fmt.Fprintf(w, "%d recordings are only in the store and were checked there: the server fetches "+
+			"their seals when it runs\n", n); err != nil {
+			return err
+		}
+	}
 	_, err := fmt.Fprintf(
 		w,
 		"Checked %d recordings, %d sessions, %d audit records and %d witness heads in %s: %d problems\n",

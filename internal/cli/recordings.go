@@ -18,10 +18,10 @@ import (
 func recordings(dial dialer) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "recordings",
-		Short: "Export and hold the recordings of sessions",
+		Short: "Export and hold the recordings of sessions, and show what they take",
 		Args:  cobra.NoArgs,
 	}
-	cmd.AddCommand(exportRecording(dial), holdRecording(dial), releaseRecording(dial))
+	cmd.AddCommand(exportRecording(dial), holdRecording(dial), releaseRecording(dial), recordingStatus(dial))
 	return cmd
 }
 

@@ -29,6 +29,32 @@ func recordingPages(live bool) map[string]func(map[string]any) any {
 	}}
 }
 
+func TestRecordingStatus(t *testing.T) {
+	t.Parallel()
+	answer := func(state string) map[string]func(map[string]any) any {
+		return map[string]func(map[string]any) any{"GetRecordingStorage": func(map[string]any) any {
+			return map[string]any{
+				"State": state, "Problems": []string{"it is \x1b[31mslow"}, "Recordings": 12, "TotalBytes": 2_500_000,
+				"LimitBytes": 10_000_000, "DiskBytes": 999,
+				"Store": map[string]any{"Location": "s3://a/b", "WaitingBytes": 1000, "FetchingRecordings": 3},
+			}
+		}}
+	}
+	out, _, err := run(t, answer("working"), "recordings", "status")
+	for _, want := range []string{"working", "2.4 MiB", "9.5 MiB (25% used)", "999 B", "s3://a/b", "1000 B", "3 recordings"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("%q is not in\n%s", want, out)
+		}
+	}
+	if err != nil || strings.Contains(out, "\x1b[31m") {
+		t.Errorf("%q, %v", out, err)
+	}
+	out, _, err = run(t, answer("full"), "recordings", "status", "-o", "json")
+	if exit, ok := errors.AsType[*client.ExitError](err); !ok || exit.Code != 1 || !strings.Contains(out, `"State": "full"`) {
+		t.Errorf("%s %v", out, err)
+	}
+}
+
 func TestExportRecording(t *testing.T) {
 	t.Parallel()
 	for _, live := range []bool{false, true} {

@@ -480,6 +480,47 @@ func (c *Client) ReleaseRecording(ctx context.Context, sessionID string) error {
 	return c.call(ctx, "sekisho", "Sekisho.ReleaseSessionRecording", sessionInput{sessionID}, &out)
 }
 
+// StorageWorking is the state in which everything can be recorded and stored.
+const StorageWorking = "working"
+
+// RecordingStorage describes what recordings take, and where they are. The server's API documents
+// the members.
+type RecordingStorage struct {
+	State          string
+	Problems       []string
+	Recordings     int64
+	HeldRecordings int64
+	TotalBytes     int64
+	DiskBytes      int64
+	LimitBytes     int64
+	LimitDays      int64
+	Store          *RecordingStoreState `json:",omitempty"`
+}
+
+// RecordingStoreState describes a store of recordings.
+type RecordingStoreState struct {
+	Location            string
+	Problem             string `json:",omitempty"`
+	FailingSince        string `json:",omitempty"`
+	StoredBytes         int64
+	WaitingBytes        int64
+	WaitingRecordings   int64
+	WaitingLimitBytes   int64
+	CacheLimitBytes     int64
+	FetchingRecordings  int64
+	CheckBytesPerSecond int64
+	CheckedRecordings   int64
+	CheckedBytes        int64
+	CheckedAt           string `json:",omitempty"`
+}
+
+// RecordingStorage returns what recordings take, and where they are.
+func (c *Client) RecordingStorage(ctx context.Context) (RecordingStorage, error) {
+	var out RecordingStorage
+	err := c.call(ctx, "sekisho", "Sekisho.GetRecordingStorage", struct{}{}, &out)
+	return out, err
+}
+
 // RecordingFrom returns the part of a session's recording that starts at a
 // position: [PositionNow], or the NextPosition of an earlier page. If there is
 // nothing new in a running session, the server waits for it.

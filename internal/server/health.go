@@ -92,9 +92,9 @@ func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	text := "ok"
-	if found := s.integrity.Load(); found != nil && len(found.Findings) > 0 {
+	if n := len(s.findings()); n > 0 {
 		// The server works, so a load balancer must not remove it.
-		text += fmt.Sprintf("\nrecordings and audit trail: %d problems", len(found.Findings))
+		text += fmt.Sprintf("\nrecordings and audit trail: %d problems", n)
 	}
 	if problem := s.storeProblem(); problem != "" {
 		text += "\n" + problem

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -45,6 +46,9 @@ type Integrity struct {
 	Findings   []Finding     `json:"findings"`
 	// StoreUnchecked says why the store of recordings could not be compared.
 	StoreUnchecked string `json:"store_unchecked,omitempty"`
+	// OnlyStored counts the recordings that the server has yet to fetch from the store, after the
+	// folder was lost. They were checked there.
+	OnlyStored int64 `json:"only_stored,omitempty"`
 }
 
 // maxFindings bounds the listed findings.
@@ -116,7 +120,7 @@ func (c *integrityCheck) once(ctx context.Context) (*Integrity, error) {
 	for _, f := range c.foreign {
 		add(f)
 	}
-	told := &sessionEvents{started: make(map[sekisho.SessionID]bool), terminated: make(map[sekisho.SessionID]time.Time)}
+	told := &sessionEvents{started: make(map[sekisho.SessionID]int64), terminated: make(map[sekisho.SessionID]time.Time)}
 	heads, err := c.auditTrail(ctx, out, told, add)
 	if err != nil {
 		return nil, err
@@ -242,6 +246,9 @@ func (c *integrityCheck) auditTrail(
 	}
 	for _, p := range problems {
 		add(Finding{string(p.Kind), "audit", "record " + strconv.FormatInt(p.Seq, 10), p.Error()})
+		if p.Kind == audit.Altered { // nothing follows from what it says
+			maps.DeleteFunc(sessions.started, func(_ sekisho.SessionID, seq int64) bool { return seq == p.Seq })
+		}
 	}
 	return heads, nil
 }
@@ -317,9 +324,9 @@ func (c *integrityCheck) compare(
 
 // sessionEvents are what the audit trail says of sessions.
 type sessionEvents struct {
-	started    map[sekisho.SessionID]bool
-	unknown    []time.Time // calls of StartSession whose outcome is unknown
-	failed     []time.Time // calls of StartSession that failed
+	started    map[sekisho.SessionID]int64 // with the number of the record
+	unknown    []time.Time                 // calls of StartSession whose outcome is unknown
+	failed     []time.Time                 // calls of StartSession that failed
 	terminated map[sekisho.SessionID]time.Time
 	since      auditSince
 }
@@ -350,7 +357,7 @@ func (s *sessionEvents) take(r audit.Record) {
 		s.failed = append(s.failed, r.Time)
 	case e.ErrorCode != "":
 	case r.EventName == startSessionEvent && e.Response.SessionID != "":
-		s.started[e.Response.SessionID] = true
+		s.started[e.Response.SessionID] = r.Seq
 	case r.EventName == terminateSessionEvent && e.Request.SessionID != "":
 		s.terminated[e.Request.SessionID] = r.Time
 	}
@@ -405,8 +412,8 @@ func (c *integrityCheck) compareEvents(
 		s := sessions[id]
 		// A call that failed may have left a failed session.
 		began := s.Status != sekisho.SessionFailed ||
-			recordings[id] != "" && !told.started[id] && !takeNear(&told.failed, s.StartedAt)
-		if !told.started[id] && !told.since.misses(s.StartedAt) && began && !told.interrupted(s.StartedAt) {
+			recordings[id] != "" && told.started[id] == 0 && !takeNear(&told.failed, s.StartedAt)
+		if told.started[id] == 0 && !told.since.misses(s.StartedAt) && began && !told.interrupted(s.StartedAt) {
 			add(Finding{"missing", "audit", string(id),
 				"the session is in the database, but the audit trail has no StartSession of it"})
 		}
@@ -434,7 +441,11 @@ func VerifyData(
 		return nil, err
 	}
 	for _, name := range []string{filepath.Join("keys", "keyring.json"), "recordings"} {
-		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
+		if _, err := os.Stat(filepath.Join(dir, name)); errors.Is(err, fs.ErrNotExist) && name == "recordings" &&
+			store != nil {
+			return nil, sekisho.Errorf(sekisho.CodeNotFound, "The folder of recordings in %s is lost.", dir).
+				WithHint("Start the server: it fetches the ledger and the seals from %s. Then verify.", store)
+		} else if err != nil {
 			return nil, sekisho.Errorf(sekisho.CodeNotFound, "There is no server's state in %s: %w.", dir, err)
 		}
 	}
@@ -478,10 +489,18 @@ func VerifyData(
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, c.archive.Close()) }()
-	if store != nil {
-		c.archive.UseStore(ctx, store, true)
+	if store == nil {
+		return c.run(ctx)
 	}
-	return c.run(ctx)
+	c.archive.UseStore(ctx, store, true)
+	n, err := c.archive.UseStored(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if out, err = c.run(ctx); err == nil {
+		out.OnlyStored = int64(n)
+	}
+	return out, err
 }
 
 // Delay of the first check after the start, and interval of later ones.
@@ -500,16 +519,27 @@ func (s *Server) watchIntegrity(ctx context.Context) {
 			return
 		case <-t.C:
 		}
-		s.checkIntegrity(ctx)
-		t.Reset(checkEvery)
+		if s.checkIntegrity(ctx) {
+			t.Reset(checkEvery)
+		} else {
+			t.Reset(firstCheck)
+		}
 	}
 }
 
 // maxReported bounds the findings of one check that get an event each.
 const maxReported = 20
 
-// checkIntegrity checks the data once, and reports new findings.
-func (s *Server) checkIntegrity(ctx context.Context) {
+// checkIntegrity checks the data once, and reports new findings. It reports whether it could check.
+func (s *Server) checkIntegrity(ctx context.Context) bool {
+	// What is still to be fetched from the store is not missing.
+	if err := s.recorder.FetchMissing(ctx); err != nil {
+		if ctx.Err() == nil {
+			s.cfg.Log.Warn("the check of recordings and audit trail waits for the store, which has what the folder lost",
+				"recordings", s.recorder.StoreState().Missing, "error", err)
+		}
+		return false
+	}
 	c := &integrityCheck{
 		archive: s.recorder.Archive, trail: s.db.Audit, lister: s.db.Sessions, key: s.ring.PublicKey(), background: true,
 		segments: filepath.Join(s.cfg.DataDir, auditDir),
@@ -519,40 +549,33 @@ func (s *Server) checkIntegrity(ctx context.Context) {
 		if ctx.Err() == nil {
 			s.cfg.Log.Error("could not check recordings and audit trail", "error", err)
 		}
-		return
+		return false
 	}
 	before := s.integrity.Swap(found)
 	var fresh []Finding
 	for _, f := range found.Findings {
-		if before == nil || !slices.ContainsFunc(before.Findings, func(b Finding) bool {
-			return f.Kind == b.Kind && f.Where == b.Where && f.Subject == b.Subject
-		}) {
+		if before == nil || !slices.ContainsFunc(before.Findings, f.same) {
 			fresh = append(fresh, f)
 		}
 	}
 	for _, f := range fresh[:min(len(fresh), maxReported)] {
-		s.cfg.Log.Error(
-			"recordings or audit trail differ from what was written",
-			"kind",
-			f.Kind,
-			"where",
-			f.Where,
-			"subject",
-			f.Subject,
-			"problem",
-			f.Problem,
-		)
-		if err := s.trail.Record(ctx, s.serverEvent("IntegrityProblem", map[string]any{
-			"kind": f.Kind, "where": f.Where, "subject": f.Subject, "problem": f.Problem, "problems": len(found.Findings),
-		})); err != nil {
-			s.cfg.Log.Error("could not record a finding in the audit trail", "error", err)
-		}
-		s.bus.Publish(s.bus.Origin().Integrity(event.IntegrityFinding{
-			At: found.Started.Add(
-				found.Took,
-			), Kind: f.Kind, Where: f.Where, Subject: f.Subject, Problem: f.Problem, Problems: len(found.Findings),
-		}))
+		s.report(ctx, f, found.Started.Add(found.Took), len(s.findings()))
 	}
+	return true
+}
+
+// report reports a new finding; problems is the number of all present ones.
+func (s *Server) report(ctx context.Context, f Finding, at time.Time, problems int) {
+	s.cfg.Log.Error("recordings or audit trail differ from what was written",
+		"kind", f.Kind, "where", f.Where, "subject", f.Subject, "problem", f.Problem)
+	if err := s.trail.Record(ctx, s.serverEvent("IntegrityProblem", map[string]any{
+		"kind": f.Kind, "where": f.Where, "subject": f.Subject, "problem": f.Problem, "problems": problems,
+	})); err != nil {
+		s.cfg.Log.Error("could not record a finding in the audit trail", "error", err)
+	}
+	s.bus.Publish(s.bus.Origin().Integrity(event.IntegrityFinding{
+		At: at, Kind: f.Kind, Where: f.Where, Subject: f.Subject, Problem: f.Problem, Problems: problems,
+	}))
 }
 
 // lastCheck returns the result of the last check, for the API.
@@ -565,7 +588,7 @@ func (s *Server) lastCheck() *sekishoapi.Integrity {
 		CheckedAt: found.Started, Recordings: found.Recordings, Sessions: found.Sessions, AuditRecords: found.Records,
 		Findings: []sekishoapi.IntegrityFinding{},
 	}
-	for _, f := range found.Findings {
+	for _, f := range s.findings() {
 		out.Findings = append(out.Findings, sekishoapi.IntegrityFinding(f))
 	}
 	return out

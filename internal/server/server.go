@@ -111,6 +111,14 @@ type Config struct {
 	Retention record.Retention
 	// AuditMaxAge is how long the database keeps audit records, which are exported then; 0 = forever.
 	AuditMaxAge time.Duration
+	// EventMaxAge and EventsKept say how long and how many events are stored for listings; 0 = for
+	// ever, and 10,000.
+	EventMaxAge time.Duration
+	EventsKept  int64
+	// CommandMaxAge and CommandsKept say how long commands, and how many commands and invocations,
+	// are stored; 0 = 30 days, and 200,000.
+	CommandMaxAge time.Duration
+	CommandsKept  int
 	// Recordings keeps recordings outside the data directory.
 	Recordings RecordingStore
 	// Witnesses keep heads of the audit trail and the ledger.
@@ -142,6 +150,8 @@ type Server struct {
 	// data. Both are nil at first.
 	auditHead atomic.Pointer[audit.Head]
 	integrity atomic.Pointer[Integrity]
+	// stored checks what the store of recordings has.
+	stored storedCheck
 	// recordingBytes is what recordings take on the disk, measured once a minute.
 	recordingBytes atomic.Int64
 	// participants are the people who watch running sessions or type into them.
@@ -277,7 +287,10 @@ func (s *Server) open(ctx context.Context) error {
 		return err
 	}
 	s.commands = runcommand.New(
-		runcommand.Config{Store: s.db.Commands, Links: s.Channels, Log: s.cfg.Log, Refused: s.foreignJob},
+		runcommand.Config{
+			Store: s.db.Commands, Links: s.Channels, Log: s.cfg.Log, Refused: s.foreignJob,
+			MaxAge: s.cfg.CommandMaxAge, Keep: s.cfg.CommandsKept,
+		},
 	)
 	if err := s.Fleet.Recover(ctx); err != nil {
 		return err
@@ -373,7 +386,8 @@ func (s *Server) routes() error {
 			cloudtrail.New(cloudtrail.Config{Trail: s.trail, Account: s.cfg.Account}),
 			cur.New(cur.Config{Reports: s.Usage, AllowPut: s.allowPut, Account: s.cfg.Account, Region: s.cfg.Region}),
 			sekishoapi.New(sekishoapi.Config{
-				Recorder: s.recorder, Integrity: s.lastCheck, AuditTrail: s.db.Audit, Sessions: s.broker, Fleet: s.Fleet,
+				Recorder: s.recorder, Integrity: s.lastCheck, Storage: s.recordingStorage,
+				AuditTrail: s.db.Audit, Sessions: s.broker, Fleet: s.Fleet,
 				Account: s.cfg.Account, Region: s.cfg.Region,
 				Directory: s.Directory, Authorizer: authorizer, Requests: s.requests, Access: s.access, StartChecks: startChecks{s},
 				Events: s.bus, Resumer: s.resumer(),
@@ -497,6 +511,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, cert certificate.Sou
 	wg.Go(func() { s.watchHeads(background) })
 	wg.Go(func() { releaseMemory(background) })
 	wg.Go(func() { s.watchIntegrity(background) })
+	wg.Go(func() { s.watchStored(background) })
 	wg.Go(func() { s.watchAccess(background) })
 	wg.Go(func() { s.watchLapses(background) })
 	wg.Go(func() { s.watchParticipants(background) })
@@ -552,7 +567,7 @@ func (s *Server) sweep(ctx context.Context) {
 			s.broker.RetryEnds(ctx)
 		case <-rare.C:
 			err = errors.Join(s.expireRecordings(ctx), s.expireAudit(ctx), s.logs.Expire(ctx), s.objects.Expire(ctx),
-				s.commands.Sweep(ctx))
+				s.expireCommands(ctx), s.bus.Expire(ctx))
 		}
 		if err != nil && ctx.Err() == nil {
 			s.cfg.Log.Error("housekeeping failed", "error", err)

@@ -22,6 +22,8 @@ type RecordingStore struct {
 	CacheBytes     int64
 	SpoolBytes     int64
 	UploadEvery    time.Duration
+	// CheckRate is how many bytes of what the store has are read and verified per second; 0 = none.
+	CheckRate int64
 
 	close func() error
 }
@@ -36,7 +38,9 @@ func (s RecordingStore) Close() error {
 
 // OpenRecordingStore opens the store of a configuration. It does not contact an S3 store.
 func OpenRecordingStore(c *config.RecordingStore) (RecordingStore, error) {
-	s := RecordingStore{CacheBytes: c.CacheBytes, SpoolBytes: c.SpoolBytes, UploadEvery: c.UploadEvery}
+	s := RecordingStore{
+		CacheBytes: c.CacheBytes, SpoolBytes: c.SpoolBytes, UploadEvery: c.UploadEvery, CheckRate: c.CheckRate,
+	}
 	switch {
 	case c.Folder != "":
 		f, err := recstore.OpenFolder(c.Folder)

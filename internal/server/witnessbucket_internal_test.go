@@ -147,7 +147,7 @@ func TestLockedWitnessBucket(t *testing.T) {
 	}
 	whole.sql(t, `DELETE FROM audit_records WHERE seq > 1`)
 	whole.sql(t, `DELETE FROM audit_heads WHERE seq > 1`)
-	found, err := VerifyData(t.Context(), whole.dir, nil, nil, c.Witnesses[0].S3)
+	found, err := VerifyData(t.Context(), State{Dir: whole.dir}, nil, nil, c.Witnesses[0].S3)
 	must(t, err)
 	if !slices.ContainsFunc(found.Findings, func(f Finding) bool { return f.Kind == "rolled back" && f.Where == "audit" }) {
 		t.Errorf("findings %+v", found.Findings)

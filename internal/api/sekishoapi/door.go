@@ -29,6 +29,8 @@ type Config struct {
 	// Integrity returns the result of the last check of recordings, ledger, sessions and audit
 	// trail; nil before the first.
 	Integrity func() *Integrity
+	// Storage returns what recordings take, and where they are.
+	Storage func() (*RecordingStorage, error)
 	// AuditTrail supplies the audit records of evidence bundles.
 	AuditTrail evidence.Trail
 	Sessions   Sessions
@@ -69,6 +71,7 @@ func New(cfg Config) *api.Door {
 			"VerifySessionRecording":  api.Read(d.verifySessionRecording),
 			"SearchSessionRecordings": api.Read(d.searchSessionRecordings, api.Hide("Text")),
 			"GetIntegrity":            api.Read(d.getIntegrity, api.Polled("every page of the console shows whether there are findings")),
+			"GetRecordingStorage":     api.Read(d.getRecordingStorage),
 			"GetSessionEvidence":      api.Read(d.getSessionEvidence),
 			"HoldSessionRecording":    api.Write(d.holdSessionRecording),
 			"ReleaseSessionRecording": api.Write(d.releaseSessionRecording),

@@ -114,7 +114,11 @@ func newFixture(t *testing.T) *fixture {
 	}
 	f.srv = api.New(api.Config{
 		Doors: []*api.Door{sekishoapi.New(sekishoapi.Config{
-			Recorder: f.rec, AuditTrail: noTrail{}, Authorizer: authz.New(f.keys), Region: region, Account: account,
+			Recorder: f.rec, AuditTrail: noTrail{},
+			Storage: func() (*sekishoapi.RecordingStorage, error) {
+				return &sekishoapi.RecordingStorage{State: sekishoapi.StorageWorking, Recordings: 7}, nil
+			},
+			Authorizer: authz.New(f.keys), Region: region, Account: account,
 			Sessions: sessions{
 				alice: {ID: alice, OwnerUserID: "AIDAALICE", Target: "mi-0123456789abcdef0"},
 				bob: {
@@ -372,6 +376,22 @@ func TestGetIntegrity(t *testing.T) {
 		t.Errorf("%d %s %+v", status, code, out)
 	}
 	if _, code := f.call(t, "reader", "GetIntegrity", "{}", &out); code != "AccessDeniedException" {
+		t.Errorf("got %q", code)
+	}
+}
+
+func TestGetRecordingStorage(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	var out struct {
+		State      string
+		Recordings int64
+	}
+	if status, code := f.call(t, "admin", "GetRecordingStorage", "{}", &out); status != http.StatusOK ||
+		out.State != sekishoapi.StorageWorking || out.Recordings != 7 {
+		t.Errorf("%d %s %+v", status, code, out)
+	}
+	if _, code := f.call(t, "reader", "GetRecordingStorage", "{}", &out); code != "AccessDeniedException" {
 		t.Errorf("got %q", code)
 	}
 }

@@ -25,6 +25,10 @@ type Archive struct {
 	exports exports
 	// remote keeps recordings that are not in the folder; nil without one.
 	remote *remote
+	// absent are the recordings that only the store has, by their directories: see UseStored.
+	absent map[string]absent
+	// fetchLost fetches a recording from the store if the folder lost it; nil without a store.
+	fetchLost func(sekisho.SessionID) error
 	// recording returns a recording that is being written; nil without one.
 	recording func(sekisho.SessionID) *Recording
 }
@@ -49,7 +53,12 @@ func (a *Archive) Close() error { return a.root.Close() }
 func (a *Archive) Keys() Keys { return a.keys }
 
 // FS returns the files of the store, for [VerifyLedger].
-func (a *Archive) FS() fs.FS { return a.root.FS() }
+func (a *Archive) FS() fs.FS {
+	if len(a.absent) > 0 {
+		return overlay{a.root.FS(), a}
+	}
+	return a.root.FS()
+}
 
 // unlock makes the content of f readable, and returns its key.
 func (a *Archive) unlock(f *recfile.Reader, h Header) ([]byte, error) {
@@ -70,8 +79,20 @@ func (a *Archive) unlock(f *recfile.Reader, h Header) ([]byte, error) {
 	return key, f.Unlock(key)
 }
 
-// find returns the directory of a recording.
+// find returns the directory of a recording. After the loss of the folder, it fetches what the
+// folder always has from the store.
 func (a *Archive) find(id sekisho.SessionID) (string, error) {
+	dir, err := a.findLocal(id)
+	if a.fetchLost == nil || !sekisho.IsNotFound(err) {
+		return dir, err
+	}
+	if err := a.fetchLost(id); err != nil {
+		return "", err
+	}
+	return a.findLocal(id)
+}
+
+func (a *Archive) findLocal(id sekisho.SessionID) (string, error) {
 	if err := checkID(id); err != nil {
 		return "", err
 	}
@@ -88,6 +109,11 @@ func (a *Archive) find(id sekisho.SessionID) (string, error) {
 			return "", fmt.Errorf("record: %w", err)
 		}
 		if st.IsDir() {
+			return dir, nil
+		}
+	}
+	for dir := range a.absent {
+		if path.Base(dir) == string(id) {
 			return dir, nil
 		}
 	}
@@ -149,6 +175,12 @@ func (a *Archive) all() iter.Seq2[sekisho.SessionID, string] {
 				if e.IsDir() && checkID(id) == nil && !yield(id, path.Join(month, e.Name())) {
 					return
 				}
+			}
+		}
+		for dir := range a.absent {
+			id := sekisho.SessionID(path.Base(dir))
+			if checkID(id) == nil && !a.inFolder(dir, ".") && !yield(id, dir) {
+				return
 			}
 		}
 	}

@@ -2,6 +2,7 @@ package record
 
 import (
 	"bufio"
+	"bytes"
 	"crypto/ed25519"
 	"errors"
 	"fmt"
@@ -52,25 +53,105 @@ type ledgerWalker struct {
 	// one before.
 	chainOnly bool
 	last      []byte // a copy of the last line, if chainOnly
+
+	// for scan
+	lines int64 // read so far
+	bad   int64 // lines without a valid signature since the last valid one
+	// peeked is the next line, or peekErr why there is none, if it was read ahead.
+	peeked  []byte
+	peekErr error
 }
 
 func newLedgerWalker(r io.Reader, keys Keys) *ledgerWalker {
 	return &ledgerWalker{keys: keys, br: bufio.NewReaderSize(r, maxSignedLine+1)}
 }
 
-func (w *ledgerWalker) next() (entry, error) {
+// peek returns the entry of the next line, if it is valid.
+func (w *ledgerWalker) peek() (entry, bool) {
+	line, err := w.readLine()
+	if err != nil {
+		w.peekErr = err
+		return entry{}, false
+	}
+	w.peeked = bytes.Clone(line)
+	var e entry
+	err = w.verify(w.peeked, &e)
+	return e, err == nil
+}
+
+// readLine returns the next line without its line feed.
+func (w *ledgerWalker) readLine() ([]byte, error) {
+	if line, err := w.peeked, w.peekErr; line != nil || err != nil {
+		w.peeked, w.peekErr = nil, nil
+		return line, err
+	}
 	line, err := w.br.ReadSlice('\n')
 	switch {
 	case errors.Is(err, io.EOF):
 		w.torn = len(line) > 0
-		return entry{}, io.EOF
+		return nil, io.EOF
 	case errors.Is(err, bufio.ErrBufferFull):
-		return entry{}, w.flaw("it is too long")
+		return nil, w.flaw("it is too long")
 	case err != nil:
-		return entry{}, fmt.Errorf("record: %s: %w", LedgerFile, err)
+		return nil, fmt.Errorf("record: %s: %w", LedgerFile, err)
 	}
-	size := int64(len(line))
-	line = line[:len(line)-1]
+	return line[:len(line)-1], nil
+}
+
+// scan is next for a check: it continues after a flaw, so that a damaged line does not make the
+// recordings in the lines after it look unknown. The entry is valid unless its kind is "".
+func (w *ledgerWalker) scan() (entry, *Flaw, error) {
+	line, err := w.readLine()
+	w.lines++
+	if flaw, ok := errors.AsType[*Flaw](err); ok {
+		flaw.Line = w.lines
+		w.bad++
+		for { // the rest of the line
+			_, err := w.br.ReadSlice('\n')
+			if !errors.Is(err, bufio.ErrBufferFull) {
+				return entry{}, flaw, nil //nolint:nilerr // the next call reports it
+			}
+		}
+	}
+	if err != nil {
+		return entry{}, nil, err
+	}
+	var e entry
+	if err := w.verify(line, &e); err != nil {
+		w.bad++
+		return entry{}, &Flaw{File: LedgerFile, Line: w.lines, Problem: err.Error()}, nil
+	}
+	var flaw *Flaw
+	missing, misplaced := e.N-w.count-w.bad, e.N < w.count
+	if missing > 0 {
+		line = bytes.Clone(line) // peek overwrites it
+		if after, ok := w.peek(); ok && after.N >= w.count && after.N < e.N {
+			misplaced = true // the lines continue where they were before it
+		}
+	}
+	switch {
+	case misplaced:
+		return entry{}, &Flaw{
+			File: LedgerFile, Line: w.lines, Kind: Inserted, Problem: fmt.Sprintf("entry %d does not belong here", e.N),
+		}, nil
+	case missing > 0:
+		flaw = &Flaw{
+			File: LedgerFile, Line: e.N - missing + 1, LastLine: e.N, Kind: Missing,
+			Problem: fmt.Sprintf("missing before entry %d", e.N),
+		}
+	case w.bad == 0 && e.Prev != w.head:
+		flaw = &Flaw{File: LedgerFile, Line: w.lines, Problem: "it does not follow the line before it"}
+	}
+	w.count, w.bad, w.line, w.head = e.N+1, 0, line, hexDigest(line)
+	return e, flaw, nil
+}
+
+func (w *ledgerWalker) next() (entry, error) {
+	line, err := w.readLine()
+	if err != nil {
+		return entry{}, err
+	}
+	size := int64(len(line)) + 1
 	var e entry
 	if w.chainOnly {
 		_, _, err = decodeSigned(line, &e)

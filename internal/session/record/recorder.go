@@ -92,6 +92,7 @@ func Open(dir string, signer ed25519.PrivateKey, o Options) (*Recorder, error) {
 	if o.Remote != nil {
 		r.remote = &remote{ctx: o.Remote.Context, store: o.Remote.Store}
 		r.uploads = newUploads(r, *o.Remote)
+		a.fetchLost = r.fetchOnDemand
 	}
 	return r, nil
 }

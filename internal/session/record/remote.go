@@ -136,6 +136,9 @@ func (a *Archive) inFolder(dir, name string) bool {
 // markerOf returns the marker of a recording, or an empty marker if there is none. The marker is
 // not signed: it only tells where to look, and the files found there are verified.
 func (a *Archive) markerOf(dir string) marker {
+	if x, ok := a.absent[dir]; ok {
+		return x.clone()
+	}
 	var m marker
 	f, err := a.openLocal(dir, markerFile)
 	if err != nil {
@@ -185,7 +188,7 @@ type recordingFS struct {
 // Open implements fs.FS.
 func (f recordingFS) Open(name string) (fs.File, error) {
 	open := f.a.openContent
-	if name == SealFile {
+	if _, absent := f.a.absent[f.dir]; name == SealFile && !absent {
 		open = f.a.openLocal // checkStoredSeal compares the store's seal
 	}
 	c, err := open(f.dir, name)
@@ -229,7 +232,7 @@ func (a *Archive) checkStoredSeal(dir string) error {
 	if _, stored := a.markerOf(dir).Objects[SealFile]; !stored || a.remote == nil {
 		return nil
 	}
-	ours, err := a.readSmall(path.Join(dir, SealFile))
+	ours, err := a.readSeal(dir)
 	if err != nil {
 		return err
 	}
@@ -255,7 +258,7 @@ func (a *Archive) CheckStore(ctx context.Context) ([]*Flaw, error) {
 			continue
 		}
 		// The seal is signed, the marker is not.
-		if text, err := a.readSmall(path.Join(dir, SealFile)); err == nil {
+		if text, err := a.readSeal(dir); err == nil {
 			if seal, err := parseSeal(text, a.keys); err == nil {
 				objects[SealFile] = int64(len(text))
 				if seal.format() == 1 {
@@ -317,4 +320,46 @@ func (a *Archive) CheckStore(ctx context.Context) ([]*Flaw, error) {
 		}
 	}
 	return flaws, nil
+}
+
+// CheckStored verifies what the store has of a recording, whether or not the folder has it too.
+// Before it reads n bytes it calls wait, which limits the rate. It reports whether the store has the
+// recording.
+func (a *Archive) CheckStored(
+	ctx context.Context, id sekisho.SessionID, wait func(ctx context.Context, n int) error,
+) (stored bool, err error) {
+	if a.remote == nil || a.recording(id) != nil {
+		return false, nil
+	}
+	dir, err := a.find(id)
+	if err != nil {
+		return false, err
+	}
+	if _, stored := a.markerOf(dir).Objects[SealFile]; !stored {
+		return false, nil
+	}
+	view := &Archive{
+		root: a.root, keys: a.keys, sealer: a.sealer,
+		remote:    &remote{ctx: ctx, store: slowStore{a.remote.store, wait}, full: true},
+		recording: func(sekisho.SessionID) *Recording { return nil },
+	}
+	_, err = view.Verify(id)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = &Flaw{File: path.Join(dir, MainFile), Kind: Missing, Problem: "it is missing in the store"}
+	}
+	return true, err
+}
+
+// slowStore waits before it reads.
+type slowStore struct {
+	recstore.Store
+	wait func(ctx context.Context, n int) error
+}
+
+// ReadAt implements [recstore.Store].
+func (s slowStore) ReadAt(ctx context.Context, info recstore.Info, p []byte, off int64) error {
+	if err := s.wait(ctx, len(p)); err != nil {
+		return err
+	}
+	return s.Store.ReadAt(ctx, info, p, off)
 }

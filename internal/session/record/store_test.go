@@ -850,3 +850,123 @@ func TestFirstFrameFromStore(t *testing.T) {
 		t.Errorf("%d requests of 256 KiB or more", n)
 	}
 }
+
+// TestFetchOnDemand: after the loss of the folder, a recording can be verified and read before the
+// background fetch has reached it.
+func TestFetchOnDemand(t *testing.T) {
+	t.Parallel()
+	s := storeOf(t)
+	r := openWith(t, t.TempDir(), s)
+	sealOne(t, r, alice, "one\r\n")
+	sealOne(t, r, "bob-1", "two\r\n")
+	want := castOf(t, r, alice)
+	evictAll(t, r)
+	r = openWith(t, t.TempDir(), s)
+	if state := r.StoreState(); state.Missing != 2 {
+		t.Errorf("%+v", state)
+	}
+	s.FailAll(recstoretest.Refuse)
+	if _, err := r.Verify(alice); !errors.Is(err, recstoretest.ErrFault) || sekisho.IsNotFound(err) {
+		t.Errorf("the store refuses: %v", err)
+	}
+	s.Fail(nil)
+	if _, err := r.Verify(alice); err != nil {
+		t.Error(err)
+	}
+	if got := castOf(t, r, alice); got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if state := r.StoreState(); state.Missing != 1 {
+		t.Errorf("%+v", state)
+	}
+	if _, err := r.Verify("carol-1"); !sekisho.IsNotFound(err) {
+		t.Errorf("no such recording: %v", err)
+	}
+	ok(t, r.FetchMissing(t.Context()))
+	if rep, err := record.VerifyLedger(r.FS(), r.Keys()); err != nil || rep.Sealed != 2 {
+		t.Errorf("%+v, %v", rep, err)
+	}
+}
+
+// TestFetchOnDemandOfUnsealed: a recording that was in progress when the folder was lost is sealed
+// after it was fetched for somebody who wants to read it.
+func TestFetchOnDemandOfUnsealed(t *testing.T) {
+	t.Parallel()
+	s := storeOf(t)
+	r := openWith(t, t.TempDir(), s)
+	ok(t, start(t, r, alice).Output([]byte("shown")))
+	ok(t, r.Upload(t.Context()))
+	dir := t.TempDir()
+	ok(t, record.RestoreLedger(t.Context(), dir, s, publicKeys(testKey(1))))
+	o := remoteOf(t, s)
+	o.Remote.Restored = func(ctx context.Context) {
+		_, err := r.Recover(ctx, func(sekisho.SessionID) bool { return true })
+		ok(t, err)
+	}
+	r = open(t, dir, o)
+	if sum, err := r.Stat(alice); err != nil || sum.Sealed || sum.BytesOut != 5 {
+		t.Errorf("%+v, %v", sum, err)
+	}
+	ok(t, r.Upload(t.Context()))
+	if sum, err := r.Verify(alice); err != nil || !sum.Sealed {
+		t.Errorf("%+v, %v", sum, err)
+	}
+}
+
+// TestCheckOfAbsentRecordings: a check with a store reads there what the folder lost, and names what
+// the store lost too.
+func TestCheckOfAbsentRecordings(t *testing.T) {
+	t.Parallel()
+	s := storeOf(t)
+	dir := t.TempDir()
+	r := openWith(t, dir, s)
+	for i := range 4 {
+		sealOne(t, r, sekisho.SessionID(fmt.Sprintf("alice-%d", i)), "text\r\n")
+	}
+	evictAll(t, r)
+	for i := range 3 {
+		ok(t, os.RemoveAll(dirOf(t, dir, sekisho.SessionID(fmt.Sprintf("alice-%d", i)))))
+	}
+	check := func(want ...string) {
+		t.Helper()
+		a, err := record.OpenArchive(dir, r.Keys(), nil)
+		ok(t, err)
+		defer a.Close()
+		a.UseStore(t.Context(), s, true)
+		_, err = a.UseStored(t.Context())
+		ok(t, err)
+		rep, _ := record.VerifyLedger(a.FS(), a.Keys())
+		flaws, err := a.CheckStore(t.Context())
+		ok(t, err)
+		var got []string
+		for _, f := range append(rep.Flaws, flaws...) {
+			got = append(got, string(f.Kind)+" "+f.File[len("2026/11/"):])
+		}
+		for id := range a.All() {
+			if err := a.Check(id); err != nil {
+				got = append(got, "check "+string(id))
+			}
+		}
+		slices.Sort(got)
+		if !slices.Equal(got, want) {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	check()
+	flip := func(name string) {
+		t.Helper()
+		b, err := recstore.Small(t.Context(), s, name, 1<<20)
+		ok(t, err)
+		b[len(b)/2] ^= 1
+		ok(t, s.Put(t.Context(), name, bytes.NewReader(b), int64(len(b))))
+	}
+	for _, name := range objects(t, s, "2") {
+		switch {
+		case strings.Contains(name, "alice-0/"):
+			ok(t, s.Remove(t.Context(), name))
+		case strings.HasSuffix(name, "alice-1/session.rec"), strings.HasSuffix(name, "alice-2/seal.json"):
+			flip(name)
+		}
+	}
+	check(" alice-2/seal.json", "check alice-1", "check alice-2", "missing alice-0")
+}

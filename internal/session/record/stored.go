@@ -2,6 +2,7 @@ package record
 
 import (
 	"cmp"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -35,8 +36,7 @@ func (a *Archive) Sealed(id sekisho.SessionID) bool {
 	if err != nil {
 		return false
 	}
-	_, err = a.root.Lstat(path.Join(dir, SealFile))
-	return err == nil
+	return a.inFolder(dir, SealFile) || a.absent[dir].seal != nil
 }
 
 // All yields the IDs of all recordings that can be listed, the latest month
@@ -65,6 +65,11 @@ func (a *Archive) Check(id sekisho.SessionID) error {
 		_, err := a.Verify(id)
 		return err
 	}
+	if dir, err := a.find(id); err == nil {
+		if x, ok := a.absent[dir]; ok && x.seal == nil {
+			return nil // the server fetches its parts, and then continues or seals it
+		}
+	}
 	_, err := a.Stat(id)
 	return err
 }
@@ -89,7 +94,7 @@ func (a *Archive) List() iter.Seq2[Summary, error] {
 }
 
 func (a *Archive) stat(id sekisho.SessionID, dir string) (Summary, error) {
-	text, err := a.readSmall(path.Join(dir, SealFile))
+	text, err := a.readSeal(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return a.statUnsealed(id, dir)
 	}
@@ -130,6 +135,12 @@ func (s *Seal) format() int {
 func (a *Archive) statUnsealed(id sekisho.SessionID, dir string) (Summary, error) {
 	h, err := a.readHeader(id, dir)
 	if err != nil {
+		if _, isFlaw := errors.AsType[*Flaw](err); isFlaw && !a.isFormat1(dir) {
+			// A header that was altered can name another session.
+			if _, altered := a.statFile(Header{}, dir); altered != nil {
+				return Summary{}, altered
+			}
+		}
 		return Summary{}, err
 	}
 	h.SessionID = id
@@ -180,9 +191,33 @@ func (a *Archive) statFile(h Header, dir string) (Summary, error) {
 	if err != nil {
 		return s, flawOf(err)
 	}
+	for i, name := range tailFiles {
+		if n, ok := a.tailNumber(path.Join(dir, name)); ok && n%2 == int64(i) && n > rep.Blocks {
+			return s, &Flaw{
+				File: MainFile, From: rep.Size, To: st.Size() + 1, Kind: Truncated,
+				Problem: fmt.Sprintf("the file ends before block %d, although block %d was begun", rep.Blocks, n),
+			}
+		}
+	}
 	t := rep.Totals
 	s.Duration, s.BytesOut, s.BytesIn, s.Events, s.ChainHead = t.Last, t.Out, t.In, t.Records, rep.Digest.String()
 	return s, nil
+}
+
+// tailNumber returns the number of the block whose records a tail has. Without the key of the
+// recording, the number cannot be verified: a false one can only cause a false alarm.
+func (a *Archive) tailNumber(name string) (int64, bool) {
+	f, err := a.openRegular(name, os.O_RDONLY)
+	if err != nil {
+		return 0, false
+	}
+	defer f.Close()
+	var b [8]byte
+	if _, err := f.ReadAt(b[:], 0); err != nil {
+		return 0, false
+	}
+	n := binary.BigEndian.Uint64(b[:])
+	return int64(n), n < 1<<62
 }
 
 func (a *Archive) readHeader(id sekisho.SessionID, dir string) (Header, error) {

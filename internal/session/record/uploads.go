@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/singleflight"
 
 	"sekisho"
 	"sekisho/internal/session/recfile"
@@ -49,6 +50,7 @@ type StoreState struct {
 	Since      time.Time // of the problem
 	Waiting    int64     // bytes that only the folder has
 	Recordings int       // sealed ones that only the folder has
+	Missing    int       // recordings that the folder lost, and that are not fetched yet
 	Full       bool      // nothing can be recorded until something is uploaded
 }
 
@@ -76,6 +78,10 @@ type uploads struct {
 	// continued: the next one does not wait for it.
 	silent atomic.Bool
 	ledger *recstore.Parts
+	// fetches makes callers that need the same recording wait for one fetch.
+	fetches singleflight.Group
+	// unsealed says that an unsealed recording was fetched, which the server has to seal.
+	unsealed atomic.Bool
 
 	mu      sync.Mutex
 	state   StoreState
@@ -140,6 +146,7 @@ func (r *Recorder) StoreState() StoreState {
 	defer r.uploads.mu.Unlock()
 	s := r.uploads.state
 	s.Waiting, s.Recordings, s.Full = r.uploads.spool.Load(), len(r.uploads.pending), r.full() != nil
+	s.Missing = len(r.uploads.missing)
 	return s
 }
 
@@ -278,32 +285,65 @@ func (u *uploads) upload(ctx context.Context) error {
 	for id, dir := range pending {
 		each(id, func(ctx context.Context) error { return u.store(ctx, id, dir) })
 	}
-	var unsealed atomic.Bool
-	for id, dir := range u.snapshot(&u.missing) {
-		each(id, func(ctx context.Context) error {
-			if !u.r.reserve(id) {
-				return nil // Start fetches it
-			}
-			defer u.r.forget(id)
-			sealed, err := u.r.restore(ctx, id, dir)
-			if err == nil && !sealed && u.r.inFolder(dir, MainFile) {
-				unsealed.Store(true)
-			}
-			return err
-		})
+	for id := range u.snapshot(&u.missing) {
+		each(id, func(ctx context.Context) error { return u.fetch(ctx, id) })
 	}
 	err := g.Wait()
 	for _, dir := range u.snapshot(&u.pending) {
 		spool.Add(u.r.localBytes(dir))
 	}
 	u.spool.Store(spool.Load())
-	if unsealed.Load() && u.cfg.Restored != nil {
+	if u.unsealed.Swap(false) && u.cfg.Restored != nil {
 		u.cfg.Restored(ctx)
 	}
 	if err == nil {
 		err = u.trimCache(ctx)
 	}
 	return errors.Join(err, rest.err())
+}
+
+// fetch fetches a recording if the folder lost it, or waits until another call has fetched it.
+func (u *uploads) fetch(ctx context.Context, id sekisho.SessionID) error {
+	u.mu.Lock()
+	dir, missing := u.missing[id]
+	u.mu.Unlock()
+	if !missing {
+		return nil
+	}
+	_, err, _ := u.fetches.Do(string(id), func() (any, error) {
+		if !u.r.reserve(id) {
+			return nil, nil // Start fetches it
+		}
+		defer u.r.forget(id)
+		sealed, err := u.r.restore(ctx, id, dir)
+		if err == nil && !sealed && u.r.inFolder(dir, MainFile) {
+			u.unsealed.Store(true)
+		}
+		return nil, err
+	})
+	return err
+}
+
+// fetchOnDemand fetches a recording that somebody wants to read before the background fetch has
+// reached it.
+func (r *Recorder) fetchOnDemand(id sekisho.SessionID) error {
+	ctx, cancel := context.WithTimeout(r.remote.ctx, startTimeout)
+	defer cancel()
+	return r.uploads.fetch(ctx, id)
+}
+
+// FetchMissing fetches what the folder always has of all recordings that it lost.
+func (r *Recorder) FetchMissing(ctx context.Context) error {
+	u := r.uploads
+	if u == nil {
+		return nil
+	}
+	g, limit := errgroup.WithContext(ctx)
+	g.SetLimit(concurrentUploads)
+	for id := range u.snapshot(&u.missing) {
+		g.Go(func() error { return u.fetch(limit, id) })
+	}
+	return g.Wait()
 }
 
 // probeEvery is how often an idle server finds out whether the store works.

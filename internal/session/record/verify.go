@@ -2,13 +2,16 @@ package record
 
 import (
 	"archive/zip"
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"path"
+	"slices"
 
 	"sekisho"
 	"sekisho/internal/session/recfile"
@@ -89,6 +92,9 @@ func verifyFile(fsys fs.FS, keys Keys, seal *Seal) (Header, error) {
 				Problem: "this was added after the seal",
 			}
 		}
+		if ok && more < 0 && rep.Blocks == 0 && rep.Torn {
+			flaw.Kind = Truncated // within block 0
+		}
 		if ok && more != 0 {
 			flaw.Problem += fmt.Sprintf("; the file has %d bytes, which is %+d compared with the seal", st.Size(), more)
 		}
@@ -102,6 +108,10 @@ func verifyFile(fsys fs.FS, keys Keys, seal *Seal) (Header, error) {
 			To:      st.Size(),
 			Kind:    Inserted,
 			Problem: "this was added after the seal",
+		}
+	case rep.Torn && more == 0: // the size in the last header is wrong
+		return Header{}, &Flaw{
+			File: MainFile, From: rep.Size, To: st.Size(), Problem: "the size of the block is not the one that was written",
 		}
 	case rep.Torn || rep.Blocks < seal.Blocks:
 		return Header{}, &Flaw{
@@ -292,6 +302,7 @@ func verifyLedger(fsys fs.FS, keys Keys, heads []LedgerHead) (LedgerReport, erro
 	type sealed struct {
 		entry    entry
 		previous string // seal
+		follows  bool   // previous is known
 	}
 	var seals []sealed
 	sessions := make(map[sekisho.SessionID]known)
@@ -305,21 +316,29 @@ func verifyLedger(fsys fs.FS, keys Keys, heads []LedgerHead) (LedgerReport, erro
 	add := func(f *Flaw) { rep.Flaws = append(rep.Flaws, f) }
 	w := newLedgerWalker(f, keys)
 	var lastSeal string
+	unbroken := true // no line between the last seal and this one is missing or altered
+	reported := make(map[int64]bool)
 	for {
-		e, err := w.next()
+		e, flaw, err := w.scan()
 		if errors.Is(err, io.EOF) {
-			break
-		}
-		if flaw, ok := errors.AsType[*Flaw](err); ok {
-			add(flaw) // the rest cannot be read
 			break
 		}
 		if err != nil {
 			return rep, err
 		}
+		if flaw != nil {
+			add(flaw)
+			unbroken = false
+			for n := flaw.Line; n <= max(flaw.Line, flaw.LastLine); n++ {
+				reported[n] = true
+			}
+		}
+		if e.Kind == "" {
+			continue
+		}
 		if !knownKind(e.Kind) || checkID(e.Session) != nil || !validPath(e.Path, e.Session) {
-			add(&Flaw{File: LedgerFile, Line: w.count, Problem: "it cannot be parsed"})
-			break
+			add(&Flaw{File: LedgerFile, Line: w.lines, Problem: "it cannot be parsed"})
+			continue
 		}
 		if _, ok := sessions[e.Session]; !ok {
 			order = append(order, e.Session)
@@ -335,8 +354,8 @@ func verifyLedger(fsys fs.FS, keys Keys, heads []LedgerHead) (LedgerReport, erro
 			delete(wanted, w.head)
 		}
 		if e.Kind == ledgerSealed {
-			seals = append(seals, sealed{e, lastSeal})
-			lastSeal = e.Seal
+			seals = append(seals, sealed{e, lastSeal, unbroken})
+			lastSeal, unbroken = e.Seal, true
 			rep.Sealed++
 		}
 	}
@@ -344,7 +363,7 @@ func verifyLedger(fsys fs.FS, keys Keys, heads []LedgerHead) (LedgerReport, erro
 		if _, gone := rep.Removed[s.entry.Session]; gone {
 			continue
 		}
-		flaw, err := checkSeal(fsys, keys, s.entry, s.previous)
+		flaw, err := checkSeal(fsys, keys, s.entry, s.previous, s.follows)
 		if err != nil {
 			return rep, err
 		}
@@ -359,6 +378,9 @@ func verifyLedger(fsys fs.FS, keys Keys, heads []LedgerHead) (LedgerReport, erro
 	}
 	rep.Lines, rep.Head = w.count, w.head
 	for digest, n := range wanted {
+		if reported[n] {
+			continue
+		}
 		flaw := w.flaw(
 			fmt.Sprintf("the line with the digest %s is missing: the ledger was truncated or replaced", digest),
 		)
@@ -386,16 +408,49 @@ func verifyLedger(fsys fs.FS, keys Keys, heads []LedgerHead) (LedgerReport, erro
 			add(&Flaw{File: path.Join(k.path, SealFile), Kind: Inserted, Problem: "the seal is not in the ledger"})
 		}
 	}
+	whole := len(rep.Flaws) == 0 || !slices.ContainsFunc(rep.Flaws, func(f *Flaw) bool { return f.File == LedgerFile })
 	err = eachRecording(fsys, func(id sekisho.SessionID, dir string) {
-		if k, ok := sessions[id]; !ok || k.path != dir {
+		switch k, ok := sessions[id]; {
+		case ok && k.path == dir:
+		case !genuine(fsys, keys, id, dir):
 			add(&Flaw{File: dir, Kind: Inserted, Problem: "the recording is not in the ledger"})
+		case whole: // otherwise the flaw of the ledger explains it
+			add(&Flaw{
+				File: LedgerFile, Line: w.count + 1, Kind: Missing,
+				Problem: fmt.Sprintf("it has no line about %s, which this server recorded", dir),
+			})
 		}
 	})
 	return rep, err
 }
 
+// genuine reports whether the server wrote a recording, to this directory.
+func genuine(fsys fs.FS, keys Keys, id sekisho.SessionID, dir string) bool {
+	if text, err := readLimited(fsys, path.Join(dir, SealFile)); err == nil {
+		seal, err := parseSeal(text, keys)
+		return err == nil && seal.Session == id && seal.Path == dir
+	}
+	f, err := fsys.Open(path.Join(dir, MainFile))
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	r, ok := f.(io.ReaderAt)
+	if err != nil || !ok {
+		return false
+	}
+	reader, h, err := openReader(r, st.Size(), id)
+	if err != nil || path.Join(h.Start.UTC().Format("2006/01"), string(id)) != dir {
+		return false
+	}
+	first := recfile.Overhead + int64(len(reader.Header()))
+	_, err = recfile.Verify(io.NewSectionReader(r, 0, first), first, keys.byID)
+	return err == nil
+}
+
 // checkSeal compares a ledger entry with the seal it names.
-func checkSeal(fsys fs.FS, keys Keys, e entry, previous string) (*Flaw, error) {
+func checkSeal(fsys fs.FS, keys Keys, e entry, previous string, follows bool) (*Flaw, error) {
 	name := path.Join(e.Path, SealFile)
 	text, err := readLimited(fsys, name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -412,16 +467,37 @@ func checkSeal(fsys fs.FS, keys Keys, e entry, previous string) (*Flaw, error) {
 		return nil, err
 	}
 	if hexDigest(text) != e.Seal {
-		return &Flaw{File: name, Problem: fmt.Sprintf("it is not the seal of ledger line %d", e.N+1)}, nil
+		flaw := &Flaw{File: name, Problem: fmt.Sprintf("it is not the seal of ledger line %d", e.N+1)}
+		seal, err := parseSeal(text, keys)
+		first, _, _ := bytes.Cut(text, []byte("\n"))
+		switch {
+		case err == nil && seal.Session != e.Session:
+			flaw.Kind = Swapped
+		case hexDigest(append(slices.Clone(first), '\n')) == e.Seal && len(text) > len(first)+1:
+			flaw.Kind = Inserted
+		case incomplete(text):
+			flaw.Kind = Truncated
+		}
+		return flaw, nil
 	}
 	seal, err := parseSeal(text, keys)
 	if err != nil {
 		return &Flaw{File: name, Problem: err.Error()}, nil
 	}
-	if seal.Session != e.Session || seal.Path != e.Path || seal.Previous != previous {
+	if seal.Session != e.Session || seal.Path != e.Path || follows && seal.Previous != previous {
 		return &Flaw{File: name, Problem: fmt.Sprintf("it contradicts ledger line %d", e.N+1)}, nil
 	}
 	return nil, nil
+}
+
+// incomplete reports whether the end of a line of JSON is missing.
+func incomplete(text []byte) bool {
+	if len(text) == 0 || text[len(text)-1] == '}' {
+		return true
+	}
+	var v json.RawMessage
+	err := json.NewDecoder(bytes.NewReader(text)).Decode(&v)
+	return errors.Is(err, io.ErrUnexpectedEOF) && text[len(text)-1] != '\n'
 }
 
 // validPath reports whether p is yyyy/mm/id.

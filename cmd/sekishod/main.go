@@ -56,6 +56,7 @@ func command() *cobra.Command {
 		adminCommand(),
 		backupCommand(),
 		restoreCommand(),
+		migrateStateCommand(),
 	)
 	return root
 }

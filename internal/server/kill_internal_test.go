@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"sekisho/internal/activity/audit"
+	"sekisho/internal/store/storetest/pgtest"
 	"sekisho/internal/wire/sigv4"
 )
 
@@ -35,7 +36,7 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
-	os.Exit(m.Run())
+	os.Exit(pgtest.Main(m))
 }
 
 func killConfig(dir string) Config {

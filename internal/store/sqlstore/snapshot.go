@@ -10,7 +10,9 @@ import (
 // database at the same time. It returns the IDs of the object store's files that the copy refers to.
 func Snapshot(ctx context.Context, from Place, to string) (blobs []string, err error) {
 	if from.Postgres != nil {
-		_, err = Copy(ctx, from, Place{File: to}, func(TableCopy) {})
+		if _, err = Copy(ctx, from, Place{File: to}, func(TableCopy) {}); err == nil {
+			err = oneFile(ctx, to)
+		}
 	} else {
 		err = vacuum(ctx, from.File, to)
 	}
@@ -26,6 +28,17 @@ func Snapshot(ctx context.Context, from Place, to string) (blobs []string, err e
 	}
 	defer func() { err = errors.Join(err, dst.Close()) }()
 	return queryAll(ctx, dst, scanText, `SELECT id FROM object_blobs WHERE NOT dead`)
+}
+
+// oneFile makes a database one file: a log needs others beside it.
+func oneFile(ctx context.Context, path string) (err error) {
+	db, err := openFile(path, "mode=rw")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	_, err = db.ExecContext(ctx, `PRAGMA journal_mode=DELETE`)
+	return err
 }
 
 func vacuum(ctx context.Context, path, to string) (err error) {

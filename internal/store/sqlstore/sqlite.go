@@ -132,3 +132,14 @@ func RemoveFile(path string) error {
 	}
 	return err
 }
+
+// MoveFile renames the file of an open SQLite database, after it has written everything to it.
+func (d *DB) MoveFile(ctx context.Context, from, to string) error {
+	if _, err := d.sql.ExecContext(ctx, `PRAGMA wal_checkpoint(TRUNCATE)`); err != nil {
+		return err
+	}
+	if _, err := os.Lstat(to); !errors.Is(err, fs.ErrNotExist) {
+		return errors.Join(err, fmt.Errorf("%s exists", to))
+	}
+	return os.Rename(from, to)
+}

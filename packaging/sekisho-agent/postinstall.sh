@@ -14,5 +14,6 @@ if [ -d /run/systemd/system ]; then
   fi
 fi
 if [ ! -e /var/lib/sekisho-agent/identity.json ]; then
-  echo "sekisho-agent is installed. Register this machine with: sekisho-agent register --endpoint URL --activation-id ID --activation-code -"
+  echo "sekisho-agent is installed. Register this machine with:"
+  echo "  sekisho-agent register --endpoint URL --activation-id ID --activation-code -"
 fi

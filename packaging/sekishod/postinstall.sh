@@ -5,7 +5,8 @@ set -e
 if command -v systemd-sysusers >/dev/null 2>&1; then
   systemd-sysusers sekisho.conf
 elif ! getent passwd sekisho >/dev/null; then
-  useradd --system --user-group --home-dir /var/lib/sekisho --no-create-home --shell /usr/sbin/nologin --comment "Sekisho server" sekisho
+  useradd --system --user-group --home-dir /var/lib/sekisho --no-create-home --shell /usr/sbin/nologin \
+    --comment "Sekisho server" sekisho
 fi
 install -d -o root -g sekisho -m 0750 /etc/sekisho
 install -d -o sekisho -g sekisho -m 0700 /var/lib/sekisho

@@ -346,12 +346,15 @@ if (!process.env.EMPTY) {
       ['uptime', ' 12:41:07 up 41 days,  3:22,  1 user,  load average: 0.42, 0.31, 0.27\r\n'],
       [
         'df -h / /var',
-        'Filesystem      Size  Used Avail Use% Mounted on\r\n/dev/vda1        40G   11G   27G  29% /\r\n/dev/vdb1       200G  131G   59G  \x1b[33m70%\x1b[0m /var\r\n',
+        'Filesystem      Size  Used Avail Use% Mounted on\r\n' +
+          '/dev/vda1        40G   11G   27G  29% /\r\n' +
+          '/dev/vdb1       200G  131G   59G  \x1b[33m70%\x1b[0m /var\r\n',
       ],
       ['systemctl is-active postgresql', '\x1b[32mactive\x1b[0m\r\n'],
       [
         'tail -2 /var/log/postgresql/main.log',
-        '2026-11-22 12:38:02 UTC [8123] LOG:  checkpoint starting: time\r\n2026-11-22 12:38:31 UTC [8123] LOG:  checkpoint complete: wrote 291 buffers (1.8%)\r\n',
+        '2026-11-22 12:38:02 UTC [8123] LOG:  checkpoint starting: time\r\n' +
+          '2026-11-22 12:38:31 UTC [8123] LOG:  checkpoint complete: wrote 291 buffers (1.8%)\r\n',
       ],
       ['exit', 'logout\r\n'],
     ]) {
@@ -388,14 +391,16 @@ const operations = {
     if (i.Target === 'mi-0b2c3d4e5f6071829') {
       throw new Refused(
         'AccessDeniedException',
-        `User: ${arn(user)} is not authorized to perform: ssm:StartSession on resource: arn:aws:ssm:${region}:${account}:managed-instance/${i.Target} because no identity-based policy allows the ssm:StartSession action`,
+        `User: ${arn(user)} is not authorized to perform: ssm:StartSession ` +
+          `on resource: arn:aws:ssm:${region}:${account}:managed-instance/${i.Target} ` +
+          'because no identity-based policy allows the ssm:StartSession action',
       )
     }
     if (!connected.has(i.Target)) {
-      throw new Refused(
-        'TargetNotConnected',
-        `${i.Target} is not connected: it is registered${n?.LastPingDateTime ? `, last heard at ${new Date(n.LastPingDateTime * 1000).toISOString()}` : ', but was never heard from'}.`,
-      )
+      const heard = n?.LastPingDateTime
+        ? `, last heard at ${new Date(n.LastPingDateTime * 1000).toISOString()}`
+        : ', but was never heard from'
+      throw new Refused('TargetNotConnected', `${i.Target} is not connected: it is registered${heard}.`)
     }
     const s = new Session(user, i.Target)
     return {
@@ -434,7 +439,9 @@ const operations = {
   'Sekisho.DescribeQuickSetup': () => quickSetup(false),
   'Sekisho.ApplyQuickSetup': (i) => quickSetup(true, i.InstanceIds),
   'Sekisho.CreateInstallCommand': (i) => {
-    const line = `{ echo SEKISHO_ACTIVATION_ID=${randomUUID()}; echo SEKISHO_ACTIVATION_CODE=not-a-code; curl -fsSL 'https://sekisho.invalid/install/agent.sh'; } | sudo sh`
+    const line =
+      `{ echo SEKISHO_ACTIVATION_ID=${randomUUID()}; echo SEKISHO_ACTIVATION_CODE=not-a-code; ` +
+      `curl -fsSL 'https://sekisho.invalid/install/agent.sh'; } | sudo sh`
     return {
       ActivationId: randomUUID(),
       ExpirationDate: i.ExpirationDate,
@@ -480,7 +487,9 @@ const types = {
   '.svg': 'image/svg+xml',
 }
 const CSP =
-  "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self' data:; connect-src 'self' ws://localhost:*; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+  "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; " +
+  "font-src 'self' data:; connect-src 'self' ws://localhost:*; object-src 'none'; base-uri 'none'; " +
+  "form-action 'self'; frame-ancestors 'none'"
 
 const server = createServer(async (req, res) => {
   const path = new URL(req.url, 'http://x').pathname

@@ -19,6 +19,9 @@ const ROLE = 'service-role/AmazonEC2RunCommandRoleForManagedInstances'
 const activationSchema = v.object({ ActivationId: v.string(), ActivationCode: v.string() })
 type Activation = v.InferOutput<typeof activationSchema>
 
+/** commandOf joins the parts of a shell command, one a line. */
+const commandOf = (...parts: string[]) => parts.join(' \\\n  ')
+
 function Command({ text }: { text: string }) {
   return (
     <div className="command">
@@ -80,7 +83,10 @@ export function RegisterSteps() {
           {t('register.step1Hint')}
         </Box>
         <Command
-          text={`aws ssm create-activation --region ${region} --endpoint-url ${location.origin} \\\n  --iam-role ${ROLE}`}
+          text={commandOf(
+            `aws ssm create-activation --region ${region} --endpoint-url ${location.origin}`,
+            `--iam-role ${ROLE}`,
+          )}
         />
         <Box margin={{ top: 'xs' }}>
           {activation === null ? (
@@ -99,7 +105,11 @@ export function RegisterSteps() {
           {t('register.step2Hint')}
         </Box>
         <Command
-          text={`sudo sekisho-agent register --endpoint ${location.origin} \\\n  --activation-id ${id} \\\n  --activation-code ${code}`}
+          text={commandOf(
+            `sudo sekisho-agent register --endpoint ${location.origin}`,
+            `--activation-id ${id}`,
+            `--activation-code ${code}`,
+          )}
         />
         <Box color="text-body-secondary" margin={{ top: 'xs' }}>
           {rich('register.then', { command: <code>sudo sekisho-agent run</code> })}

@@ -332,8 +332,7 @@ function LiveTab({ tab, live, owner, onClose }: { tab: Tab; live: LiveSession; o
         {channel.kind === 'reconnecting' && (
           <>
             <StatusIndicator type="in-progress">
-              {channel.attempt > 1 ? t('terminal.attempt', { count: channel.attempt }) : t('terminal.reconnecting')}{' '}
-              {channel.because}
+              {attemptText(channel.attempt)} {channel.because}
             </StatusIndicator>
             <Button variant="inline-link" onClick={() => live.retryNow()}>
               {t('terminal.tryNow')}
@@ -358,6 +357,9 @@ function LiveTab({ tab, live, owner, onClose }: { tab: Tab; live: LiveSession; o
     </div>
   )
 }
+
+const attemptText = (attempt: number) =>
+  attempt > 1 ? t('terminal.attempt', { count: attempt }) : t('terminal.reconnecting')
 
 /** endText says that a session has ended, and why where that is known. */
 function endText(reason: string, code: number | null): string {

@@ -16,7 +16,8 @@ describe('windows of a permission', () => {
       'Policy allows it until Apr 15, 2026, 1:00 PM (Asia/Tokyo).',
     )
     expect(plain(windowText([night, next], at('2026-04-14T12:00:00Z'), 'UTC', 'en-US'))).toBe(
-      'Policy allows it from Apr 15, 2026, 12:00 AM to 4:00 AM, then from Apr 16, 2026, 12:00 PM to Apr 17, 2026, 12:00 PM (UTC).',
+      'Policy allows it from Apr 15, 2026, 12:00 AM to 4:00 AM, ' +
+        'then from Apr 16, 2026, 12:00 PM to Apr 17, 2026, 12:00 PM (UTC).',
     )
   })
   it('are not shown when time makes no difference, or after they ended', () => {

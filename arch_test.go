@@ -22,7 +22,7 @@ import (
 
 // The layers of the system, lowest first. A package belongs to the layer of
 // its longest prefix here, and may import its own layer and those below. A
-// package that is not covered fails TestLayers: give it its place.
+// package without a layer fails TestLayers: add it here.
 var layers = []struct {
 	name     string
 	prefixes []string
@@ -97,7 +97,7 @@ var layers = []struct {
 	}},
 	{"L5 commands", []string{
 		"sekisho/cmd",
-		"sekisho/internal/dev", // a server and its agents, put together for trying out
+		"sekisho/internal/dev", // a server and its agents in one process, for trying Sekisho out
 		"sekisho/tools",
 	}},
 	{"test apparatus", []string{
@@ -108,8 +108,8 @@ var layers = []struct {
 	}},
 }
 
-// engineImports are the imports between engines: along the way of a session
-// and no other. Everything else goes through an interface of the consumer.
+// engineImports are the permitted imports between engines, along the path of a
+// session. Everything else goes through an interface of the consumer.
 var engineImports = map[string][]string{
 	"evidence":   {"audit", "record"},
 	"broker":     {"audit", "authz", "control", "fleet"},
@@ -120,8 +120,8 @@ var engineImports = map[string][]string{
 	"record":     {"recfile", "transfer"},
 }
 
-// owners are third-party modules that one folder wraps, so that replacing
-// one touches that folder alone.
+// owners are third-party modules that a single folder wraps, so that replacing
+// one changes that folder only.
 var owners = []struct{ module, owner, why string }{
 	{
 		"github.com/coder/websocket",
@@ -145,7 +145,7 @@ var owners = []struct{ module, owner, why string }{
 	{"github.com/spf13/cobra", "sekisho/internal/cli", "commands are parsed in one place"},
 }
 
-// banned are imports nobody makes, tests included.
+// banned are imports that no package may have, tests included.
 var banned = map[string]string{
 	"github.com/gorilla/websocket": "internal/wire/link speaks WebSocket; its tests use coder/websocket as the peer",
 	"github.com/pkg/errors":        "errors and fmt do it",
@@ -158,8 +158,8 @@ var banned = map[string]string{
 	"math/rand":                    "crypto/rand, or math/rand/v2 where nothing secret depends on it",
 }
 
-// agentBadDeps must not be linked into the agent, which runs as root on
-// every node and is downloaded by each of them.
+// agentBadDeps must not be linked into the agent, which runs as root on every
+// node and is downloaded by each of them.
 var agentBadDeps = map[string]string{
 	"database/sql":                     "the agent keeps no database",
 	"modernc.org/sqlite":               "the agent keeps no database",
@@ -175,7 +175,7 @@ var agentBadDeps = map[string]string{
 	"sekisho/internal/store/sqlstore":  "the agent keeps no database",
 }
 
-// agentOwnImports is all of Sekisho that agent packages may import.
+// agentOwnImports are the packages of Sekisho that agent packages may import.
 var agentOwnImports = []string{
 	"sekisho",
 	"sekisho/internal/agent",
@@ -187,7 +187,7 @@ var agentOwnImports = []string{
 	"sekisho/internal/shellquote",
 }
 
-// goPackage is what the tests read of go list's answer.
+// goPackage is the part of go list's output that the tests use.
 type goPackage struct {
 	ImportPath   string
 	Dir          string
@@ -202,7 +202,7 @@ type goPackage struct {
 
 // packages lists the module's packages, once for all tests.
 var packages = sync.OnceValues(func() ([]goPackage, error) {
-	// -e: whether everything compiles is for the compiler to say.
+	// -e: the compiler reports packages that do not compile.
 	cmd := exec.Command("go", "list", "-e", "-json", "./...")
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
@@ -244,7 +244,8 @@ func layerOf(path string) (int, bool) {
 	best, layer := "", -1
 	for i, l := range layers {
 		for _, p := range l.prefixes {
-			// The vocabulary is the root package itself, not all beneath it.
+			// The vocabulary is the root package itself, not the packages
+			// below it.
 			if (path == p || p != "sekisho" && within(path, p)) && len(p) > len(best) {
 				best, layer = p, i
 			}
@@ -269,7 +270,7 @@ func isStdlib(path string) bool {
 	return !strings.Contains(first, ".") && !isOwn(path)
 }
 
-// apparatus reports whether path is a package of tests, which may reach
+// apparatus reports whether path is a package of tests, which may import
 // anything.
 func apparatus(path string) bool {
 	l, ok := layerOf(path)
@@ -280,7 +281,7 @@ func TestPackageDocs(t *testing.T) {
 	t.Parallel()
 	for _, p := range listPackages(t) {
 		if len(p.GoFiles) == 0 {
-			continue // a package of tests only
+			continue // a package with tests only
 		}
 		var documented []string
 		fset := token.NewFileSet()
@@ -349,7 +350,7 @@ func TestLayers(t *testing.T) {
 }
 
 // engineName returns "broker" for sekisho/internal/session/broker and all
-// beneath it.
+// packages below it.
 func engineName(path string) string {
 	best := ""
 	for _, p := range layers[layerNamed("L2")].prefixes {
@@ -476,7 +477,7 @@ func TestAgentBadDeps(t *testing.T) {
 
 // TestNoSleep holds for tests too: a sleep is either too short on a slow
 // machine or too long on a fast one. Inside a synctest bubble it is neither,
-// for time there passes only when everything waits.
+// because time passes there only while every goroutine waits.
 func TestNoSleep(t *testing.T) {
 	t.Parallel()
 	for _, p := range listPackages(t) {
@@ -530,9 +531,8 @@ func TestNoBackgroundContext(t *testing.T) {
 	}
 }
 
-// TestNothingWritesSudoers: AWS's agent lets its ssm-user become root without a
-// password. No program of ours, and no file that a package or the installer brings,
-// does so.
+// TestNothingWritesSudoers: AWS's agent lets its ssm-user become root without
+// a password. None of our programs, packages and installers does.
 func TestNothingWritesSudoers(t *testing.T) {
 	t.Parallel()
 	for _, p := range listPackages(t) {
@@ -572,7 +572,7 @@ func TestNothingWritesSudoers(t *testing.T) {
 	}
 }
 
-// TestDocumentedTestsExist: the tests that the documents name for their claims are there.
+// TestDocumentedTestsExist: the tests exist that documents name as evidence.
 func TestDocumentedTestsExist(t *testing.T) {
 	t.Parallel()
 	have := make(map[string]bool)
@@ -614,9 +614,10 @@ func TestDocumentedTestsExist(t *testing.T) {
 	}
 }
 
-// TestModulesBesideFollow: bench and peers require this module, and so at least the
-// versions that it requires. Otherwise they build only after `go mod tidy`.
-func TestModulesBesideFollow(t *testing.T) {
+// TestOtherModulesRequireTheSameVersions: bench and peers require this module, and so at
+// least the module versions that it requires. Otherwise they build only after
+// `go mod tidy`.
+func TestOtherModulesRequireTheSameVersions(t *testing.T) {
 	t.Parallel()
 	required := regexp.MustCompile(`(?m)^\t(\S+) (v\d+)\.(\d+)\.(\d+)(\S*)`)
 	read := func(name string) map[string][]string {
@@ -692,7 +693,7 @@ func isSelector(e ast.Expr, pkg, name string) bool {
 }
 
 // TestProgramsEmbedTimeZones: machines without a time-zone database evaluate
-// the same policies.
+// policies the same way.
 func TestProgramsEmbedTimeZones(t *testing.T) {
 	t.Parallel()
 	for _, program := range []string{"sekishod", "sekisho"} {

@@ -32,7 +32,7 @@ import (
 	"sekisho/internal/wire/mgs"
 )
 
-// asAgent in the environment makes the test's binary the agent.
+// asAgent in the environment makes the test binary act as the agent.
 const asAgent = "SEKISHO_TEST_AS_AGENT"
 
 func TestMain(m *testing.M) {
@@ -43,7 +43,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// syncBuffer is a buffer that is written and read at once.
+// syncBuffer is a buffer for concurrent use.
 type syncBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -61,8 +61,8 @@ func (s *syncBuffer) String() string {
 	return s.b.String()
 }
 
-// machine is a place where an agent can run as nobody in particular, so that
-// its sessions change nothing on the machine of the test.
+// machine is a place where an agent can run as an ordinary user, so that its
+// sessions change nothing on the machine of the test.
 type machine struct {
 	dir, bin, ca string
 	uid          int
@@ -111,8 +111,8 @@ func copyFile(from, to string) error {
 	return out.Close()
 }
 
-// command runs the agent's program. It starts as from a careless script: with
-// signals ignored, a narrow umask and a file left open.
+// command runs the agent's program as a careless script would: with signals
+// ignored, a narrow umask and an open file.
 func (m *machine) command(ctx context.Context, args ...string) *exec.Cmd {
 	script := `trap "" INT HUP; umask 077; exec 7</dev/null; exec "$@"`
 	cmd := exec.CommandContext(ctx, "/bin/sh", append([]string{"-c", script, "sh", m.bin}, args...)...)
@@ -142,8 +142,7 @@ func (m *machine) register(t *testing.T, srv *agenttest.Server, args ...string) 
 	return string(out), err
 }
 
-// TestProcess runs the real program as a process of its own, and a session in
-// it.
+// TestProcess runs the real program as a process, and a session in it.
 func TestProcess(t *testing.T) {
 	t.Parallel()
 	srv := agenttest.New(t)
@@ -187,8 +186,8 @@ func TestProcess(t *testing.T) {
 			t.Errorf("the session's output lacks %q: %q", want, out)
 		}
 	}
-	// Of signals 32 and 33 the C library says nothing: its posix_spawn, and so
-	// whoever was started by make, ignores them.
+	// Signals 32 and 33 are not checked: posix_spawn of the C library, and so
+	// every process started by make, ignores them.
 	if !regexp.MustCompile(`SigIgn:\t0000000[01][08]0000000\n`).MatchString(out) {
 		t.Errorf("signals that the session ignores: %q", out)
 	}
@@ -205,7 +204,7 @@ func TestProcess(t *testing.T) {
 		t.Errorf("the agent listens: %q", found)
 	}
 
-	// A doctor looks at the running agent and does not disturb it.
+	// The doctor examines the running agent and does not disturb it.
 	exam := m.command(t.Context(), "doctor", "--state", m.state())
 	report, err := exam.CombinedOutput()
 	if err != nil || strings.Count(string(report), "OK ") != 10 || strings.Contains(string(report), "FAIL") {
@@ -242,8 +241,8 @@ func TestProcess(t *testing.T) {
 	}
 }
 
-// TestKilledAgentHangsUpItsSessions is the end of an agent that cannot say
-// goodbye.
+// TestKilledAgentHangsUpItsSessions: an agent that is killed cannot end its
+// sessions itself.
 func TestKilledAgentHangsUpItsSessions(t *testing.T) {
 	t.Parallel()
 	srv := agenttest.New(t)
@@ -264,7 +263,7 @@ func TestKilledAgentHangsUpItsSessions(t *testing.T) {
 	if err := agent.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	_ = agent.Wait() // killed, of course
+	_ = agent.Wait() // it was killed
 	ctx, cancel := context.WithTimeout(t.Context(), agenttest.Patience)
 	defer cancel()
 	tick := time.NewTicker(10 * time.Millisecond)
@@ -282,8 +281,9 @@ func TestKilledAgentHangsUpItsSessions(t *testing.T) {
 	}
 }
 
-// listening lists the sockets of a process on which somebody could call it:
-// listening TCP and Unix sockets, and bound UDP sockets without a peer.
+// listening lists the sockets on which a process accepts connections or
+// datagrams: listening TCP and Unix sockets, and bound UDP sockets without a
+// peer.
 func listening(t *testing.T, pid int) []string {
 	t.Helper()
 	dir := fmt.Sprintf("/proc/%d/", pid)
@@ -328,9 +328,8 @@ func listening(t *testing.T, pid int) []string {
 	return found
 }
 
-// TestListeningFinds proves that the look for listening sockets would find
-// one.
-func TestListeningFinds(t *testing.T) {
+// TestListeningFindsASocket checks that the search for listening sockets finds one.
+func TestListeningFindsASocket(t *testing.T) {
 	t.Parallel()
 	for _, network := range []string{"tcp", "unix"} {
 		addr := "127.0.0.1:0"
@@ -357,7 +356,7 @@ func TestListeningFinds(t *testing.T) {
 	}
 }
 
-// execute runs the command line inside the test.
+// execute runs the command line in the test's process.
 func execute(t *testing.T, stdin string, env map[string]string, args ...string) (stdout, stderr string, err error) {
 	t.Helper()
 	var out, errs bytes.Buffer
@@ -411,7 +410,8 @@ func TestActivationCodeSources(t *testing.T) {
 	}
 }
 
-// selfSigned is a certificate of the right name by nobody the agent trusts.
+// selfSigned returns a certificate for the right name from an authority that
+// the agent does not trust.
 func selfSigned(t *testing.T) tls.Certificate {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -473,8 +473,8 @@ func TestDoctorNamesTheStep(t *testing.T) {
 	stranger.TLS = &tls.Config{Certificates: []tls.Certificate{selfSigned(t)}}
 	stranger.StartTLS()
 	t.Cleanup(stranger.Close)
-	// fake is a server that answers as each says, by X-Amz-Target or path, and
-	// else as a good one would.
+	// fake is a server that responds as each says, by X-Amz-Target or path,
+	// and otherwise as a working server would.
 	fake := func(answers map[string]http.HandlerFunc) func(*testing.T, string) {
 		return func(t *testing.T, state string) {
 			t.Helper()
@@ -570,10 +570,10 @@ func TestDoctorNamesTheStep(t *testing.T) {
 				t.Fatal(err)
 			}
 		}},
-		{"nonsense in the configuration", "config", "Ragion", edit(`"Region"`, `"Ragion"`)},
-		{"unknown name", "DNS", "resolv.conf", edit("https://127.0.0.1", "https://no-such-host.invalid")},
-		{"nobody there", "TCP", "firewall", edit(good.Endpoint, strings.Replace(closed.URL, "http:", "https:", 1))},
-		{"somebody else there", "TLS", "--ca FILE", edit(good.Endpoint, stranger.URL)},
+		{"an invalid configuration", "config", "Ragion", edit(`"Region"`, `"Ragion"`)},
+		{"a name that does not resolve", "DNS", "resolv.conf", edit("https://127.0.0.1", "https://no-such-host.invalid")},
+		{"a closed port", "TCP", "firewall", edit(good.Endpoint, strings.Replace(closed.URL, "http:", "https:", 1))},
+		{"another server", "TLS", "--ca FILE", edit(good.Endpoint, stranger.URL)},
 		{"region", "signature", "region", edit(agenttest.Region, "ap-test-9")},
 	}
 	for _, tt := range tests {

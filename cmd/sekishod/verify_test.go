@@ -12,8 +12,7 @@ import (
 	"sekisho/internal/server"
 )
 
-// TestVerifyExitCodes runs verify on what a server left: whole, damaged, and
-// absent.
+// TestVerifyExitCodes runs verify on intact, damaged and missing data.
 func TestVerifyExitCodes(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -25,7 +25,8 @@ import (
 	"sekisho/internal/wire/mgs"
 )
 
-// me runs sessions as whoever runs the tests, in a home of the test's own.
+// me runs sessions as the user who runs the tests, in a home directory of the
+// test.
 type me struct{ home string }
 
 func (m me) Resolve(context.Context, string) (runas.User, error) {
@@ -35,7 +36,7 @@ func (m me) Resolve(context.Context, string) (runas.User, error) {
 func (m me) Elevated() (runas.User, error) { return (&runas.Host{UID: 1}).Elevated() }
 
 func (m me) Command(u runas.User, path string, args []string, extra ...string) *exec.Cmd {
-	// The user ID of nobody in particular: no credentials are set then.
+	// An arbitrary user ID, so that no credentials are set.
 	return (&runas.Host{UID: 1}).Command(u, path, args, extra...)
 }
 
@@ -69,7 +70,7 @@ func register(t *testing.T, srv *agenttest.Server) string {
 }
 
 // start runs an agent until the test ends, or until the returned function is
-// called, which waits for it.
+// called, which waits for its end.
 func start(t *testing.T, srv *agenttest.Server, change func(*agent.Config)) (stop func()) {
 	t.Helper()
 	cfg := agent.Config{
@@ -131,7 +132,7 @@ func TestShellSession(t *testing.T) {
 	c.Resize(mgs.Size{Cols: 71, Rows: 17})
 	c.Type("stty size\n")
 	c.AwaitOutput("17 71")
-	// Only once the program is in the foreground is Ctrl-C its own.
+	// Ctrl-C reaches the program only once it is in the foreground.
 	c.Type("sh -c 'echo slee''ping; exec sleep 1000'; echo not-interrupted\n")
 	c.AwaitOutput("sleeping\r")
 	c.Type("\x03")
@@ -164,8 +165,8 @@ func TestShellWithoutSize(t *testing.T) {
 	srv.Completes(c.ID, 1)
 }
 
-// TestLateClient has a client that comes after the 15 seconds that AWS's
-// agent would wait could have passed: the agent holds no clock for it.
+// TestLateClient: a client connects after the 15 seconds that AWS's agent
+// would wait. Our agent has no such timeout.
 func TestLateClient(t *testing.T) {
 	t.Parallel()
 	srv := agenttest.New(t)
@@ -181,8 +182,8 @@ func TestLateClient(t *testing.T) {
 	srv.Completes(c.ID, 1)
 }
 
-// TestClientWithoutHandshake: a client that makes no handshake has a shell all
-// the same, and loses nothing that it types meanwhile.
+// TestClientWithoutHandshake: a client without a handshake gets a shell, too,
+// and loses none of its input.
 func TestClientWithoutHandshake(t *testing.T) {
 	t.Parallel()
 	srv := agenttest.New(t)
@@ -223,7 +224,7 @@ func TestReport(t *testing.T) {
 	}
 }
 
-// The inventory is reported only when it is enabled.
+// The inventory is reported only if it is enabled.
 func TestInventory(t *testing.T) {
 	t.Parallel()
 	srv := agenttest.New(t)
@@ -263,13 +264,13 @@ func shellPID(t *testing.T, c *agenttest.Client) int {
 	return pid
 }
 
-func TestTheWaysASessionEnds(t *testing.T) {
+func TestSessionEnds(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		name       string
 		end        func(srv *agenttest.Server, c *agenttest.Client, stop func())
 		wantStatus string
-		wantOutput string // part
+		wantOutput string // part of the reason
 	}{
 		{"channel_closed on the control channel", func(srv *agenttest.Server, c *agenttest.Client, _ func()) {
 			srv.Control().Send(mgs.NewChannelClosed("mi-x", c.ID, ""))
@@ -288,7 +289,7 @@ func TestTheWaysASessionEnds(t *testing.T) {
 		{"the agent stops", func(_ *agenttest.Server, _ *agenttest.Client, stop func()) {
 			stop()
 		}, mgs.TaskFailed, "agent was stopped"},
-		{"rubbish on the data channel", func(_ *agenttest.Server, c *agenttest.Client, _ func()) {
+		{"garbage on the data channel", func(_ *agenttest.Server, c *agenttest.Client, _ func()) {
 			c.Write(link.Binary, []byte("not a frame"))
 		}, mgs.TaskFailed, "protocol"},
 		{"text on the data channel", func(_ *agenttest.Server, c *agenttest.Client, _ func()) {
@@ -338,7 +339,7 @@ func TestSessionsThatCannotStart(t *testing.T) {
 		},
 		{"no object", agenttest.Start{Document: `[]`}, "not valid"},
 		{
-			"run-as neither on nor off",
+			"run-as is neither on nor off",
 			agenttest.Start{Document: document("Standard_Stream", `{"runAsEnabled":1}`)},
 			"not valid",
 		},
@@ -355,7 +356,7 @@ func TestSessionsThatCannotStart(t *testing.T) {
 			`"trudy"`,
 		},
 		{
-			"run-as names nobody",
+			"run-as without a user",
 			agenttest.Start{Document: document("Standard_Stream", `{"runAsEnabled":true}`)},
 			"no OS user is named",
 		},
@@ -416,9 +417,9 @@ func TestSessionsThatCannotStart(t *testing.T) {
 	}
 }
 
-// TestHostileControlFrames: nothing the server sends ends the agent, starts a
-// session under a name that is not an ID, or makes the agent ask for a path
-// made of one.
+// TestHostileControlFrames: no frame of the server ends the agent, starts a
+// session whose name is not an ID, or makes the agent request a path made of
+// one.
 func TestHostileControlFrames(t *testing.T) {
 	t.Parallel()
 	srv := agenttest.New(t)
@@ -460,7 +461,7 @@ func TestHostileControlFrames(t *testing.T) {
 	for _, b := range ignored {
 		control.Write(link.Binary, b)
 	}
-	// A start that cannot be read, of a session that can be named, is answered.
+	// A start that cannot be parsed is answered if it names a session.
 	control.Send(mgs.New(mgs.TypeInteractiveShell, []byte(`{"Content":"{","TaskId":"alice-unreadable"}`)))
 	if done := srv.Completes("alice-unreadable", 1)[0]; done.FinalTaskStatus != mgs.TaskFailed ||
 		!strings.Contains(done.Output, "malformed") {
@@ -473,7 +474,7 @@ func TestHostileControlFrames(t *testing.T) {
 		t.Error("the agent opened a data channel for one of the malformed starts")
 	}
 
-	// What is no frame at all costs the connection, and no more than that.
+	// Garbage costs the connection and nothing else.
 	lying := slices.Clone(frame)
 	lying[0] = 0xff
 	wrong := slices.Clone(frame)
@@ -496,7 +497,7 @@ func TestHostileControlFrames(t *testing.T) {
 
 func must(m mgs.Message) []byte { return m.AppendTo(nil) }
 
-func TestRubbishEndsOneSessionOnly(t *testing.T) {
+func TestGarbageEndsOneSessionOnly(t *testing.T) {
 	t.Parallel()
 	srv := agenttest.New(t)
 	start(t, srv, nil)
@@ -513,8 +514,8 @@ func TestRubbishEndsOneSessionOnly(t *testing.T) {
 	}
 }
 
-// TestCutsLoseNothing cuts the connection in the middle of output, and looks
-// for every line of it.
+// TestCutsLoseNothing cuts the connection in the middle of output and checks
+// every line.
 func TestCutsLoseNothing(t *testing.T) {
 	t.Parallel()
 	srv := agenttest.New(t)
@@ -541,7 +542,7 @@ func TestCutsLoseNothing(t *testing.T) {
 	}
 }
 
-func TestPayloadSizeIsWhatTheClientTakes(t *testing.T) {
+func TestPayloadSizeFollowsTheClient(t *testing.T) {
 	t.Parallel()
 	srv := agenttest.New(t)
 	start(t, srv, nil)
@@ -568,7 +569,7 @@ func TestControlReconnect(t *testing.T) {
 	second := srv.ControlAfter(first.N)
 	c.Type("echo kept$((1+1))\n") // the session does not notice
 	c.AwaitOutput("kept2")
-	// The start of a session that runs is no second session.
+	// A repeated start of a running session starts no second one.
 	second.Send(c.Start())
 	other := srv.StartSession(agenttest.Start{})
 	other.Type("exit\n")
@@ -578,7 +579,7 @@ func TestControlReconnect(t *testing.T) {
 	}
 	c.Type("exit\n")
 	srv.Completes(c.ID, 1)
-	// An ended session is not started either.
+	// A session that has ended is not started again.
 	second.Send(c.Start())
 	third := srv.StartSession(agenttest.Start{})
 	third.Type("exit\n")
@@ -588,7 +589,7 @@ func TestControlReconnect(t *testing.T) {
 	}
 }
 
-func TestEndIsToldUntilAcknowledged(t *testing.T) {
+func TestEndIsReportedUntilAcknowledged(t *testing.T) {
 	t.Parallel()
 	srv := agenttest.New(t)
 	start(t, srv, nil)
@@ -597,7 +598,7 @@ func TestEndIsToldUntilAcknowledged(t *testing.T) {
 	c.Type("exit\n")
 	srv.Completes(c.ID, 2)
 	control := srv.Control()
-	control.Drop() // the third comes over the next connection
+	control.Drop() // the third one arrives over the next connection
 	srv.ControlAfter(control.N)
 	got := srv.Completes(c.ID, 3)
 	for i, g := range got {
@@ -605,8 +606,8 @@ func TestEndIsToldUntilAcknowledged(t *testing.T) {
 			t.Errorf("report %d: %+v", i, g)
 		}
 	}
-	// The acknowledgement is believed: another drop brings no fourth. It has
-	// arrived once a session that was started after it has.
+	// After the acknowledgement another drop causes no fourth report. It has
+	// arrived once a later session has started.
 	for range 2 {
 		other := srv.StartSession(agenttest.Start{})
 		other.Type("exit\n")
@@ -631,8 +632,8 @@ func TestCredentialsAreRenewed(t *testing.T) {
 	srv.Completes(c.ID, 1)
 }
 
-// TestServerForgetsCredentials is a server that has restarted without its
-// memory: the agent must not wait for half of an hour.
+// TestServerForgetsCredentials: a server restarted without its state. The
+// agent must not wait for half an hour.
 func TestServerForgetsCredentials(t *testing.T) {
 	t.Parallel()
 	srv := agenttest.New(t)

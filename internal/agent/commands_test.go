@@ -14,7 +14,7 @@ import (
 	"sekisho/internal/wire/mgs"
 )
 
-// script is a command of one step that runs lines.
+// script returns a command with one step that runs lines.
 func script(t *testing.T, lines ...string) mgs.SendCommand {
 	t.Helper()
 	b, err := json.Marshal(map[string]any{"schemaVersion": "2.2", "mainSteps": []any{
@@ -26,7 +26,7 @@ func script(t *testing.T, lines ...string) mgs.SendCommand {
 	return mgs.SendCommand{CommandID: id.UUID(), DocumentName: "AWS-RunShellScript", DocumentContent: b}
 }
 
-// appears waits for a file to be there with a line in it, and returns that.
+// appears waits for a file with a complete line, and returns the line.
 func appears(t *testing.T, path string) string {
 	t.Helper()
 	deadline := time.NewTimer(agenttest.Patience)
@@ -71,8 +71,8 @@ func TestCommand(t *testing.T) {
 	}
 }
 
-// TestRepliesUntilAcknowledged has a server that hears and does not answer, a
-// connection that breaks and an agent that is started again.
+// TestRepliesUntilAcknowledged: the server reads and does not acknowledge, the
+// connection breaks, and the agent restarts.
 func TestRepliesUntilAcknowledged(t *testing.T) {
 	t.Parallel()
 	srv := agenttest.New(t)
@@ -107,8 +107,8 @@ func TestRepliesUntilAcknowledged(t *testing.T) {
 	)
 }
 
-// TestCommandAcrossConnections: a command keeps running while the control channel
-// is down, and is not run twice when the server sends it again.
+// TestCommandAcrossConnections: a command keeps running while the control
+// channel is down, and does not run twice when the server sends it again.
 func TestCommandAcrossConnections(t *testing.T) {
 	t.Parallel()
 	srv := agenttest.New(t)
@@ -117,7 +117,8 @@ func TestCommandAcrossConnections(t *testing.T) {
 	c := script(t, "echo $$ > "+dir+"/begun; until [ -e "+dir+"/go ]; do sleep 0.02; done; echo went on")
 	job := srv.SendCommand(c)
 	appears(t, dir+"/begun")
-	// The script may begin before the acknowledgement is out, which a dropped connection would lose.
+	// The script may begin before the acknowledgement is sent, which a dropped
+	// connection would lose.
 	srv.JobAcks(job, 1)
 	now := srv.Control()
 	now.Drop()
@@ -156,8 +157,8 @@ func TestCommandIsCancelled(t *testing.T) {
 	}
 }
 
-// TestStoppedAgentSaysSo has the agent stop while a command runs.
-func TestStoppedAgentSaysSo(t *testing.T) {
+// TestStoppedAgentReportsItsCommands: the agent stops while a command runs.
+func TestStoppedAgentReportsItsCommands(t *testing.T) {
 	t.Parallel()
 	srv := agenttest.New(t)
 	stop := start(t, srv, nil)
@@ -180,7 +181,7 @@ func TestNoCommands(t *testing.T) {
 	if ack := srv.JobAcks(job, 1)[0]; ack.StatusCode != mgs.JobUnsupported {
 		t.Errorf("acknowledged as %+v", ack)
 	}
-	// Sessions are had all the same.
+	// Sessions still work.
 	c := srv.StartSession(agenttest.Start{})
 	c.Type("exit\n")
 	srv.Completes(c.ID, 1)
@@ -189,7 +190,7 @@ func TestNoCommands(t *testing.T) {
 	}
 }
 
-// TestHostileJobs: nothing that comes as a job ends the agent or its channel.
+// TestHostileJobs: no job ends the agent or its channel.
 func TestHostileJobs(t *testing.T) {
 	t.Parallel()
 	srv := agenttest.New(t)

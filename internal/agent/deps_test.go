@@ -6,9 +6,9 @@ import (
 	"testing"
 )
 
-// TestAgentDependencies keeps out of the agent what has no business in a
-// program that runs as root on every node. Of our own packages it may link
-// the vocabulary, the pure formats and the two it shares with the server.
+// TestAgentDependencies keeps packages out of the agent that do not belong in
+// a program that runs as root on every node. Of our own packages it may link
+// the vocabulary, the pure formats and the two that it shares with the server.
 func TestAgentDependencies(t *testing.T) {
 	t.Parallel()
 	out, err := exec.Command("go", "list", "-deps", "sekisho/cmd/sekisho-agent").CombinedOutput()

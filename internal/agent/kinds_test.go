@@ -20,7 +20,7 @@ import (
 	"sekisho/internal/wire/mgs"
 )
 
-// inputs is a document of a shell with these inputs.
+// inputs returns a shell document with these inputs.
 func inputs(in string) string {
 	return `{"schemaVersion":"1.0","sessionType":"Standard_Stream","inputs":` + in + `}`
 }
@@ -74,7 +74,7 @@ func TestCommandSessions(t *testing.T) {
 	}
 }
 
-// TestGreeting: banner, prompt and profile of a document.
+// TestGreeting: the banner, prompt and profile of a document.
 func TestGreeting(t *testing.T) {
 	t.Parallel()
 	srv := agenttest.New(t)
@@ -131,7 +131,7 @@ func TestEncryptedSession(t *testing.T) {
 }
 
 // TestEncryptionIsNotOptional: without the right key on both sides there is
-// no session, and no shell.
+// neither a session nor a shell.
 func TestEncryptionIsNotOptional(t *testing.T) {
 	t.Parallel()
 	srv := agenttest.New(t)
@@ -154,7 +154,7 @@ func TestEncryptionIsNotOptional(t *testing.T) {
 			t.Errorf("%s: %+v, output %q", name, done.TaskComplete, c.Output())
 		}
 	}
-	// Nor is anything taken that the client has not encrypted.
+	// Unencrypted input of the client is refused, too.
 	c := srv.StartSession(agenttest.Start{Document: doc})
 	c.Inject([]byte("touch /tmp/should-not-be; exit\r"))
 	if done := srv.Completes(c.ID, 1)[0]; done.FinalTaskStatus != mgs.TaskFailed ||
@@ -232,7 +232,8 @@ func TestPortSession(t *testing.T) {
 	}
 }
 
-// TestPortSessionsThatCannotStart: each says why, and nothing is connected to.
+// TestPortSessionsThatCannotStart: each reports why, and nothing is connected
+// to.
 func TestPortSessionsThatCannotStart(t *testing.T) {
 	t.Parallel()
 	srv := agenttest.New(t)
@@ -262,14 +263,14 @@ func TestPortSessionsThatCannotStart(t *testing.T) {
 	}
 }
 
-// TestSocketPermissions: an agent that is root reaches a socket only where the
-// session's user does.
+// TestSocketPermissions: an agent that is root connects to a socket only if
+// the session's user may.
 func TestSocketPermissions(t *testing.T) {
 	t.Parallel()
 	if os.Getuid() != 0 {
 		t.Skip("only root becomes another user")
 	}
-	//nolint:usetesting // the folder above t.TempDir is closed to other users
+	//nolint:usetesting // other users cannot enter the folder above t.TempDir
 	dir, err := os.MkdirTemp("/tmp", "sekisho-")
 	if err != nil {
 		t.Fatal(err)
@@ -307,8 +308,8 @@ func TestSocketPermissions(t *testing.T) {
 	}
 }
 
-// TestNoSecondAttachment: once the agent has said that nothing more will come,
-// it does not knock again.
+// TestNoSecondAttachment: after its final message the agent does not
+// reconnect.
 func TestNoSecondAttachment(t *testing.T) {
 	t.Parallel()
 	srv := agenttest.New(t)
@@ -324,8 +325,8 @@ func TestNoSecondAttachment(t *testing.T) {
 	}
 }
 
-// TestNoticesOfTheServer: a notice of the server appears in the terminal of its
-// session, as one clean line, and nowhere else.
+// TestNoticesOfTheServer: a notice of the server appears in the terminal of
+// its session, as one clean line, and nowhere else.
 func TestNoticesOfTheServer(t *testing.T) {
 	t.Parallel()
 	srv := agenttest.New(t)
@@ -351,9 +352,9 @@ func TestNoticesOfTheServer(t *testing.T) {
 	}
 }
 
-// TestInputOfPeopleWhoJoined: what the server sends for somebody who joined a
-// session is typed into its terminal, and into no other.
-func TestInputOfPeopleWhoJoined(t *testing.T) {
+// TestInputOfUsersWhoJoined: input from users who joined a session reaches
+// its terminal and no other.
+func TestInputOfUsersWhoJoined(t *testing.T) {
 	t.Parallel()
 	srv := agenttest.New(t)
 	start(t, srv, nil)

@@ -40,7 +40,7 @@ var (
 	broken = sigv4.Credentials{
 		AccessKeyID:     "AKIABROKEN",
 		SecretAccessKey: "broken's secret",
-	} // has some that cannot be read
+	} // has policies that cannot be read
 	temp    = sigv4.Credentials{AccessKeyID: "ASIATEMP", SecretAccessKey: "temp's secret", SessionToken: "good"}
 	onNode  = sigv4.Credentials{AccessKeyID: "ASIANODE", SecretAccessKey: "node's secret", SessionToken: "node"}
 	nodeKey = sync.OnceValue(func() *rsa.PrivateKey {
@@ -52,7 +52,7 @@ var (
 	})
 )
 
-// world is everything around an [api.Server].
+// world is an [api.Server] and everything around it.
 type world struct {
 	*api.Server
 	cfg          api.Config
@@ -265,7 +265,7 @@ func newWorld(t testing.TB) *world {
 	return w
 }
 
-// call is one request, signed as alice unless told otherwise.
+// call is one request, signed as alice unless it says otherwise.
 type call struct {
 	as      sigv4.Credentials
 	service string
@@ -273,9 +273,9 @@ type call struct {
 	skew    time.Duration
 	body    string
 	target  string                // X-Amz-Target
-	before  func(r *http.Request) // it is signed
-	after   func(r *http.Request) // it is signed
-	sign    func(r *http.Request) // in place of the usual
+	before  func(r *http.Request) // included in the signature
+	after   func(r *http.Request) // included in the signature
+	sign    func(r *http.Request) // instead of the usual one
 	from    string                // TCP peer
 }
 
@@ -339,8 +339,8 @@ func TestAnswers(t *testing.T) {
 			body: "Action=Ping&Version=2010-05-08&Name=x"}, "hello x"},
 		"anonymous": {call{target: "AmazonSSM.Open", sign: unsigned}, `{"Hello":"anybody"}`},
 		"temporary": {call{as: temp, target: "AmazonSSM.Ping", body: `{"Name":"x"}`}, "hello x"},
-		"of a node": {call{as: onNode, target: "AmazonSSM.Ping", body: `{"Name":"x"}`}, "hello x"},
-		"anonymous query, told by version": {call{sign: unsigned, body: "Action=Open&Version=2010-05-08"},
+		"a node":    {call{as: onNode, target: "AmazonSSM.Ping", body: `{"Name":"x"}`}, "hello x"},
+		"an anonymous query, recognized by its version": {call{sign: unsigned, body: "Action=Open&Version=2010-05-08"},
 			"<Hello>anybody</Hello>"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -390,7 +390,7 @@ func TestTheEventOfAnAnswer(t *testing.T) {
 	if w.touched != 1 {
 		t.Errorf("the key's use was noted %d times", w.touched)
 	}
-	// What is kept is redacted by the trail; here, by the same rules.
+	// The trail redacts the parameters. Here, the test applies the same rules.
 	for what, v := range map[string]any{"request": e.RequestParameters, "response": e.ResponseElements} {
 		b, err := json.Marshal(v)
 		if err != nil {
@@ -410,8 +410,8 @@ func TestTheEventOfAnAnswer(t *testing.T) {
 	}
 }
 
-// Every refusal has the name AWS gives it, says one helpful thing, and is in
-// the trail.
+// Every refusal has AWS's code, says one helpful thing, and is in the audit
+// trail.
 func TestRefusals(t *testing.T) {
 	t.Parallel()
 	const good = "AmazonSSM.Ping"
@@ -421,7 +421,7 @@ func TestRefusals(t *testing.T) {
 		status int
 		code   string
 		text   string
-		none   bool // nothing can be recorded: no service was named
+		none   bool // nothing to record: the request names no service
 	}{
 		"unsigned": {c: call{target: good, sign: unsigned}, status: 400,
 			code: "MissingAuthenticationTokenException"},
@@ -458,7 +458,7 @@ func TestRefusals(t *testing.T) {
 			c: call{target: good,
 				as: sigv4.Credentials{AccessKeyID: temp.AccessKeyID, SecretAccessKey: temp.SecretAccessKey}},
 			status: 400, code: "UnrecognizedClientException"},
-		"somebody else's token": {
+		"another user's token": {
 			c: call{target: good, as: sigv4.Credentials{AccessKeyID: temp.AccessKeyID, SecretAccessKey: temp.SecretAccessKey,
 				SessionToken: "node"}}, status: 400, code: "UnrecognizedClientException"},
 		"another region": {c: call{target: good, region: "us-west-2"}, status: 400, code: "InvalidSignatureException",
@@ -480,15 +480,15 @@ func TestRefusals(t *testing.T) {
 			code: "RequestEntityTooLarge", text: "1024 KiB"},
 		"oversized, unsigned": {c: call{target: good, body: `{"Name":"` + long + `"}`, sign: unsigned}, status: 400,
 			code: "MissingAuthenticationTokenException"},
-		"cut off": {
+		"a body that is cut off": {
 			c: call{target: good, after: func(r *http.Request) {
 				r.Body = io.NopCloser(io.MultiReader(strings.NewReader("{"), failing{}))
 			}}, status: 400, code: "IncompleteBody"},
 		"not JSON": {c: call{target: good, body: `{"Name":`}, status: 400, code: "SerializationException"},
 		"twice": {c: call{target: good, body: `{"Name":"a","Name":"b"}`}, status: 400,
 			code: "SerializationException", text: "twice"},
-		"wrong type": {c: call{target: good, body: `{"Name":[]}`}, status: 400, code: "SerializationException"},
-		"bad form": {c: call{service: "iam", body: "Action=%zz"}, status: 400, code: "MalformedQueryString",
+		"a wrong type": {c: call{target: good, body: `{"Name":[]}`}, status: 400, code: "SerializationException"},
+		"an invalid form": {c: call{service: "iam", body: "Action=%zz"}, status: 400, code: "MalformedQueryString",
 			none: true},
 
 		"unknown service": {c: call{target: "AmazonNothing.Ping"}, status: 404, code: "UnknownOperationException",
@@ -504,9 +504,9 @@ func TestRefusals(t *testing.T) {
 			text: "ssm:SendPigeon is not implemented by Sekisho."},
 		"unknown operation, query": {c: call{service: "iam", body: "Action=SendPigeon&Version=2010-05-08"}, status: 501,
 			code: "NotImplemented", text: "iam:SendPigeon is not implemented by Sekisho."},
-		"unknown operation, nobody": {c: call{target: "AmazonSSM.SendPigeon", sign: unsigned}, status: 400,
+		"an unknown operation, anonymous": {c: call{target: "AmazonSSM.SendPigeon", sign: unsigned}, status: 400,
 			code: "MissingAuthenticationTokenException"},
-		"endless operation": {c: call{target: "AmazonSSM." + strings.Repeat("A", 5000)}, status: 404,
+		"an endless operation name": {c: call{target: "AmazonSSM." + strings.Repeat("A", 5000)}, status: 404,
 			code: "UnknownOperationException", none: true},
 
 		"no policy": {c: call{as: nobody, target: good, body: `{"Name":"x"}`}, status: 400,
@@ -518,12 +518,12 @@ func TestRefusals(t *testing.T) {
 		"denied by a condition": {c: call{target: good,
 			before: func(r *http.Request) { r.Header.Set("User-Agent", "forbidden") }}, status: 400,
 			code: "AccessDeniedException", text: "explicit deny"},
-		"denied by its address": {c: call{target: good, from: "203.0.113.9:1"}, status: 400, code: "AccessDeniedException"},
-		"policies unreadable": {c: call{as: broken, target: good, body: `{"Name":"x"}`}, status: 500,
+		"denied by the address": {c: call{target: good, from: "203.0.113.9:1"}, status: 400, code: "AccessDeniedException"},
+		"unreadable policies": {c: call{as: broken, target: good, body: `{"Name":"x"}`}, status: 500,
 			code: "InternalServerError", text: "request ID"},
-		"forgot to ask":        {c: call{target: "AmazonSSM.Forget"}, status: 500, code: "InternalServerError"},
-		"forgot to ask, query": {c: call{service: "iam", body: "Action=Forget"}, status: 500, code: "ServiceFailure"},
-		"anonymous asks policy": {c: call{target: "AmazonSSM.OpenAuthorized", sign: unsigned}, status: 400,
+		"no policy check":        {c: call{target: "AmazonSSM.Forget"}, status: 500, code: "InternalServerError"},
+		"no policy check, query": {c: call{service: "iam", body: "Action=Forget"}, status: 500, code: "ServiceFailure"},
+		"an anonymous policy check": {c: call{target: "AmazonSSM.OpenAuthorized", sign: unsigned}, status: 400,
 			code: "UnrecognizedClientException"},
 		"panic":           {c: call{target: "AmazonSSM.Panic"}, status: 500, code: "InternalServerError"},
 		"fault":           {c: call{target: "AmazonSSM.Fault"}, status: 500, code: "InternalServerError"},
@@ -532,7 +532,7 @@ func TestRefusals(t *testing.T) {
 		"limit": {c: call{target: "AmazonSSM.Limit"}, status: 400, code: "LimitExceededException",
 			text: "Full. Delete one."},
 		"limit, query": {c: call{service: "iam", body: "Action=Limit"}, status: 409, code: "LimitExceeded"},
-		"a person as a node": {c: call{target: "AmazonSSM.NodeOnly"}, status: 400, code: "UnrecognizedClientException",
+		"a user as a node": {c: call{target: "AmazonSSM.NodeOnly"}, status: 400, code: "UnrecognizedClientException",
 			text: "not registered"},
 		"a form for a JSON door": {c: call{body: "Action=Ping",
 			before: func(r *http.Request) { r.Header.Set("X-Amz-Target", good) }}, status: 400, code: "SerializationException"},
@@ -599,7 +599,7 @@ func TestNodeKey(t *testing.T) {
 	if rec := w.do(t, as("mi-0123456789abcdef1")); rec.Code != http.StatusBadRequest {
 		t.Errorf("%d %s", rec.Code, rec.Body)
 	}
-	// That key is good for what it is good for, and nothing else.
+	// The node key is valid for node operations and nothing else.
 	c := as(node)
 	c.target = "AmazonSSM.Ping"
 	if rec := w.do(t, c); rec.Code != http.StatusBadRequest ||
@@ -615,7 +615,7 @@ func TestNodeKey(t *testing.T) {
 	}
 }
 
-func TestWhatCannotBeRecordedIsNotAnswered(t *testing.T) {
+func TestCallsThatCannotBeRecordedFail(t *testing.T) {
 	t.Parallel()
 	for _, c := range []call{
 		{target: "AmazonSSM.Ping", body: `{"Name":"x"}`},
@@ -668,9 +668,8 @@ func TestNoChangeWithoutAnAuditEvent(t *testing.T) {
 	})
 }
 
-// A client that hangs up before the answer does not keep its call out of the
-// trail.
-func TestHangingUp(t *testing.T) {
+// The call of a client that disconnects before the response is still recorded.
+func TestDisconnectedClientsAreRecorded(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	r := call{target: "AmazonSSM.Ping", body: `{"Name":"x"}`}.request(t)
@@ -682,7 +681,7 @@ func TestHangingUp(t *testing.T) {
 	}
 }
 
-func TestForwardedHeadersAreNotBelieved(t *testing.T) {
+func TestForwardedHeadersAreNotTrusted(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	rec := w.do(t, call{target: "AmazonSSM.Ping", from: "203.0.113.9:1", after: func(r *http.Request) {
@@ -693,7 +692,7 @@ func TestForwardedHeadersAreNotBelieved(t *testing.T) {
 	if rec.Code != http.StatusBadRequest || w.last(t).SourceIP != "203.0.113.9" {
 		t.Errorf("%d, recorded from %s", rec.Code, w.last(t).SourceIP)
 	}
-	// Unless whoever runs the server says which to believe.
+	// Unless the administrator configures trusted headers.
 	cfg := w.cfg
 	cfg.SourceIP = func(r *http.Request) netip.Addr { return netip.MustParseAddr(r.Header.Get("X-Forwarded-For")) }
 	w.Server = api.New(cfg)
@@ -726,15 +725,15 @@ func TestConsole(t *testing.T) {
 		status                     int
 		want                       string
 	}{
-		"JSON":             {"alice", "ssm", "AmazonSSM.Ping", `{"Name":"x"}`, 200, "hello x"},
-		"query":            {"alice", "iam", "", "Action=Ping&Name=x", 200, "hello x"},
-		"policy holds":     {"nobody", "ssm", "AmazonSSM.Ping", `{"Name":"x"}`, 400, "AccessDeniedException"},
-		"forgot to ask":    {"alice", "ssm", "AmazonSSM.Forget", "", 500, "InternalServerError"},
-		"for nodes":        {"alice", "ssm", "AmazonSSM.NodeOnly", "", 400, "for managed nodes"},
-		"not there":        {"alice", "ssm", "AmazonSSM.SendPigeon", "", 501, "is not implemented by Sekisho"},
-		"unknown service":  {"alice", "sns", "", "Action=Publish", 400, "InvalidAction"},
-		"oversized":        {"alice", "ssm", "AmazonSSM.Ping", strings.Repeat("x", 2<<20), 413, "RequestEntityTooLarge"},
-		"nothing's target": {"alice", "", "Nothing.Ping", "", 404, "UnknownOperationException"},
+		"JSON":            {"alice", "ssm", "AmazonSSM.Ping", `{"Name":"x"}`, 200, "hello x"},
+		"query":           {"alice", "iam", "", "Action=Ping&Name=x", 200, "hello x"},
+		"policy holds":    {"nobody", "ssm", "AmazonSSM.Ping", `{"Name":"x"}`, 400, "AccessDeniedException"},
+		"no policy check": {"alice", "ssm", "AmazonSSM.Forget", "", 500, "InternalServerError"},
+		"for nodes":       {"alice", "ssm", "AmazonSSM.NodeOnly", "", 400, "for managed nodes"},
+		"not found":       {"alice", "ssm", "AmazonSSM.SendPigeon", "", 501, "is not implemented by Sekisho"},
+		"unknown service": {"alice", "sns", "", "Action=Publish", 400, "InvalidAction"},
+		"oversized":       {"alice", "ssm", "AmazonSSM.Ping", strings.Repeat("x", 2<<20), 413, "RequestEntityTooLarge"},
+		"an empty target": {"alice", "", "Nothing.Ping", "", 404, "UnknownOperationException"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -756,7 +755,7 @@ func TestConsole(t *testing.T) {
 
 func TestPresigned(t *testing.T) {
 	t.Parallel()
-	// A query parameter cannot be slipped into what was signed.
+	// A query parameter cannot be added to a signed request.
 	w := newWorld(t)
 	rec := w.do(t, call{service: "iam", body: "Action=Ping&Name=x", after: func(r *http.Request) {
 		q := url.Values{"Action": {"Forget"}}
@@ -790,7 +789,7 @@ func FuzzRequests(f *testing.F) {
 		}
 		rec := httptest.NewRecorder()
 		w.ServeHTTP(rec, r)
-		// Nobody signed this: only what is open to anybody may be answered.
+		// The request is unsigned, so only public operations may succeed.
 		if rec.Code == http.StatusOK && !strings.Contains(rec.Body.String(), "anybody") {
 			t.Errorf("%d %s", rec.Code, rec.Body)
 		}

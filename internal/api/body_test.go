@@ -14,7 +14,7 @@ import (
 	"sekisho/internal/wire/sigv4"
 )
 
-// counting counts what is read of a body.
+// counting counts the bytes that are read of a body.
 type counting struct {
 	io.Reader
 	n int
@@ -76,7 +76,8 @@ func TestStalledBodiesDoNotStopSignedCallers(t *testing.T) {
 		var wg sync.WaitGroup
 		var mu sync.Mutex
 		busy := 0
-		// 100 requests of 900 KiB each from 50 addresses, which no header gives away.
+		// 100 requests of 900 KiB each from 50 addresses, without a header
+		// that reveals it.
 		for i := range 100 {
 			wg.Go(func() {
 				c := call{target: "AmazonSSM.OpenAuthorized", sign: unsigned, from: fmt.Sprintf("192.0.2.%d:1", i%50)}
@@ -103,7 +104,7 @@ func TestStalledBodiesDoNotStopSignedCallers(t *testing.T) {
 		}
 		close(release)
 		wg.Wait()
-		// The memory is given back.
+		// The memory is released.
 		if rec := w.do(t, call{target: "AmazonSSM.OpenAuthorized", sign: unsigned, body: `{"Name":"x"}`,
 			from: "192.0.2.1:3"}); rec.Code == http.StatusTooManyRequests {
 			t.Errorf("afterwards: %d %s", rec.Code, rec.Body)

@@ -13,10 +13,10 @@ import (
 
 type aroundRequest struct {
 	Service, Operation, Name string
-	Odd                      bool // gives what the door does not take
+	Odd                      bool // returns a value that the door cannot encode
 }
 
-// around is an operation that is made of another one.
+// around is an operation that calls another one.
 func around(ctx context.Context, c *api.Call, in *aroundRequest) (*pingAnswer, error) {
 	var request any = url.Values{"Name": {in.Name}}
 	if in.Service == "ssm" {
@@ -36,8 +36,8 @@ func around(ctx context.Context, c *api.Call, in *aroundRequest) (*pingAnswer, e
 	return &pingAnswer{"it said: " + out.Hello + out.XML + out.EC2}, nil
 }
 
-// A call within a call is the caller's own, over any door, and recorded twice:
-// as what was called, and as what called it.
+// A call within a call is made by the same caller, through any door, and
+// recorded twice: as the outer and as the inner call.
 func TestDo(t *testing.T) {
 	t.Parallel()
 	for _, service := range []string{"ssm", "iam", "ec2"} {
@@ -69,8 +69,8 @@ func TestDo(t *testing.T) {
 	}
 }
 
-// It is decided by the caller's policies and nobody else's, and what cannot be
-// called from outside by the caller cannot be called from within either.
+// The caller's own policies decide, and what the caller cannot call directly
+// cannot be called from within either.
 func TestDoRefuses(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
@@ -79,29 +79,29 @@ func TestDoRefuses(t *testing.T) {
 		from string
 		want string
 		code int
-		kept string // the error of the inner call's event; "-" when there is none
+		kept string // the error of the inner call's event; "-" if there is none
 	}{
-		"without permission": {as: nobody, body: `{"Service":"iam","Operation":"Ping","Name":"x"}`,
+		"no permission": {as: nobody, body: `{"Service":"iam","Operation":"Ping","Name":"x"}`,
 			want: "AccessDeniedException", code: 400, kept: "AccessDenied"},
-		"from a forbidden place": {body: `{"Service":"ssm","Operation":"Ping","Name":"x"}`, from: "203.0.113.9:1",
+		"a forbidden address": {body: `{"Service":"ssm","Operation":"Ping","Name":"x"}`, from: "203.0.113.9:1",
 			want: "AccessDeniedException", code: 400, kept: "AccessDeniedException"},
-		"a refusal of its own": {body: `{"Service":"ssm","Operation":"Limit"}`, want: "LimitExceededException",
+		"a refusal by the operation": {body: `{"Service":"ssm","Operation":"Limit"}`, want: "LimitExceededException",
 			code: 400, kept: "LimitExceededException"},
-		"without asking policy": {body: `{"Service":"ssm","Operation":"Forget"}`, want: "InternalServerError", code: 500,
+		"no policy check": {body: `{"Service":"ssm","Operation":"Forget"}`, want: "InternalServerError", code: 500,
 			kept: "InternalServerError"},
 		"a panic": {body: `{"Service":"ssm","Operation":"Panic"}`, want: "InternalServerError", code: 500,
 			kept: "InternalServerError"},
-		"for a node's key only": {body: `{"Service":"ssm","Operation":"NodeOnly"}`, want: "InternalServerError",
+		"for node keys only": {body: `{"Service":"ssm","Operation":"NodeOnly"}`, want: "InternalServerError",
 			code: 500, kept: "-"},
-		"for anybody": {body: `{"Service":"ssm","Operation":"Open"}`, want: "InternalServerError", code: 500,
+		"for anonymous callers": {body: `{"Service":"ssm","Operation":"Open"}`, want: "InternalServerError", code: 500,
 			kept: "-"},
-		"an operation there is not": {body: `{"Service":"ssm","Operation":"Nothing"}`, want: "InternalServerError", code: 500,
+		"an unknown operation": {body: `{"Service":"ssm","Operation":"Nothing"}`, want: "InternalServerError", code: 500,
 			kept: "-"},
-		"a service there is not": {body: `{"Service":"sqs","Operation":"Ping"}`, want: "InternalServerError", code: 500,
+		"an unknown service": {body: `{"Service":"sqs","Operation":"Ping"}`, want: "InternalServerError", code: 500,
 			kept: "-"},
-		"what is no form": {body: `{"Service":"iam","Operation":"Ping","Odd":true}`, want: "InternalServerError",
+		"not a form": {body: `{"Service":"iam","Operation":"Ping","Odd":true}`, want: "InternalServerError",
 			code: 500, kept: "-"},
-		"what is no JSON": {body: `{"Service":"ssm","Operation":"Ping","Odd":true}`, want: "InternalServerError",
+		"not JSON": {body: `{"Service":"ssm","Operation":"Ping","Odd":true}`, want: "InternalServerError",
 			code: 500, kept: "-"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -17,8 +17,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// run runs a command line against a server with the given answers, and
-// returns what it printed and what the server was asked.
+// run runs a command line against a server with the given responses, and
+// returns its output and the requests.
 func run(
 	t *testing.T,
 	answers map[string]func(in map[string]any) any,

@@ -18,7 +18,7 @@ import (
 )
 
 // exit runs sekisho as a program, with standard error in a file, and returns
-// its exit code and what it printed there.
+// its exit code and that output.
 func exit(t *testing.T, env map[string]string, args ...string) (int, string) {
 	t.Helper()
 	errOut, err := os.CreateTemp(t.TempDir(), "stderr")
@@ -40,7 +40,7 @@ func exit(t *testing.T, env map[string]string, args ...string) (int, string) {
 	return code, string(text)
 }
 
-// refusing answers every call with an error.
+// refusing returns an error for every call.
 func refusing(t *testing.T, status int, code string) map[string]string {
 	t.Helper()
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -131,7 +131,7 @@ func TestInterrupted(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	srv := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		_, _ = io.Copy(io.Discard, r.Body) // else the server does not notice the end of the request
+		_, _ = io.Copy(io.Discard, r.Body) // otherwise the server does not notice the end of the request
 		cancel()
 		<-r.Context().Done()
 	}))
@@ -148,7 +148,7 @@ func TestInterrupted(t *testing.T) {
 	}
 }
 
-// Every listing is available as JSON and YAML, with the same data.
+// Every list is available as JSON and YAML, with the same data.
 func TestOutputFormats(t *testing.T) {
 	t.Parallel()
 	answers := map[string]func(map[string]any) any{

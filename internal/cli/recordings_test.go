@@ -16,7 +16,7 @@ const shortCast = `{"version":3,"term":{"cols":80,"rows":24}}
 [1.0,"o","shown \u001b]52;c;eA==\u0007</script>\r\n"]
 `
 
-// recordingPages answers with shortCast in pages of 40 bytes.
+// recordingPages returns shortCast in pages of 40 bytes.
 func recordingPages(live bool) map[string]func(map[string]any) any {
 	return map[string]func(map[string]any) any{"GetSessionRecording": func(in map[string]any) any {
 		from, _ := in["StartOffset"].(float64)

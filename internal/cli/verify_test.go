@@ -94,7 +94,7 @@ func TestVerifyBundle(t *testing.T) {
 	}
 }
 
-// recordSession makes a recording in store, the public key of the recorder,
+// recordSession creates a recording in store, the public key of the recorder,
 // and a bundle.
 func recordSession(t *testing.T, store, keys, bundle string) {
 	t.Helper()

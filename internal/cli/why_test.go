@@ -9,7 +9,7 @@ import (
 	"sekisho/internal/client"
 )
 
-// The windows of a span are printed, and whether they may not be all.
+// The windows of a period are printed, and a note if there may be more.
 func TestWhyWindows(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
@@ -51,8 +51,8 @@ func TestWhyWindows(t *testing.T) {
 	}
 }
 
-// why must not answer about targets that it did not look up, and it names the
-// statement that decided without repeating the reason.
+// why does not answer about targets that it did not look up, and it names the
+// deciding statement without repeating the reason.
 func TestWhyLooksUpTheTarget(t *testing.T) {
 	t.Parallel()
 	answers := map[string]func(map[string]any) any{
@@ -80,7 +80,8 @@ func TestWhyLooksUpTheTarget(t *testing.T) {
 		if got := asked["ExplainAccess"]; len(got) != 1 || got[0]["Target"] != want {
 			t.Errorf("%s: asked %v", target, got)
 		}
-		// Aspects are explained; one that a newer server adds is shown as it is.
+		// Aspects are explained. An aspect of a newer server is shown as it
+		// is.
 		if !strings.Contains(out, "failed: MFA (") || !strings.Contains(out, "), Other\n") {
 			t.Errorf("aspects are not explained:\n%s", out)
 		}

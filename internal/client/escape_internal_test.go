@@ -23,7 +23,7 @@ func TestEscape(t *testing.T) {
 		{"\r~~\r~.", "\r~\r", true},
 		{"~a~.", "~a~.", false},
 	} {
-		for _, each := range []bool{false, true} { // at once, and key by key
+		for _, each := range []bool{false, true} { // at once, and byte by byte
 			var e escape
 			var got []byte
 			var leave bool
@@ -41,8 +41,8 @@ func TestEscape(t *testing.T) {
 	}
 }
 
-// A terminal that reports no size must not get a size of 0, nor one that is
-// wider than any screen.
+// A terminal that reports no size must not get a size of 0, nor one wider than
+// any screen.
 func TestTerminalSize(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {

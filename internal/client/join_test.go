@@ -11,8 +11,8 @@ import (
 	"sekisho/internal/client"
 )
 
-// liveRecording answers like a session that runs until stop is closed. Its
-// present moment is a long time after its start.
+// liveRecording acts as a session that runs until stop is closed. Its
+// recording started long ago.
 func liveRecording(t *testing.T, stop <-chan struct{}) func(map[string]any) any {
 	return func(in map[string]any) any {
 		page := map[string]any{"NextOffset": 0, "TotalBytes": 1, "Live": true}
@@ -36,8 +36,8 @@ func liveRecording(t *testing.T, stop <-chan struct{}) func(map[string]any) any 
 	}
 }
 
-// TestReplayOfRunningSession: a running session is shown from the present moment
-// on, at once.
+// TestReplayOfRunningSession: a running session is shown from the current
+// moment, without delay.
 func TestReplayOfRunningSession(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
@@ -53,7 +53,7 @@ func TestReplayOfRunningSession(t *testing.T) {
 	}
 }
 
-// TestJoinSession: what is typed reaches the server, and "~." leaves.
+// TestJoinSession: input reaches the server, and "~." leaves the session.
 func TestJoinSession(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)

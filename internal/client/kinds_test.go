@@ -27,7 +27,7 @@ import (
 	"sekisho/internal/wire/mux"
 )
 
-// begin makes the node's handshake.
+// begin performs the node's handshake.
 func (s *server) begin(agent, kind, properties string) mgs.HandshakeResponse {
 	s.t.Helper()
 	s.send(mgs.PayloadHandshakeRequest, fmt.Sprintf(
@@ -91,8 +91,8 @@ func TestExec(t *testing.T) {
 	}
 }
 
-// AWS's service lacks Sekisho's document, and its agent takes no input; the user
-// gets a notice.
+// AWS's service lacks Sekisho's document, and its agent accepts no input; the
+// user gets a notice.
 func TestExecWithAWSServiceAndAgent(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
@@ -306,8 +306,8 @@ func TestForward(t *testing.T) {
 	}
 }
 
-// TestCutConnectionsAreReset: a connection that ends because its session died, or
-// because the other side broke, does not look complete.
+// TestCutConnectionsAreReset: a connection that ends because its session died,
+// or because the other side broke, does not look complete.
 func TestCutConnectionsAreReset(t *testing.T) {
 	t.Parallel()
 	for name, breaks := range map[string]func(s *server, st *mux.Stream){
@@ -387,7 +387,7 @@ func TestForwardings(t *testing.T) {
 	}
 }
 
-func TestPlaces(t *testing.T) {
+func TestParseLocations(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]client.Place{
 		"file":             {"", "file"},
@@ -548,7 +548,7 @@ func TestSSHConfig(t *testing.T) {
 			`    ProxyCommand '/opt/my tools/100%%/sekisho'\''s' --profile 'a b' ssh-proxy %h %p` + "\n\n"
 	}
 	for prefix, want := range map[string]struct {
-		names   map[string]string // of nodes that have more than their ID
+		names   map[string]string // of nodes with names besides their ID
 		skipped []string
 	}{
 		"": {map[string]string{"mi-1": "web-1", "mi-c": "api"},

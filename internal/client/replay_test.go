@@ -22,7 +22,7 @@ const recording = `{"version":3,"term":{"cols":80,"rows":24},"idle_time_limit":6
 [0.5,"o","three"]
 `
 
-// watch notes when each piece is shown.
+// watch records when each piece is shown.
 type watch struct {
 	began time.Time
 	shown []string
@@ -39,8 +39,8 @@ func TestPlayTiming(t *testing.T) {
 		opt  client.ReplayOptions
 		want []string
 	}{
-		"as it was": {client.ReplayOptions{}, []string{`1s "one "`, `31.5s "two "`, `32.5s "three"`}},
-		"twice":     {client.ReplayOptions{Speed: 2}, []string{`500ms "one "`, `15.75s "two "`, `16.25s "three"`}},
+		"original speed": {client.ReplayOptions{}, []string{`1s "one "`, `31.5s "two "`, `32.5s "three"`}},
+		"twice":          {client.ReplayOptions{Speed: 2}, []string{`500ms "one "`, `15.75s "two "`, `16.25s "three"`}},
 		"idle limit": {client.ReplayOptions{IdleLimit: 2 * time.Second},
 			[]string{`1s "one "`, `3.5s "two "`, `4.5s "three"`}},
 	} {
@@ -67,7 +67,7 @@ func TestPlayTiming(t *testing.T) {
 	}
 }
 
-// TestPlayMarkers: markers are passed on, and never written to the terminal.
+// TestPlayMarkers: markers are reported, and never written to the terminal.
 func TestPlayMarkers(t *testing.T) {
 	t.Parallel()
 	const marked = `{"version":3,"term":{"cols":80,"rows":24}}
@@ -107,7 +107,7 @@ func TestReplay(t *testing.T) {
 	t.Parallel()
 	cast := strings.NewReplacer("1.0", "0.001", "30.0", "0.001", "0.5", "0.001").Replace(recording)
 	for name, tc := range map[string]struct {
-		sealed, live bool // live: it is sealed after the last page was asked for once
+		sealed, live bool // live: it is sealed after the last page was requested once
 		want         string
 	}{
 		"sealed":   {sealed: true},

@@ -35,8 +35,8 @@ type server struct {
 	node *datachannel.Channel // the node's end of the session
 	ctx  context.Context
 
-	// answers overrides what an operation returns: any value is 200 with its
-	// JSON, a refusal its status.
+	// answers overrides the result of an operation: any value becomes a 200
+	// response with its JSON, a refusal one with its status.
 	answers map[string]func(in map[string]any) any
 
 	mu       sync.Mutex
@@ -47,7 +47,7 @@ type server struct {
 	answered map[string]chan struct{}
 }
 
-// hangUp in place of an answer closes the connection without one.
+// hangUp closes the connection instead of a response.
 type hangUp struct{}
 
 type refusal struct {
@@ -180,7 +180,7 @@ func (s *server) stream(w http.ResponseWriter, r *http.Request) {
 	_ = s.node.Serve(s.ctx, link.NewFrames(conn)) // ends with the connection
 }
 
-// cut drops the present connection.
+// cut drops the current connection.
 func (s *server) cut() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -189,8 +189,8 @@ func (s *server) cut() {
 	}
 }
 
-// end tells the client that the session is over, as a relay does: after all
-// that was sent.
+// end reports the end of the session to the client, after everything that was
+// sent, as the relay does.
 func (s *server) end(reason string) {
 	s.t.Helper()
 	if err := s.node.Drain(s.ctx); err != nil {
@@ -220,7 +220,7 @@ func (s *server) send(pt mgs.PayloadType, b string) {
 	}
 }
 
-// expect checks what the node receives next.
+// expect checks the next message to the node.
 func (s *server) expect(pt mgs.PayloadType, want string) {
 	s.t.Helper()
 	got, b, err := s.node.Receive(s.ctx)
@@ -340,7 +340,7 @@ func (s *server) handshake(actions string) mgs.HandshakeResponse {
 	return r
 }
 
-// handleOnlyAPI is a server that knows no streams.
+// handleOnlyAPI is a server without streams.
 func handleOnlyAPI(s *server) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodPost {

@@ -69,7 +69,7 @@ func TestShell(t *testing.T) {
 	}
 }
 
-// AWS's agent makes no handshake for a plain shell.
+// AWS's agent performs no handshake for a plain shell.
 func TestShellWithoutHandshake(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
@@ -122,8 +122,8 @@ func TestShellReconnects(t *testing.T) {
 	}
 }
 
-// TestStartDuringARestart: a server that goes away as a session is started is
-// tried again, and so is its stream; what it refuses is not.
+// TestStartDuringARestart: the client retries the start and the stream while
+// the server restarts. It does not retry refusals.
 func TestStartDuringARestart(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
@@ -179,17 +179,17 @@ func TestShellEnds(t *testing.T) {
 			act:  func(s *server, _ *person, _ context.CancelFunc) { s.end("idle for 20 minutes\x1b[2J") },
 			want: `idle for 20 minutes\x1b[2J`, ended: true,
 		},
-		"by escape": {
+		"the escape sequence": {
 			act:  func(s *server, p *person, _ context.CancelFunc) { p.typeKeys(s.t, "\r~.") },
 			want: "You left the session.",
 		},
-		"by escape while disconnected": {
+		"the escape sequence while disconnected": {
 			answers: map[string]func(map[string]any) any{
 				"ResumeSession": func(map[string]any) any { return refusal{500, "InternalServerError", ""} }},
 			act:  func(s *server, p *person, _ context.CancelFunc) { s.cut(); p.typeKeys(s.t, "~.") },
 			want: "You left the session.",
 		},
-		"by signal": {
+		"a signal": {
 			act:  func(_ *server, _ *person, cancel context.CancelFunc) { cancel() },
 			want: "context canceled",
 		},
@@ -199,7 +199,7 @@ func TestShellEnds(t *testing.T) {
 			act:  func(s *server, _ *person, _ context.CancelFunc) { s.cut() },
 			want: "The session has ended.",
 		},
-		"by refusal to resume": {
+		"a refusal to resume": {
 			answers: map[string]func(map[string]any) any{
 				"ResumeSession": func(map[string]any) any { return refusal{400, "DoesNotExistException", "no such session"} }},
 			act:  func(s *server, _ *person, _ context.CancelFunc) { s.cut() },
@@ -249,7 +249,7 @@ func TestShellRefusals(t *testing.T) {
 			t.Error("the terminal was touched")
 		}
 	})
-	t.Run("stream in the clear", func(t *testing.T) {
+	t.Run("unencrypted stream", func(t *testing.T) {
 		t.Parallel()
 		s := newServer(t)
 		s.answers["StartSession"] = func(map[string]any) any {
@@ -307,7 +307,7 @@ func TestShellRefusals(t *testing.T) {
 }
 
 // A shell may discard an end-of-file character while it starts or runs a
-// command, so that the client must repeat it.
+// command, so the client repeats it.
 func TestEndOfPipedInputIsRepeated(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct{ input, sent string }{
@@ -386,7 +386,7 @@ func TestMissingExitCodeIsAnError(t *testing.T) {
 	}
 }
 
-// In place of AWS's plugin the client shows no exit code of a shell.
+// As AWS's plugin, the client shows no exit code of a shell.
 func TestJoinRequestsNoExitCode(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)

@@ -31,7 +31,7 @@ func TestACMEFile(t *testing.T) {
 	}
 }
 
-func TestAGoodFileIsReadWithDefaults(t *testing.T) {
+func TestDefaults(t *testing.T) {
 	t.Parallel()
 	c, err := config.Parse([]byte(good))
 	if err != nil {
@@ -104,7 +104,7 @@ func TestEveryMistakeIsNamed(t *testing.T) {
 		"a provider without a name": good +
 			"\nsign_in: [{issuer: \"https://idp.example.com\", client_id: x, role: " +
 			"\"arn:aws:iam::100000000000:role/people\"}]\n",
-		"a provider in clear": good +
+		"a provider without TLS": good +
 			"\nsign_in: [{name: x, issuer: \"http://idp.example.com\", client_id: x, role: " +
 			"\"arn:aws:iam::100000000000:role/people\"}]\n",
 		"a provider without a role": good + "\nsign_in: [{name: x, issuer: \"https://idp.example.com\", client_id: x}]\n",
@@ -112,12 +112,12 @@ func TestEveryMistakeIsNamed(t *testing.T) {
 			"\nsign_in: [{name: x, issuer: \"https://a.example\", client_id: x, role: " +
 			"\"arn:aws:iam::100000000000:role/p\"}, {name: x, issuer: \"https://b.example\", client_id: x, role: " +
 			"\"arn:aws:iam::100000000000:role/p\"}]\n",
-		"files and an authority": strings.Replace(good, "/k.pem", "/k.pem, "+acme, 1),
-		"an address for ACME":    strings.Replace(withACME, "sekisho.example.com", "192.0.2.1", 1),
-		"a wildcard for ACME":    strings.Replace(withACME, "sekisho.example.com", "'*.example.com'", 1),
-		"an authority in clear":  strings.Replace(withACME, "https:", "http:", 1),
-		"terms not accepted":     strings.Replace(withACME, "true", "false", 1),
-		"trusts everyone":        strings.Replace(good, "10.0.0.0/24", "0.0.0.0/0", 1),
+		"files and an authority":   strings.Replace(good, "/k.pem", "/k.pem, "+acme, 1),
+		"an address for ACME":      strings.Replace(withACME, "sekisho.example.com", "192.0.2.1", 1),
+		"a wildcard for ACME":      strings.Replace(withACME, "sekisho.example.com", "'*.example.com'", 1),
+		"an authority without TLS": strings.Replace(withACME, "https:", "http:", 1),
+		"terms not accepted":       strings.Replace(withACME, "true", "false", 1),
+		"trusts everyone":          strings.Replace(good, "10.0.0.0/24", "0.0.0.0/0", 1),
 	} {
 		if _, err := config.Parse([]byte(text)); err == nil {
 			t.Errorf("%s: accepted", name)
@@ -125,7 +125,7 @@ func TestEveryMistakeIsNamed(t *testing.T) {
 	}
 }
 
-func TestCheckLooksAtTheMachine(t *testing.T) {
+func TestCheckExaminesTheMachine(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	key := filepath.Join(dir, "k.pem")

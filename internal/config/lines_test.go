@@ -7,8 +7,8 @@ import (
 	"sekisho/internal/config"
 )
 
-// TestMistakesHaveLines: one run names every mistake with its line, and unknown
-// keys with the key that was probably meant.
+// TestMistakesHaveLines: one run reports every mistake with its line, and for
+// unknown keys the key that was probably meant.
 func TestMistakesHaveLines(t *testing.T) {
 	t.Parallel()
 	_, err := config.Parse([]byte(`# comment
@@ -43,7 +43,7 @@ webhooks:
 	}
 }
 
-func TestDocumentsThatAreNoConfiguration(t *testing.T) {
+func TestInvalidDocuments(t *testing.T) {
 	t.Parallel()
 	for name, text := range map[string]string{
 		"list": "- a\n- b\n", "text": "hello", "twice": "region: us-east-1\nregion: us-east-2\n", "tabs": "tls:\n\tkey: x\n",

@@ -68,7 +68,7 @@ func TestRecordingStoreMistakes(t *testing.T) {
 			t.Errorf("%s: %v, want %s", c.new, err, c.want)
 		}
 	}
-	// Encryption is not needed on the way to this machine.
+	// A connection to this machine needs no encryption.
 	for _, host := range []string{"http://127.0.0.1:9000", "http://localhost:9000", "http://[::1]:9000"} {
 		if _, err := config.Parse([]byte(strings.Replace(storeConfig, "https://s3.example.com", host, 1))); err != nil {
 			t.Error(err)

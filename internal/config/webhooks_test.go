@@ -99,7 +99,7 @@ func TestWebhookMistakesAreNamed(t *testing.T) {
 	}
 }
 
-func TestWebhookSecretsAreLookedAt(t *testing.T) {
+func TestWebhookSecretsAreChecked(t *testing.T) {
 	dir := t.TempDir()
 	file := func(name, text string, mode os.FileMode) string {
 		path := filepath.Join(dir, name)

@@ -10,10 +10,10 @@ func TestWitnesses(t *testing.T) {
 		good bool
 	}{
 		"bucket":             {Witness{S3: &WitnessBucket{S3Store: bucket, RetainDays: 400}}, true},
-		"two places":         {Witness{File: "/heads", S3: &WitnessBucket{S3Store: bucket}}, false},
+		"two destinations":   {Witness{File: "/heads", S3: &WitnessBucket{S3Store: bucket}}, false},
 		"negative retention": {Witness{S3: &WitnessBucket{S3Store: bucket, RetainDays: -1}}, false},
 		"no bucket":          {Witness{S3: &WitnessBucket{S3Store: S3Store{Region: "eu-central-1"}}}, false},
-		"no place":           {Witness{}, false},
+		"no destination":     {Witness{}, false},
 	} {
 		if err := tt.w.form(); (err == nil) != tt.good {
 			t.Errorf("%s: %v", name, err)

@@ -91,7 +91,7 @@ func (s *store) DeleteConsoleSignIn(_ context.Context, hash []byte) (bool, error
 	return ok, nil
 }
 
-// directory knows alice, and carol who has a second factor.
+// directory knows alice, and carol, who has a second factor.
 type directory struct {
 	mu       sync.Mutex
 	users    map[string]string // name to user ID
@@ -100,7 +100,7 @@ type directory struct {
 	broken   error
 }
 
-// grant is what the directory here has the console keep.
+// grant is the value that the console stores for this directory.
 type grant struct {
 	User, ID string
 	MFA      time.Time
@@ -203,7 +203,7 @@ func (d *directory) checks() int {
 	return len(d.checked)
 }
 
-// doors notes the calls that arrive.
+// doors records the calls that arrive.
 type doors struct {
 	mu    sync.Mutex
 	calls []doorCall
@@ -243,7 +243,7 @@ func (d *doors) ServeAs(w http.ResponseWriter, r *http.Request, p *sekisho.Princ
 	io.WriteString(w, `{"ok":true}`)
 }
 
-// buckets notes the S3 calls that arrive, as calls of the doors.
+// buckets records the S3 calls that arrive, like doors.
 type buckets struct{ *doors }
 
 func (b buckets) ServeAs(w http.ResponseWriter, r *http.Request, p *sekisho.Principal) {
@@ -270,7 +270,7 @@ func (t *trail) last() console.AuditEvent {
 	return t.events[len(t.events)-1]
 }
 
-// fixture is a console and its surroundings.
+// fixture is a console and what it depends on.
 type fixture struct {
 	*console.Console
 	store *store
@@ -294,7 +294,7 @@ func newFixture(t *testing.T) *fixture {
 	return f
 }
 
-// restart makes a new console over the same store.
+// restart creates a new console over the same store.
 func (f *fixture) restart(t *testing.T) {
 	t.Helper()
 	c, err := console.New(console.Config{
@@ -572,19 +572,19 @@ func TestCallRefused(t *testing.T) {
 		opts   []option
 		status int
 	}{
-		"no cookie":        {[]option{header("Cookie", "")}, 401},
-		"garbled cookie":   {[]option{header("Cookie", console.CookieName+"=%%%")}, 401},
-		"short cookie":     {[]option{header("Cookie", console.CookieName+"=AAAA")}, 401},
-		"unknown cookie":   {[]option{header("Cookie", console.CookieName+"="+strings.Repeat("A", 43))}, 401},
-		"no CSRF token":    {[]option{header(console.CSRFHeader, "")}, 403},
-		"wrong CSRF token": {[]option{header(console.CSRFHeader, "x")}, 403},
-		"another's CSRF":   {[]option{header(console.CSRFHeader, other.csrf)}, 403},
-		"foreign origin":   {[]option{header("Origin", "https://evil.test")}, 403},
-		"no origin":        {[]option{header("Origin", "")}, 403},
-		"cross-site fetch": {[]option{header("Sec-Fetch-Site", "cross-site")}, 403},
-		"unknown target":   {[]option{header("X-Amz-Target", "DynamoDB.Scan")}, 400},
-		"no target":        {[]option{header("X-Amz-Target", "")}, 400},
-		"target no dot":    {[]option{header("X-Amz-Target", "AmazonSSM")}, 400},
+		"no cookie":                 {[]option{header("Cookie", "")}, 401},
+		"garbled cookie":            {[]option{header("Cookie", console.CookieName+"=%%%")}, 401},
+		"short cookie":              {[]option{header("Cookie", console.CookieName+"=AAAA")}, 401},
+		"unknown cookie":            {[]option{header("Cookie", console.CookieName+"="+strings.Repeat("A", 43))}, 401},
+		"no CSRF token":             {[]option{header(console.CSRFHeader, "")}, 403},
+		"wrong CSRF token":          {[]option{header(console.CSRFHeader, "x")}, 403},
+		"another user's CSRF token": {[]option{header(console.CSRFHeader, other.csrf)}, 403},
+		"foreign origin":            {[]option{header("Origin", "https://evil.test")}, 403},
+		"no origin":                 {[]option{header("Origin", "")}, 403},
+		"cross-site fetch":          {[]option{header("Sec-Fetch-Site", "cross-site")}, 403},
+		"unknown target":            {[]option{header("X-Amz-Target", "DynamoDB.Scan")}, 400},
+		"no target":                 {[]option{header("X-Amz-Target", "")}, 400},
+		"target no dot":             {[]option{header("X-Amz-Target", "AmazonSSM")}, 400},
 		"unknown service": {
 			[]option{header("Content-Type", "application/x-www-form-urlencoded"), header(console.ServiceHeader, "s3")},
 			400,
@@ -635,13 +635,13 @@ func TestBucketCall(t *testing.T) {
 		with []option
 		want int
 	}{
-		"another site":         {b, []option{header("Origin", "https://elsewhere.test")}, http.StatusForbidden},
-		"no token of the page": {b, []option{header(console.CSRFHeader, "")}, http.StatusForbidden},
-		"no request line":      {b, []option{header(console.BucketHeader, "")}, http.StatusBadRequest},
-		"a whole address": {b, []option{header(console.BucketHeader, "GET https://elsewhere.test/logs")},
+		"another site":    {b, []option{header("Origin", "https://elsewhere.test")}, http.StatusForbidden},
+		"no CSRF token":   {b, []option{header(console.CSRFHeader, "")}, http.StatusForbidden},
+		"no request line": {b, []option{header(console.BucketHeader, "")}, http.StatusBadRequest},
+		"a complete URL": {b, []option{header(console.BucketHeader, "GET https://elsewhere.test/logs")},
 			http.StatusBadRequest},
-		"a deletion":          {b, []option{header(console.BucketHeader, "DELETE /logs/key")}, http.StatusBadRequest},
-		"an unfinished start": {alice, nil, http.StatusForbidden},
+		"a DELETE":            {b, []option{header(console.BucketHeader, "DELETE /logs/key")}, http.StatusBadRequest},
+		"an incomplete start": {alice, nil, http.StatusForbidden},
 	} {
 		res := tc.who.do(
 			http.MethodPost,
@@ -675,8 +675,8 @@ func TestSignOut(t *testing.T) {
 	}
 }
 
-// TestSignInDoesNotAdoptACookie: whoever plants a cookie in a browser is not signed
-// in by it when the browser's user signs in.
+// TestSignInDoesNotAdoptACookie: a cookie that an attacker planted in a
+// browser does not become signed in when the browser's user signs in.
 func TestSignInDoesNotAdoptACookie(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -691,7 +691,7 @@ func TestSignInDoesNotAdoptACookie(t *testing.T) {
 	}
 }
 
-func TestNewSignInReplacesThatOfTheCookie(t *testing.T) {
+func TestNewSignInReplacesTheOldOne(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	old := f.signIn(t, "alice", "")
@@ -718,7 +718,7 @@ func TestSignInSurvivesRestart(t *testing.T) {
 	}
 }
 
-func TestDeletedUserIsOut(t *testing.T) {
+func TestDeletedUserIsSignedOut(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	b := f.signIn(t, "alice", "")
@@ -742,7 +742,7 @@ func TestExpiry(t *testing.T) {
 		f := newFixture(t)
 		idle := f.signIn(t, "alice", "")
 		time.Sleep(59 * time.Minute)
-		// What the page does by itself does not keep it signed in.
+		// Background calls of the page do not extend the sign-in.
 		if res := idle.call(header(console.BackgroundHeader, "1")); res.StatusCode != 200 {
 			t.Fatal(res.Status)
 		}
@@ -772,7 +772,7 @@ func TestRateLimit(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t)
-		// By user and source; names differ in case alone.
+		// By user and source. Names that differ only in case are the same.
 		for i := range 6 {
 			name := []string{"alice", "Alice"}[i%2]
 			if res := f.trySignIn(name, "guess", "", from("198.51.100.1:1")); res.StatusCode != 401 {
@@ -798,7 +798,7 @@ func TestRateLimit(t *testing.T) {
 			t.Errorf("after waiting: %s", res.Status)
 		}
 
-		// By source, over many users; one IPv6 customer is one source.
+		// By source, for all users. An IPv6 network counts as one source.
 		for i := range 21 {
 			res := f.trySignIn(
 				"user"+string(rune('a'+i)),
@@ -814,7 +814,7 @@ func TestRateLimit(t *testing.T) {
 			t.Errorf("another source: %s", res.Status)
 		}
 
-		// Being right is free.
+		// Successful sign-ins do not count.
 		for range 30 {
 			if res := f.trySignIn("carol", password, mfaCode, from("192.0.2.77:1")); res.StatusCode != 200 {
 				t.Fatal(res.Status)
@@ -878,16 +878,16 @@ func TestWants(t *testing.T) {
 		opts         []option
 		want         bool
 	}{
-		"console":       {"GET", "/console/", nil, true},
-		"console api":   {"POST", "/console/api/aws", nil, true},
-		"no slash":      {"GET", "/console", nil, true},
-		"browser":       {"GET", "/", []option{html}, true},
-		"sdk":           {"POST", "/", nil, false},
-		"sdk get":       {"GET", "/", nil, false},
-		"signed":        {"GET", "/", []option{html, header("Authorization", "AWS4")}, false},
-		"presigned":     {"GET", "/?Action=GetCallerIdentity", []option{html}, false},
-		"data channel":  {"GET", "/v1/data-channel/x", []option{html}, false},
-		"other console": {"GET", "/consoles", []option{html}, false},
+		"console":              {"GET", "/console/", nil, true},
+		"console api":          {"POST", "/console/api/aws", nil, true},
+		"no slash":             {"GET", "/console", nil, true},
+		"browser":              {"GET", "/", []option{html}, true},
+		"sdk":                  {"POST", "/", nil, false},
+		"sdk get":              {"GET", "/", nil, false},
+		"signed":               {"GET", "/", []option{html, header("Authorization", "AWS4")}, false},
+		"presigned":            {"GET", "/?Action=GetCallerIdentity", []option{html}, false},
+		"data channel":         {"GET", "/v1/data-channel/x", []option{html}, false},
+		"another console path": {"GET", "/consoles", []option{html}, false},
 	} {
 		r := httptest.NewRequest(tt.method, origin+tt.path, nil)
 		for _, o := range tt.opts {
@@ -951,8 +951,8 @@ func TestEvents(t *testing.T) {
 	}
 }
 
-// testEvents reads the change events of a page whose user is denied some actions.
-// wantNode is the ID that the event of a changed node has.
+// testEvents reads the change events of a page whose user is denied some
+// actions. wantNode is the ID that the event of a changed node has.
 func testEvents(t *testing.T, denied []string, wantNode string) {
 	f := newFixture(t)
 	for _, action := range denied {
@@ -993,7 +993,7 @@ func testEvents(t *testing.T, denied []string, wantNode string) {
 		}
 		t.Fatalf("stream ended before %q: %v", want, lines.Err())
 	}
-	// The subscription stands before the first byte is sent.
+	// The subscription exists before the first byte is sent.
 	expect("retry: 2000")
 	f.feed.Publish(console.Event{Kind: "node", ID: "mi-0123456789abcdef0"})
 	expect("event: node")
@@ -1005,7 +1005,7 @@ func testEvents(t *testing.T, denied []string, wantNode string) {
 	expect(`data: {"id":"` + wantNode + `","kind":"node"}`)
 	f.feed.Publish(console.Event{Kind: "session", ID: "alice-x"})
 	expect("event: session")
-	expect(`data: {"id":"","kind":"session"}`) // whose session it is, is for those to know who may list them
+	expect(`data: {"id":"","kind":"session"}`) // only users who may list sessions learn whose session it is
 }
 
 func TestChangeFeedDropsSlowSubscribers(t *testing.T) {

@@ -25,7 +25,7 @@ func (issuer) OfSignIn(grant []byte, ttl time.Duration) (identity.TemporaryCrede
 	}, nil
 }
 
-// waiting is the request of a program that waits for its approval.
+// waiting is the request of a program that waits for approval.
 type waiting struct {
 	f          *fixture
 	DeviceCode string
@@ -150,7 +150,7 @@ func TestProgramSignInRefused(t *testing.T) {
 	if res := decide(b, "BBBB-BBBB", true); res.StatusCode != http.StatusNotFound {
 		t.Errorf("an unknown code: %s", res.Status)
 	}
-	// A browser's sign-in is not a program's, nor the other way round.
+	// The sign-in of a browser is not valid for a program, nor the other way round.
 	if res := (&waiting{f: f, DeviceCode: b.cookie.Value}).poll(""); res.StatusCode != http.StatusNotFound {
 		t.Errorf("a cookie as a device code: %s", res.Status)
 	}

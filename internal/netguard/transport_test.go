@@ -13,8 +13,8 @@ import (
 	"sekisho/internal/netguard"
 )
 
-// TestProxiesAreNotSentToMetadataServices: with a proxy, what the request names
-// is checked before the proxy gets it.
+// TestProxiesAreNotSentToMetadataServices: the address in a request is checked
+// before a proxy gets it.
 func TestProxiesAreNotSentToMetadataServices(t *testing.T) {
 	t.Parallel()
 	proxy := netguard.CheckProxied(http.ProxyURL(&url.URL{Scheme: "http", Host: "proxy.example:3128"}))
@@ -42,7 +42,8 @@ func TestProxiesAreNotSentToMetadataServices(t *testing.T) {
 	}
 }
 
-// TestRedirectsAreNotFollowedToMetadataServices: neither directly nor by a proxy.
+// TestRedirectsAreNotFollowedToMetadataServices, neither directly nor by a
+// proxy.
 func TestRedirectsAreNotFollowedToMetadataServices(t *testing.T) {
 	t.Parallel()
 	var asked atomic.Pointer[string]

@@ -18,7 +18,7 @@ import (
 	"sekisho/internal/wire/mgs"
 )
 
-// job is a job as a node got it.
+// job is a job as a node received it.
 type job struct {
 	node    sekisho.NodeID
 	id      string
@@ -26,7 +26,7 @@ type job struct {
 	cancel  bool
 }
 
-// world is an engine among nodes.
+// world is an engine and its nodes.
 type world struct {
 	t      *testing.T
 	store  *memStore
@@ -77,14 +77,13 @@ func (w *world) Deliver(_ context.Context, n sekisho.NodeID, frame []byte) error
 	return nil
 }
 
-// took returns the jobs that have come since it was last asked, as
-// "send mi-1" and "cancel mi-1".
+// took returns the jobs since its last call, as "send mi-1" and "cancel mi-1".
 func (w *world) took() string {
 	synctest.Wait()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	var all []string
-	for _, n := range nodes(9) { // in no other order
+	for _, n := range nodes(9) { // the order has no meaning
 		for _, j := range w.jobs {
 			if j.node == n.ID {
 				all = append(all, map[bool]string{false: "send ", true: "cancel "}[j.cancel]+string(n.ID))
@@ -175,7 +174,7 @@ func (w *world) ack(id string, n int, code string) {
 	}
 }
 
-// replyOf is a reply about the step of AWS-RunShellScript.
+// replyOf returns a reply about the step of AWS-RunShellScript.
 func replyOf(id string, node sekisho.NodeID, status string, step *mgs.StepStatus) mgs.JobReply {
 	r := mgs.CommandReply{DocumentStatus: status}
 	if step != nil {
@@ -205,7 +204,7 @@ func (w *world) reply(id string, n int, status string) {
 	}
 }
 
-// connect brings node n up or down.
+// connect connects or disconnects node n.
 func (w *world) connect(n int, up bool) {
 	node := sekisho.NodeID(fmt.Sprintf("mi-%d", n))
 	w.mu.Lock()
@@ -216,8 +215,8 @@ func (w *world) connect(n int, up bool) {
 	}
 }
 
-// want checks how a command and its parts stand: "Success 1/2 e1 d0: Failed
-// Success".
+// want checks the state of a command and its invocations: "Success 1/2 e1 d0:
+// Failed Success".
 func (w *world) want(id, want string) {
 	w.t.Helper()
 	synctest.Wait()
@@ -279,7 +278,7 @@ func TestCommand(t *testing.T) {
 			s.KeyPrefix != "k" {
 			t.Errorf("%+v", s)
 		}
-		// Said again, and late: harmless.
+		// Repeated and late replies are harmless.
 		w.reply(id, 1, mgs.CommandFailed)
 		w.reply(id, 1, mgs.CommandInProgress)
 		w.ack(id, 1, mgs.JobAccepted)
@@ -298,14 +297,14 @@ func TestSentAgainUntilTaken(t *testing.T) {
 			w.sleep(1)
 			w.wantJobs("send mi-1")
 		}
-		w.ack(id, 1, mgs.JobDuplicate) // it had it all the time
+		w.ack(id, 1, mgs.JobDuplicate) // it had received it already
 		w.want(id, "InProgress 0/1 e0 d0: InProgress")
 		w.sleep(10 * time.Minute)
 		w.wantJobs("")
 	})
 }
 
-func TestNodeThatComesBack(t *testing.T) {
+func TestNodeThatReconnects(t *testing.T) {
 	inWorld(t, 1, func(w *world) {
 		id := w.send(2, nil)
 		w.wantJobs("send mi-1")
@@ -314,7 +313,7 @@ func TestNodeThatComesBack(t *testing.T) {
 		w.took()
 		w.connect(2, true)
 		w.wantJobs("send mi-2")
-		// It goes away before it has answered, and comes back.
+		// It disconnects before its response, and reconnects.
 		w.connect(2, false)
 		w.sleep(time.Second * 10)
 		w.want(id, "Pending 0/2 e0 d0: Pending Delayed")
@@ -324,7 +323,7 @@ func TestNodeThatComesBack(t *testing.T) {
 		w.reply(id, 2, mgs.CommandSuccess)
 		w.sleep(time.Minute)
 		w.want(id, "DeliveryTimedOut 2/2 e0 d1: DeliveryTimedOut Success")
-		// What ran all the same is stopped.
+		// A command that runs although it expired is stopped.
 		w.took()
 		w.reply(id, 1, mgs.CommandInProgress)
 		w.wantJobs("cancel mi-1")
@@ -349,14 +348,14 @@ func TestExecutionTimeout(t *testing.T) {
 		w.ack(id, 1, mgs.JobAccepted)
 		w.ack(id, 2, mgs.JobAccepted)
 		w.took()
-		w.reply(id, 2, mgs.CommandTimedOut) // the agent's own word
-		// 1 minute to deliver, 10 to run, 1 to hear of it.
+		w.reply(id, 2, mgs.CommandTimedOut) // the agent's own report
+		// 1 minute to deliver, 10 to run, 1 to report.
 		w.sleep(12*time.Minute - 1)
 		w.want(id, "InProgress 1/2 e1 d0: InProgress ExecutionTimedOut")
 		w.sleep(1)
 		w.want(id, "ExecutionTimedOut 2/2 e2 d0: ExecutionTimedOut ExecutionTimedOut")
 		w.wantJobs("cancel mi-1")
-		// What it wrote is kept when it comes after all.
+		// Output that arrives later is still stored.
 		w.reply(id, 1, mgs.CommandSuccess)
 		w.want(id, "ExecutionTimedOut 2/2 e2 d0: ExecutionTimedOut ExecutionTimedOut")
 		inv, err := w.engine.Invocation(t.Context(), id, "mi-1")
@@ -384,7 +383,7 @@ func TestConcurrencyAndErrors(t *testing.T) {
 	})
 }
 
-func TestNodesThatAreAwayHoldNobodyUp(t *testing.T) {
+func TestDisconnectedNodesDelayNoOthers(t *testing.T) {
 	inWorld(t, 0, func(w *world) {
 		w.connect(3, true)
 		id := w.send(3, func(in *runcommand.Request) { in.Concurrency = "1" })
@@ -453,12 +452,12 @@ func TestCancel(t *testing.T) {
 		w.want(id, "Cancelling 3/4 e0 d0: Cancelling Cancelled Cancelled Cancelled")
 		w.wantJobs("cancel mi-1, cancel mi-2")
 		w.sleep(5 * time.Second)
-		w.wantJobs("cancel mi-1") // until it says so
+		w.wantJobs("cancel mi-1") // until it reports that
 		w.reply(id, 1, mgs.CommandCancelled)
 		w.want(id, "Cancelled 4/4 e0 d0: Cancelled Cancelled Cancelled Cancelled")
 		w.sleep(time.Hour)
 		w.wantJobs("")
-		// It is over: nothing happens.
+		// The command has ended, so nothing happens.
 		if err := w.engine.Cancel(t.Context(), id, nil); err != nil {
 			t.Error(err)
 		}
@@ -479,13 +478,13 @@ func TestCancelSome(t *testing.T) {
 		}
 		w.wantJobs("cancel mi-2")
 		w.want(id, "InProgress 0/2 e0 d0: InProgress Cancelling")
-		w.reply(id, 2, mgs.CommandSuccess) // it was done before
+		w.reply(id, 2, mgs.CommandSuccess) // it had already finished
 		w.reply(id, 1, mgs.CommandSuccess)
 		w.want(id, "Success 2/2 e0 d0: Success Success")
 	})
 }
 
-func TestCancelledOutOfReach(t *testing.T) {
+func TestCancelWhileDisconnected(t *testing.T) {
 	inWorld(t, 1, func(w *world) {
 		id := w.send(1, nil)
 		w.ack(id, 1, mgs.JobAccepted)
@@ -503,7 +502,7 @@ func TestCancelledOutOfReach(t *testing.T) {
 	})
 }
 
-func TestNodeThatIsGone(t *testing.T) {
+func TestDeregisteredNode(t *testing.T) {
 	inWorld(t, 1, func(w *world) {
 		id, other := w.send(2, nil), w.send(1, nil)
 		w.ack(id, 1, mgs.JobAccepted)
@@ -527,7 +526,7 @@ func TestRestart(t *testing.T) {
 		w.took()
 		w.stop()
 		w.start()
-		w.wantJobs("send mi-2") // nobody has said that it has it
+		w.wantJobs("send mi-2") // no node has acknowledged it
 		w.reply(id, 1, mgs.CommandSuccess)
 		w.ack(id, 2, mgs.JobDuplicate)
 		w.reply(id, 2, mgs.CommandSuccess)
@@ -538,7 +537,7 @@ func TestRestart(t *testing.T) {
 	})
 }
 
-func TestStoreThatFails(t *testing.T) {
+func TestFailingStore(t *testing.T) {
 	inWorld(t, 1, func(w *world) {
 		id := w.send(1, nil)
 		w.took()
@@ -557,17 +556,17 @@ func TestStoreThatFails(t *testing.T) {
 	})
 }
 
-// TestForeign: nobody speaks for another node, or of a command that it did not
-// get.
-func TestForeign(t *testing.T) {
+// TestRepliesOfOtherNodes: a node can neither report for another node, nor on a command
+// that it did not receive.
+func TestRepliesOfOtherNodes(t *testing.T) {
 	inWorld(t, 2, func(w *world) {
 		id := w.send(1, nil)
 		for name, err := range map[string]error{
-			"another's job":     w.engine.JobReply(t.Context(), "mi-2", replyOf(id, "mi-1", "Success", nil)),
-			"another's command": w.engine.JobReply(t.Context(), "mi-2", replyOf(id, "mi-2", "Success", nil)),
-			"another's ack": w.engine.JobAck(t.Context(), "mi-2",
+			"another node's job":     w.engine.JobReply(t.Context(), "mi-2", replyOf(id, "mi-1", "Success", nil)),
+			"another node's command": w.engine.JobReply(t.Context(), "mi-2", replyOf(id, "mi-2", "Success", nil)),
+			"another node's acknowledgement": w.engine.JobAck(t.Context(), "mi-2",
 				mgs.JobAck{JobID: mgs.JobID(id, "mi-1"), StatusCode: "200"}),
-			"a command's ack": w.engine.JobAck(t.Context(), "mi-2",
+			"the acknowledgement of a command": w.engine.JobAck(t.Context(), "mi-2",
 				mgs.JobAck{JobID: mgs.JobID(id, "mi-2"), StatusCode: "200"}),
 		} {
 			if sekisho.CodeOf(err) != sekisho.CodeDenied {
@@ -584,7 +583,7 @@ func TestForeign(t *testing.T) {
 			t.Errorf("%q", w.refused)
 		}
 		w.want(id, "Success 1/1 e0 d0: Success")
-		// A job that is not known may be one that cancels: not an offence.
+		// An unknown job may be one that cancels, so it is no violation.
 		if err := w.engine.JobReply(t.Context(), "mi-2", replyOf("0-0", "mi-2", "InProgress", nil)); err != nil {
 			t.Error(err)
 		}
@@ -611,7 +610,7 @@ func TestBounds(t *testing.T) {
 		id := w.send(6, nil)
 		w.want(id, "RateExceeded 0/6 e0 d0:")
 		id = w.send(5, func(in *runcommand.Request) {
-			in.Nodes[0].PlatformType, in.Nodes[1].PlatformType = "Windows", "" // not said yet
+			in.Nodes[0].PlatformType, in.Nodes[1].PlatformType = "Windows", "" // not reported yet
 			in.Nodes = in.Nodes[:2]
 		})
 		w.want(id, "InProgress 1/2 e0 d0: InvalidPlatform Delayed")

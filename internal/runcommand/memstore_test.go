@@ -10,11 +10,10 @@ import (
 	"sekisho/internal/runcommand"
 )
 
-// memStore is a store that lives in memory. What it is given and what it
-// gives are copies.
+// memStore is a store in memory. It stores and returns copies.
 type memStore struct {
 	mu       sync.Mutex
-	fail     error // of the next write
+	fail     error // returned by the next write
 	commands []*runcommand.Command
 	parts    map[string][]*runcommand.Invocation
 }

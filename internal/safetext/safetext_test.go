@@ -20,7 +20,7 @@ func TestLine(t *testing.T) {
 		{"clipped", "web-server", 8, "web-s…"},
 		{"clip does not split UTF-8", "ééééé", 8, "éé…"},
 		{"limit below the ellipsis", "abcdef", 2, "ab"},
-		{"limit zero", "abc", 0, ""},
+		{"limit of zero", "abc", 0, ""},
 		{"negative limit", "abc", -1, ""},
 		{"line breaks become spaces", "a\r\nb\tc", 10, "a  b c"},
 		{"escape sequence", "\x1b[31mred\x1b]0;t\a", 40, "[31mred]0;t"},

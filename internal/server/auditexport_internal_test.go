@@ -30,8 +30,9 @@ func (d *dataDir) expireAll(t *testing.T) {
 	must(t, errors.Join(s.trail.Close(t.Context()), db.Close()))
 }
 
-// TestAuditRetention: old records are exported and removed. The check verifies the segments, does
-// not miss those that were moved away, and tells all this from records that were deleted.
+// TestAuditRetention: old records are exported and removed. The check verifies
+// the segments, accepts segments that were moved elsewhere, and distinguishes
+// both from deleted records.
 func TestAuditRetention(t *testing.T) {
 	t.Parallel()
 	whole := newDataDir(t, 4)
@@ -90,7 +91,7 @@ func TestAuditRetention(t *testing.T) {
 	}
 }
 
-// TestExportOfDamagedTrail: what does not verify is not removed.
+// TestExportOfDamagedTrail: records that do not verify are not removed.
 func TestExportOfDamagedTrail(t *testing.T) {
 	t.Parallel()
 	d := newDataDir(t, 2)

@@ -28,7 +28,7 @@ func TestBackupAndRestore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Something of everything, and a recording in progress.
+	// Some of every kind of data, and a recording in progress.
 	if _, err := s.Directory.Users.Create(t.Context(), "/", "ann", "", nil); err != nil {
 		t.Fatal(err)
 	}
@@ -57,7 +57,7 @@ func TestBackupAndRestore(t *testing.T) {
 	if left, err := filepath.Glob(filepath.Join(dir, ".backup-*")); err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v, %v", left, err)
 	}
-	// What happens afterwards is not in it.
+	// Later changes are not in the backup.
 	if _, err := s.Directory.Users.Create(t.Context(), "/", "later", "", nil); err != nil {
 		t.Fatal(err)
 	}
@@ -120,11 +120,11 @@ func TestBadBackupsAreRefused(t *testing.T) {
 		data []byte
 		key  age.Identity
 	}{
-		"another key": {backup.Bytes(), other},
-		"altered":     {altered, key},
-		"cut off":     {backup.Bytes()[:backup.Len()-100], key},
-		"not one":     {[]byte("hello"), key},
-		"empty":       {nil, key},
+		"another key":  {backup.Bytes(), other},
+		"altered":      {altered, key},
+		"cut off":      {backup.Bytes()[:backup.Len()-100], key},
+		"not a backup": {[]byte("hello"), key},
+		"empty":        {nil, key},
 	} {
 		to := filepath.Join(t.TempDir(), "restored")
 		if _, err := Restore(t.Context(), to, bytes.NewReader(tc.data), RestoreOptions{}, tc.key); err == nil {
@@ -149,8 +149,8 @@ func TestBadBackupsAreRefused(t *testing.T) {
 	}
 }
 
-// TestBackupsAcrossKeyRotation: a backup is restored with the master key of its
-// time, in the backup or apart from it, whatever was rotated since.
+// TestBackupsAcrossKeyRotation: a backup is restored with the master key of
+// its time, stored in the backup or apart from it, whatever was rotated since.
 func TestBackupsAcrossKeyRotation(t *testing.T) {
 	t.Parallel()
 	key, err := age.GenerateX25519Identity()
@@ -202,15 +202,15 @@ func TestBackupsAcrossKeyRotation(t *testing.T) {
 		backup, master []byte
 		refused        bool
 	}{
-		"together, before the rotation":          {first, nil, false},
-		"together, after it":                     {second, nil, false},
-		"apart, before the rotation":             {firstApart, firstMaster, false},
-		"apart, after it":                        {secondApart, secondMaster, false},
-		"apart, before it, with the newer key":   {firstApart, secondMaster, true},
-		"apart, after it, with the older key":    {secondApart, firstMaster, true},
-		"apart, without a key":                   {secondApart, nil, true},
-		"apart, with something else":             {secondApart, []byte("hello"), true},
-		"together, and a key that is not needed": {second, secondMaster, true},
+		"together, before the rotation":           {first, nil, false},
+		"together, after it":                      {second, nil, false},
+		"apart, before the rotation":              {firstApart, firstMaster, false},
+		"apart, after it":                         {secondApart, secondMaster, false},
+		"apart, before it, with the newer key":    {firstApart, secondMaster, true},
+		"apart, after it, with the older key":     {secondApart, firstMaster, true},
+		"apart, without a key":                    {secondApart, nil, true},
+		"apart, with another file":                {secondApart, []byte("hello"), true},
+		"together, with a key that is not needed": {second, secondMaster, true},
 	} {
 		if err := restore(tc.backup, tc.master); (err != nil) != tc.refused {
 			t.Errorf("%s: %v, want a refusal: %v", name, err, tc.refused)
@@ -218,8 +218,9 @@ func TestBackupsAcrossKeyRotation(t *testing.T) {
 	}
 }
 
-// TestHostileBackupsAreRefused: whoever has the public key can make a backup. Restoring it writes
-// inside the directory only, regular files only, and no more than fits.
+// TestHostileBackupsAreRefused: everyone who has the public key can create a
+// backup. Restoring one writes only regular files, only inside the directory,
+// and no more than fits.
 func TestHostileBackupsAreRefused(t *testing.T) {
 	t.Parallel()
 	key, err := age.GenerateX25519Identity()
@@ -229,22 +230,22 @@ func TestHostileBackupsAreRefused(t *testing.T) {
 		return &tar.Header{Name: name, Typeflag: tar.TypeReg, Mode: 0o600, Size: size}
 	}
 	for name, entries := range map[string][]*tar.Header{
-		"a path that leads out":    {file("recordings/../../escaped", 1)},
-		"an absolute path":         {file("/tmp/escaped", 1)},
-		"a name that is not known": {file("sekishod.lock", 1)},
-		"a hidden file":            {file(".bashrc", 1)},
+		"a path outside the directory": {file("recordings/../../escaped", 1)},
+		"an absolute path":             {file("/tmp/escaped", 1)},
+		"an unknown name":              {file("sekishod.lock", 1)},
+		"a hidden file":                {file(".bashrc", 1)},
 		"a symbolic link": {{Name: "recordings/link", Typeflag: tar.TypeSymlink, Linkname: "/etc"},
 			file("recordings/link/escaped", 1)},
-		"a hard link":                  {{Name: "recordings/link", Typeflag: tar.TypeLink, Linkname: "/etc/passwd"}},
-		"a device":                     {{Name: "recordings/dev", Typeflag: tar.TypeBlock, Devmajor: 8}},
-		"a pipe":                       {{Name: "recordings/pipe", Typeflag: tar.TypeFifo}},
-		"a folder":                     {{Name: "recordings/", Typeflag: tar.TypeDir, Mode: 0o777}},
-		"the same file twice":          {file("recordings/a", 1), file("recordings/a", 1)},
-		"a file below a file":          {file("recordings/a", 1), file("recordings/a/b", 1)},
-		"a file that is too large":     {file("objects/a", limit+1)},
-		"files that together are":      {file("objects/a", limit/2), file("objects/b", limit/2+1)},
-		"a name that is too long":      {file("objects/"+strings.Repeat("x", 300), 1)},
-		"a name with a null character": {file("objects/a\x00b", 1)},
+		"a hard link":                       {{Name: "recordings/link", Typeflag: tar.TypeLink, Linkname: "/etc/passwd"}},
+		"a device":                          {{Name: "recordings/dev", Typeflag: tar.TypeBlock, Devmajor: 8}},
+		"a pipe":                            {{Name: "recordings/pipe", Typeflag: tar.TypeFifo}},
+		"a folder":                          {{Name: "recordings/", Typeflag: tar.TypeDir, Mode: 0o777}},
+		"the same file twice":               {file("recordings/a", 1), file("recordings/a", 1)},
+		"a file below a file":               {file("recordings/a", 1), file("recordings/a/b", 1)},
+		"a file that is too large":          {file("objects/a", limit+1)},
+		"files that are too large together": {file("objects/a", limit/2), file("objects/b", limit/2+1)},
+		"a name that is too long":           {file("objects/"+strings.Repeat("x", 300), 1)},
+		"a name with a null character":      {file("objects/a\x00b", 1)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -280,7 +281,7 @@ func TestHostileBackupsAreRefused(t *testing.T) {
 			}
 		})
 	}
-	// A file of holes: few bytes of the archive, many on the disk.
+	// A sparse file: few bytes in the archive, many on the disk.
 	var b bytes.Buffer
 	enc, err := age.Encrypt(&b, key.Recipient())
 	must(t, err)

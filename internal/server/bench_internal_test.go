@@ -14,8 +14,8 @@ import (
 	"sekisho/internal/wire/sigv4"
 )
 
-// BenchmarkGetCallerIdentity measures a signed call from its request to its
-// answer, audit event included: without a network, TLS and HTTP. Eight callers
+// BenchmarkGetCallerIdentity measures a signed call from request to response,
+// including its audit event, without network, TLS and HTTP. Eight callers
 // share the processors with the server.
 func BenchmarkGetCallerIdentity(b *testing.B) {
 	s, err := New(b.Context(), killConfig(b.TempDir()))

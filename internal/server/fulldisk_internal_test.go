@@ -18,11 +18,11 @@ import (
 )
 
 // fullDir is the environment variable that makes the test binary a server
-// whose disk fills up. It needs a process of its own: a limit of the size of
-// files, which is how the disk fills up, is one of a process.
+// whose disk fills up. It needs its own process, because the limit on file
+// sizes that simulates the full disk applies to a process.
 const fullDir = "SEKISHO_TEST_FULL_DIR"
 
-//nolint:paralleltest // a child process holds the locks of other tests from its fork to its exec
+//nolint:paralleltest // a child process holds the locks of other tests between fork and exec
 func TestFullDisk(t *testing.T) {
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^$")
 	cmd.Env = append(os.Environ(), fullDir+"="+t.TempDir())

@@ -21,7 +21,7 @@ func alter(t *testing.T, dir, statement string) {
 	must(t, errors.Join(err, db.Close()))
 }
 
-// private gives a copied keyring its mode again.
+// private restores the mode of a copied keyring.
 func private(t *testing.T, dir string) {
 	t.Helper()
 	if err := os.Chmod(filepath.Join(dir, filepath.FromSlash(masterKey)), 0o600); err != nil && !os.IsNotExist(err) {
@@ -29,8 +29,9 @@ func private(t *testing.T, dir string) {
 	}
 }
 
-// TestPartsOfSeveralInstallationsAreRefused: database, keys and recordings are of one installation,
-// and none of them is missing.
+// TestPartsOfSeveralInstallationsAreRefused: the server starts only if
+// database, keys and recordings belong to one installation and none is
+// missing.
 func TestPartsOfSeveralInstallationsAreRefused(t *testing.T) {
 	t.Parallel()
 	first, second := newDataDir(t, 2), newDataDir(t, 2)
@@ -44,7 +45,7 @@ func TestPartsOfSeveralInstallationsAreRefused(t *testing.T) {
 		s.resume(t.Context())
 		return s.Close()
 	}
-	must(t, start(t, first.dir)) // an earlier version's data, which has no ID: it gets one
+	must(t, start(t, first.dir)) // data of an earlier version, without an ID, which it gets
 	swap := func(parts ...string) func(t *testing.T, dir string) {
 		return func(t *testing.T, dir string) {
 			t.Helper()
@@ -81,7 +82,7 @@ func TestPartsOfSeveralInstallationsAreRefused(t *testing.T) {
 		"another database and its keys":       {swap(databaseFile, "keys"), other},
 		"another database and its recordings": {swap(databaseFile, "recordings"), other},
 		"other keys and their recordings":     {swap("keys", "recordings"), other},
-		"all of another one":                  {swap(databaseFile, "keys", "recordings"), ""},
+		"everything of another one":           {swap(databaseFile, "keys", "recordings"), ""},
 		"the recordings are missing":          {lose("recordings"), missing},
 		"the ledger is missing":               {lose(filepath.Join("recordings", record.LedgerFile)), missing},
 		"other keys, of a database without an ID": {func(t *testing.T, dir string) {
@@ -90,7 +91,7 @@ func TestPartsOfSeveralInstallationsAreRefused(t *testing.T) {
 			swap("keys")(t, dir)
 			must(t, os.RemoveAll(filepath.Join(dir, "recordings")))
 		}, other},
-		"the recordings are lost for good": {func(t *testing.T, dir string) {
+		"the recordings are permanently lost": {func(t *testing.T, dir string) {
 			t.Helper()
 			must(t, os.RemoveAll(filepath.Join(dir, "recordings")))
 			must(t, os.WriteFile(filepath.Join(dir, acceptLossFile), nil, 0o600))
@@ -131,9 +132,9 @@ func TestPartsOfSeveralInstallationsAreRefused(t *testing.T) {
 	}
 }
 
-// TestSessionsThatContinueAreNotSealed: whatever asks for it, recordings are sealed only when it is
-// known which sessions continue.
-func TestSessionsThatContinueAreNotSealed(t *testing.T) {
+// TestContinuingSessionsAreNotSealed: recordings are sealed only once it is
+// known which sessions continue, whatever requests it.
+func TestContinuingSessionsAreNotSealed(t *testing.T) {
 	t.Parallel()
 	d := newDataDir(t, 2)
 	d.sql(t, `UPDATE sessions SET status = $1, active = true WHERE id = $2`, string(sekisho.SessionDisconnected),
@@ -155,14 +156,15 @@ func TestSessionsThatContinueAreNotSealed(t *testing.T) {
 	must(t, s.Close())
 }
 
-// TestAuditTrailAndSessionsAreCompared: an end of the audit trail that was removed with its heads
-// shows in the sessions, and sessions that were removed show in the audit trail.
+// TestAuditTrailAndSessionsAreCompared: if the end of the audit trail is
+// removed with its heads, the sessions show it. If sessions are removed, the
+// audit trail shows it.
 func TestAuditTrailAndSessionsAreCompared(t *testing.T) {
 	t.Parallel()
 	whole := newDataDir(t, 3)
 	cutAt := func(t *testing.T, d *dataDir) {
 		t.Helper()
-		// The event of the last session and all that follows.
+		// The event of the last session and all later events.
 		const last = `(SELECT max(seq) FROM audit_records WHERE event_name = 'StartSession')`
 		d.sql(t, `DELETE FROM audit_heads WHERE seq >= `+last)
 		d.sql(t, `DELETE FROM audit_records WHERE seq >= `+last)

@@ -43,7 +43,7 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// newDataDir records n sessions, the last of which was left open.
+// newDataDir records n sessions, the last of which stays open.
 func newDataDir(t testing.TB, n int) *dataDir {
 	t.Helper()
 	d := &dataDir{dir: t.TempDir()}
@@ -169,8 +169,8 @@ func TestUntouchedDataHasNoFindings(t *testing.T) {
 	}
 }
 
-// TestIntegrityFindings goes through what an attacker with the disk or the
-// database can do, and wants it named.
+// TestIntegrityFindings covers what an attacker with the disk or the database
+// can do. Each attack must be reported.
 func TestIntegrityFindings(t *testing.T) {
 	t.Parallel()
 	good := newDataDir(t, 6)
@@ -253,8 +253,8 @@ func TestIntegrityFindings(t *testing.T) {
 	}
 }
 
-// TestOldCopyOfEverything: nothing in the data tells that all of it was
-// replaced by an older copy. A witness does.
+// TestOldCopyOfEverything: data that is replaced as a whole by an older copy
+// is consistent. Only a witness reveals it.
 func TestOldCopyOfEverything(t *testing.T) {
 	t.Parallel()
 	d := newDataDir(t, 4)
@@ -263,7 +263,7 @@ func TestOldCopyOfEverything(t *testing.T) {
 	must(t, err)
 	s, err := record.ParseWitnesses(text, record.KeysOf(d.ring.PublicKey()))
 	must(t, err)
-	s[len(s)-1].AuditSeq++ // what was published after the copy was made
+	s[len(s)-1].AuditSeq++ // published after the copy was made
 	s[len(s)-1].LedgerDigest = strings.Repeat("ab", 32)
 	s[len(s)-1].LedgerLines += 2
 	line, err := s[len(s)-1].Sign(d.ring.Signer())
@@ -330,7 +330,7 @@ func TestWitnessReceivers(t *testing.T) {
 	}
 }
 
-// TestBackgroundCheck: the running server reports what it finds once, in the
+// TestBackgroundCheck: the running server reports its findings once, in the
 // audit trail, the API and its health.
 func TestBackgroundCheck(t *testing.T) {
 	t.Parallel()

@@ -21,8 +21,8 @@ import (
 	"sekisho/internal/wire/sigv4"
 )
 
-// killDir is the environment variable that makes the test binary a server
-// that creates users in the named folder until it is killed.
+// killDir is the environment variable that makes the test binary a server that
+// creates users in the named folder until it is killed.
 const killDir = "SEKISHO_TEST_KILL_DIR"
 
 func TestMain(m *testing.M) {
@@ -77,8 +77,8 @@ func createUsers(dir string) {
 	select {}
 }
 
-// TestKillLosesNoAuditEvent kills a server that creates users as fast as it
-// can, several times, and then looks for the event of every user there is.
+// TestKillLosesNoAuditEvent kills a server several times while it creates
+// users as fast as it can, and then looks for the event of every user.
 //
 //nolint:paralleltest // a child process holds the locks of other tests from its fork to its exec
 func TestKillLosesNoAuditEvent(t *testing.T) {

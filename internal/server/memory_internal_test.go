@@ -9,7 +9,7 @@ import (
 )
 
 // Not parallel: other tests would allocate meanwhile.
-func TestMemoryIsGivenBackAfterABurst(t *testing.T) {
+func TestMemoryIsReleasedAfterABurst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		stopped := make(chan struct{})

@@ -11,8 +11,8 @@ import (
 	"sekisho/internal/storage/objects"
 )
 
-// TestLogsThatNeverArrivedAreAbsent checks places where a node says that it has
-// delivered a session's log.
+// TestLogsThatNeverArrivedAreAbsent checks destinations to which a node claims
+// to have delivered a session's log.
 func TestLogsThatNeverArrivedAreAbsent(t *testing.T) {
 	t.Parallel()
 	s, err := New(

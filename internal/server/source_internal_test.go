@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func TestOnlyATrustedProxyIsBelieved(t *testing.T) {
+func TestOnlyConfiguredProxiesAreTrusted(t *testing.T) {
 	t.Parallel()
 	proxies := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24")}
 	for _, x := range []struct {
@@ -16,10 +16,10 @@ func TestOnlyATrustedProxyIsBelieved(t *testing.T) {
 		xff     []string
 		want    string
 	}{
-		{"nobody is trusted by default", nil, "192.0.2.1:5", []string{"198.51.100.7"}, "192.0.2.1"},
+		{"no proxy is trusted by default", nil, "192.0.2.1:5", []string{"198.51.100.7"}, "192.0.2.1"},
 		{"not a proxy", proxies, "192.0.2.1:5", []string{"198.51.100.7"}, "192.0.2.1"},
 		{"a proxy", proxies, "10.0.0.9:5", []string{"198.51.100.7"}, "198.51.100.7"},
-		{"what the client invented is left out", proxies, "10.0.0.9:5", []string{"203.0.113.1, 198.51.100.7"},
+		{"addresses that the client invented are ignored", proxies, "10.0.0.9:5", []string{"203.0.113.1, 198.51.100.7"},
 			"198.51.100.7"},
 		{"two headers", proxies, "10.0.0.9:5", []string{"203.0.113.1", "198.51.100.7"}, "198.51.100.7"},
 		{"a chain of proxies", proxies, "10.0.0.9:5", []string{"198.51.100.7, 10.0.0.8"}, "198.51.100.7"},

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// used makes the state of a server that has a user.
+// used creates the state of a server with a user.
 func used(t *testing.T) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "data")
@@ -28,7 +28,7 @@ func used(t *testing.T) string {
 	return dir
 }
 
-// foreign makes a database file by statements of its own.
+// foreign creates a database file by other statements.
 func foreign(t *testing.T, path string, statements ...string) {
 	t.Helper()
 	db, err := sql.Open("sqlite", path)
@@ -66,11 +66,11 @@ func TestStateThatIsIncompleteIsRefused(t *testing.T) {
 			must(t, os.Remove(database(dir)))
 			foreign(t, database(dir), "CREATE TABLE t (a)", "DROP TABLE t")
 		}, "not a new installation"},
-		"the database is of another program": {func(t *testing.T, dir string) {
+		"the database belongs to another program": {func(t *testing.T, dir string) {
 			must(t, os.Remove(database(dir)))
 			foreign(t, database(dir), "CREATE TABLE t (a)")
 		}, "not a database of Sekisho"},
-		"the database is no database": {func(t *testing.T, dir string) {
+		"the database is not a database": {func(t *testing.T, dir string) {
 			must(t, os.WriteFile(database(dir), bytes.Repeat([]byte("x"), 8192), 0o600))
 		}, "not a database"},
 		"the database is new, the recordings are old": {func(t *testing.T, dir string) {
@@ -111,7 +111,7 @@ func TestStateThatIsIncompleteIsRefused(t *testing.T) {
 	}
 }
 
-// listing names the files of a folder that hold something.
+// listing lists the non-empty files of a folder.
 func listing(t *testing.T, dir string) string {
 	t.Helper()
 	var names []string
@@ -130,7 +130,7 @@ func listing(t *testing.T, dir string) string {
 	return strings.Join(names, "\n")
 }
 
-func TestNobodyElseCanReadTheState(t *testing.T) {
+func TestStateIsPrivate(t *testing.T) {
 	t.Parallel()
 	dir := used(t)
 	if err := os.Chmod(filepath.Join(dir, databaseFile), 0o644); err != nil { // as earlier versions left it
@@ -164,7 +164,7 @@ func TestNobodyElseCanReadTheState(t *testing.T) {
 	}
 }
 
-func TestFirstAdministratorsCredentialsGoToAFile(t *testing.T) {
+func TestFirstAdministratorsCredentialsAreWrittenToAFile(t *testing.T) {
 	t.Parallel()
 	s, err := New(t.Context(), killConfig(t.TempDir()))
 	if err != nil {

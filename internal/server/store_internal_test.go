@@ -11,12 +11,12 @@ import (
 	"sekisho/internal/config"
 )
 
-// TestMoveAndVerifyRecordings: recordings of a stopped server move to a store and
-// back, and a check with the store reads them there and names what is wrong.
+// TestMoveAndVerifyRecordings: recordings of a stopped server move to a store
+// and back. A check with the store reads them there and reports what is wrong.
 func TestMoveAndVerifyRecordings(t *testing.T) {
 	t.Parallel()
 	const n = 4
-	d := newDataDir(t, n+1) // one is left open
+	d := newDataDir(t, n+1) // one stays open
 	c := &config.Server{Data: d.dir}
 	c.Recordings.Store.Folder = t.TempDir()
 	move := func(toFolder bool) {
@@ -78,7 +78,7 @@ func TestMoveAndVerifyRecordings(t *testing.T) {
 	if len(want) != 0 {
 		t.Errorf("not found: %v", want)
 	}
-	// What is damaged or lost in the store is not moved back as whole.
+	// Damaged or missing recordings of the store are not moved back as intact.
 	if err := MoveRecordings(t.Context(), c, true, func(sekisho.SessionID) {}); err == nil {
 		t.Error("an altered recording was moved")
 	}
@@ -95,8 +95,7 @@ func TestMoveAndVerifyRecordings(t *testing.T) {
 	}
 }
 
-// TestMoveNeedsStore: without a store in the configuration there is nowhere to
-// move to.
+// TestMoveNeedsStore: without a configured store, recordings cannot be moved.
 func TestMoveNeedsStore(t *testing.T) {
 	t.Parallel()
 	err := MoveRecordings(t.Context(), &config.Server{Data: t.TempDir()}, false, func(sekisho.SessionID) {})

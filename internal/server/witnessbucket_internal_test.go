@@ -16,8 +16,8 @@ import (
 	"sekisho/internal/session/record/recstore/recstoretest"
 )
 
-// TestWitnessBucket: a bucket keeps heads, the check compares with it, and objects that the server
-// did not sign are findings that hide nothing.
+// TestWitnessBucket: a bucket keeps heads, and the check compares with it.
+// Objects that the server did not sign are findings that hide nothing.
 func TestWitnessBucket(t *testing.T) {
 	t.Parallel()
 	srv := recstoretest.StartS3Server(t, "heads")

@@ -13,7 +13,7 @@ import (
 	"sekisho/internal/ssmdoc"
 )
 
-// commandDoc is a command document whose only step has inputs, and whose
+// commandDoc returns a command document whose only step has inputs, and whose
 // parameters are params.
 func commandDoc(params, inputs string) string {
 	return `{"schemaVersion":"2.2","parameters":` + params +
@@ -40,7 +40,7 @@ func TestCommandBuiltins(t *testing.T) {
 	if diff := cmp.Diff(want, p.Parameters); diff != "" {
 		t.Error(diff)
 	}
-	// Agents know no less than five seconds.
+	// Agents accept no less than five seconds.
 	p, err = shell.Command(map[string][]string{"commands": {"id"}, "executionTimeout": {"1"}})
 	if err != nil || p.Timeout != 5*time.Second || !strings.Contains(string(p.Content), `"timeoutSeconds":"5"`) {
 		t.Errorf("%s %s, %v", p.Timeout, p.Content, err)
@@ -94,19 +94,19 @@ func TestCommandParameters(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		given map[string][]string
-		want  string // "": fits
+		want  string // "" = valid
 	}{
-		"fits":            {map[string][]string{"who": {"you, -n"}, "note": {"a; $(b)\nc"}}, ""},
-		"another command": {map[string][]string{"who": {"a; reboot"}}, `has a value with ';'`},
-		"a map":           {map[string][]string{"who": {"you"}, "more": {`{"a":1}`}}, ""},
-		"not a map":       {map[string][]string{"who": {"you"}, "more": {`[1]`}}, "JSON object"},
-		"missing":         {nil, `parameter "who"`},
-		"unknown":         {map[string][]string{"who": {"you"}, "whoo": {"me"}}, `did you mean "who"?`},
-		"two values":      {map[string][]string{"who": {"a", "b"}}, "not 2"},
-		"a second line":   {map[string][]string{"who": {"a\nrm -rf /"}}, "line break"},
-		"no number":       {map[string][]string{"who": {"a"}, "wait": {"soon"}}, "must be a number of seconds"},
-		"too long":        {map[string][]string{"who": {"a"}, "wait": {"172801"}}, "must be a number of seconds"},
-		"Parameter Store": {map[string][]string{"who": {"{{ssm:secret}}"}}, "Parameter Store"},
+		"fits":                     {map[string][]string{"who": {"you, -n"}, "note": {"a; $(b)\nc"}}, ""},
+		"another command":          {map[string][]string{"who": {"a; reboot"}}, `has a value with ';'`},
+		"a map":                    {map[string][]string{"who": {"you"}, "more": {`{"a":1}`}}, ""},
+		"a text in place of a map": {map[string][]string{"who": {"you"}, "more": {`[1]`}}, "JSON object"},
+		"missing":                  {nil, `parameter "who"`},
+		"unknown":                  {map[string][]string{"who": {"you"}, "whoo": {"me"}}, `did you mean "who"?`},
+		"two values":               {map[string][]string{"who": {"a", "b"}}, "not 2"},
+		"a second line":            {map[string][]string{"who": {"a\nrm -rf /"}}, "line break"},
+		"not a number":             {map[string][]string{"who": {"a"}, "wait": {"soon"}}, "must be a number of seconds"},
+		"too long":                 {map[string][]string{"who": {"a"}, "wait": {"172801"}}, "must be a number of seconds"},
+		"Parameter Store":          {map[string][]string{"who": {"{{ssm:secret}}"}}, "Parameter Store"},
 	} {
 		_, err := d.Command(c.given)
 		switch {
@@ -141,15 +141,15 @@ func TestCommandDocumentsRefused(t *testing.T) {
 			run + `},{"action":"aws:runShellScript","name":"a","inputs":` + run + `}]}`, "mainSteps[1].name is"},
 		"no inputs": {`{"schemaVersion":"2.2","mainSteps":[{"action":"aws:runShellScript","name":"a"}]}`,
 			"inputs must be an object"},
-		"unknown of a step": {`{"schemaVersion":"2.2","mainSteps":[{"action":"aws:runShellScript","name":"a","inputs":` +
+		"unknown member of a step": {`{"schemaVersion":"2.2","mainSteps":[{"action":"aws:runShellScript","name":"a","inputs":` +
 			run + `,"isEnd":true}]}`, `"isEnd"`},
 		"precondition": {`{"schemaVersion":"2.2","mainSteps":[{"action":"aws:runShellScript","name":"a","inputs":` +
 			run + `,"precondition":{"StringEquals":["platformType","Linx"]}}]}`, "where PLATFORM is"},
-		"input":            {commandDoc(`{}`, `{"runComand":["id"]}`), `did you mean "runCommand"?`},
-		"a script of text": {commandDoc(`{}`, `{"runCommand":"id"}`), "must be a list of lines"},
-		"a line of number": {commandDoc(`{}`, `{"runCommand":[1]}`), "must be a string"},
-		"timeout":          {commandDoc(`{}`, `{"runCommand":["id"],"timeoutSeconds":"0"}`), "must be a number of seconds"},
-		"modifier":         {commandDoc(`{}`, `{"runCommand":["id"],"onFailure":"shrug"}`), "must be exit"},
+		"input":              {commandDoc(`{}`, `{"runComand":["id"]}`), `did you mean "runCommand"?`},
+		"a script as a text": {commandDoc(`{}`, `{"runCommand":"id"}`), "must be a list of lines"},
+		"a line as a number": {commandDoc(`{}`, `{"runCommand":[1]}`), "must be a string"},
+		"timeout":            {commandDoc(`{}`, `{"runCommand":["id"],"timeoutSeconds":"0"}`), "must be a number of seconds"},
+		"modifier":           {commandDoc(`{}`, `{"runCommand":["id"],"onFailure":"shrug"}`), "must be exit"},
 		"reference": {commandDoc(`{"name":{"type":"String"}}`, `{"runCommand":["{{ nmae }}"]}`),
 			`did you mean "name"?`},
 		"Parameter Store": {commandDoc(`{}`, `{"runCommand":["{{ssm:a}}"]}`), "Parameter Store"},

@@ -23,7 +23,7 @@ func parse(t *testing.T, text string) *ssmdoc.Document {
 	return d
 }
 
-// content is a plan's document as an agent reads it.
+// content is the document of a plan as an agent reads it.
 type content struct {
 	SchemaVersion string
 	SessionType   string
@@ -61,10 +61,10 @@ func wantError(t *testing.T, err error, texts ...string) {
 
 const shell = `{"schemaVersion":"1.0","sessionType":"Standard_Stream","inputs":{%}}`
 
-// inputs is a shell document with these inputs.
+// inputs returns a shell document with these inputs.
 func inputs(text string) string { return strings.Replace(shell, "%", text, 1) }
 
-// command is a document that runs linux.commands with these parameters.
+// command returns a document that runs linux.commands with these parameters.
 func command(commands, parameters string) string {
 	c, err := json.Marshal(commands)
 	if err != nil {
@@ -103,8 +103,8 @@ func TestParseRefuses(t *testing.T) {
 		{"run as root", inputs(`"runAsDefaultUser":"root"`), "do not run as root"},
 		{"run as a command", inputs(`"runAsDefaultUser":"a;reboot"`), "name of an OS user"},
 		{"run as an option", inputs(`"runAsDefaultUser":"-s"`), "name of an OS user"},
-		{"run as neither", inputs(`"runAsEnabled":"yes"`), "true or false"},
-		{"profile for a strange system", inputs(`"shellProfile":{"plan9":"x"}`), "plan9"},
+		{"run as an invalid value", inputs(`"runAsEnabled":"yes"`), "true or false"},
+		{"profile for an unknown system", inputs(`"shellProfile":{"plan9":"x"}`), "plan9"},
 		{"profile with NUL", inputs(`"shellProfile":{"linux":"a\u0000b"}`), "NUL"},
 		{"reason pattern", inputs(`"sekisho":{"reasonPattern":"("}`), "reasonPattern cannot be used"},
 		{"look-ahead", inputs(`"sekisho":{"reasonPattern":"(?!a)"}`), "RE2"},
@@ -116,10 +116,10 @@ func TestParseRefuses(t *testing.T) {
 		{"limit zero", inputs(`"sekisho":{"maxConcurrentSessions":{"perOwner":0}}`), "from 1 to 10000"},
 		{"recording days zero", inputs(`"sekisho":{"recordingDays":0}`), "from 1 to 36500"},
 		{"limit per user", inputs(`"sekisho":{"maxConcurrentSessions":{"perUser":1}}`), "perUser"},
-		{"prompt maybe", inputs(`"sekisho":{"friendlyPrompt":"maybe"}`), "friendlyPrompt"},
+		{"prompt with an invalid value", inputs(`"sekisho":{"friendlyPrompt":"maybe"}`), "friendlyPrompt"},
 		{"recorded and encrypted", inputs(`"kmsKeyId":"alias/a","sekisho":{"requireServerRecording":true}`), "kmsKeyId"},
 		{"Parameter Store", inputs(`"shellProfile":{"linux":"{{ ssm:secret }}"}`), "Parameter Store"},
-		{"reference to nothing", command("echo {{ file }}", `"fil":{"type":"String"}`), `did you mean "fil"`},
+		{"reference to an unknown parameter", command("echo {{ file }}", `"fil":{"type":"String"}`), `did you mean "fil"`},
 		{"parameter with a hyphen", command("id", `"a-b":{"type":"String"}`), "letters and digits"},
 		{"parameter of another type", command("id", `"a":{"type":"Boolean"}`), "String, StringList"},
 		{"parameter with unknown rule", command("id", `"a":{"type":"String","allowedPatern":"x"}`),
@@ -130,7 +130,7 @@ func TestParseRefuses(t *testing.T) {
 		{"default against values", command("id", `"a":{"type":"String","allowedValues":["x"],"default":"y"}`),
 			"must be one of x"},
 		{"default of the wrong type", command("id", `"a":{"type":"String","default":["x"]}`), "parameters.a.default must be"},
-		{"bounds the wrong way round", command("id", `"a":{"type":"String","minChars":3,"maxChars":"2"}`), "larger than"},
+		{"bounds in the wrong order", command("id", `"a":{"type":"String","minChars":3,"maxChars":"2"}`), "larger than"},
 		{"items of a text", command("id", `"a":{"type":"String","minItems":1}`), "StringList"},
 		{"display", command("id", `"a":{"type":"String","displayType":"radio"}`), "textarea"},
 		{"no commands", command(" ", ``), "must not be empty"},
@@ -150,7 +150,7 @@ func TestParseRefuses(t *testing.T) {
 		{"no port", port(`{"type":"LocalPortForwarding"}`), "portNumber"},
 		{"host with a space", port(`{"portNumber":"80","host":"a b"}`), "host name"},
 		{"socket is relative", port(`{"socket":"run/x"}`), "absolute path"},
-		{"forwarding the other way", port(`{"portNumber":"80","type":"RemotePortForwarding"}`), "LocalPortForwarding"},
+		{"forwarding with the wrong type", port(`{"portNumber":"80","type":"RemotePortForwarding"}`), "LocalPortForwarding"},
 		{"quoted in double quotes", command(`echo "{{ a }}"`, `"a":{"type":"String","sekisho":{"quote":"shell"}}`),
 			"between quotes"},
 		{"quoted in single quotes", command(`echo '{{ a }}'`, `"a":{"type":"String","sekisho":{"quote":"shell"}}`),
@@ -192,9 +192,9 @@ func TestParseListsManyFaults(t *testing.T) {
 	wantError(t, err, `"a"`, `"b"`, "and 6 more")
 }
 
-// A value beside other text of a command is words, and cannot begin another
-// command, unless the document's author says what may pass.
-func TestInterpolationIsNotBrokenOutOf(t *testing.T) {
+// A value next to other text of a command is an argument, and cannot start
+// another command, unless the author of the document allows it.
+func TestValuesCannotInjectCommands(t *testing.T) {
 	t.Parallel()
 	attacks := []string{
 		"x; id", "x & id", "x | id", "x > /etc/passwd", "x < /etc/shadow", "$(id)", "`id`", "${HOME}", "x' id '", `x" id "`,
@@ -204,7 +204,7 @@ func TestInterpolationIsNotBrokenOutOf(t *testing.T) {
 	type doc struct{ name, text string }
 	for _, d := range []doc{
 		{"a command", command("echo {{ v }} done", `"v":{"type":"String"}`)},
-		{"in quotes", command("echo '{{ v }}'", `"v":{"type":"String"}`)},
+		{"a value in quotes", command("echo '{{ v }}'", `"v":{"type":"String"}`)},
 		{"twice", command("{{ v }}{{ v }}", `"v":{"type":"String"}`)},
 		{"a list", command("echo {{ v }} done", `"v":{"type":"StringList"}`)},
 		{"a profile", `{"schemaVersion":"1.0","sessionType":"Standard_Stream","parameters":{"v":{"type":"String"}},` +
@@ -228,7 +228,7 @@ func TestInterpolationIsNotBrokenOutOf(t *testing.T) {
 		{"the whole command", command(" {{ v }} ", `"v":{"type":"String"}`)},
 		{"allowed by a pattern", command("sh -c {{ v }}", `"v":{"type":"String","allowedPattern":".*"}`)},
 		{"one of a list", command("sh -c {{ v }}", `"v":{"type":"String","allowedValues":["x; id"]}`)},
-		{"the author's own", command("sh -c {{ v }}", `"v":{"type":"String","default":"x; id"}`)},
+		{"the author's own default", command("sh -c {{ v }}", `"v":{"type":"String","default":"x; id"}`)},
 		{"quoted", command("echo {{ v }}", `"v":{"type":"String","sekisho":{"quote":"shell"}}`)},
 	} {
 		t.Run(d.name, func(t *testing.T) {
@@ -280,7 +280,7 @@ func TestParametersRefused(t *testing.T) {
 		{"not UTF-8", map[string][]string{"n": {"1"}, "free": {"\xff"}}, []string{`"free" has a value that is not UTF-8`}},
 		{"enormous", map[string][]string{"n": {"1"}, "free": {strings.Repeat("a", 40<<10)}},
 			[]string{`"free" has a value of`}},
-		{"enormous in all", map[string][]string{"n": {"1"},
+		{"too large in total", map[string][]string{"n": {"1"},
 			"list": {strings.Repeat("a", 30<<10), strings.Repeat("a", 30<<10)},
 			"free": {strings.Repeat("a", 30<<10)}}, []string{"65536"}},
 		{"Parameter Store", map[string][]string{"n": {"1"}, "free": {"{{ ssm:secret }}"}}, []string{"Parameter Store"}},
@@ -301,7 +301,7 @@ func TestParametersRefused(t *testing.T) {
 	wantError(t, err, "has no parameters", `"x"`)
 }
 
-// Agents put the values in; the server says which.
+// Agents substitute the values; the server says which.
 func TestParametersForAgents(t *testing.T) {
 	t.Parallel()
 	d := parse(t, command("run {{ a }} {{ b }} {{ c }}", `
@@ -323,9 +323,9 @@ func TestParametersForAgents(t *testing.T) {
 	}
 }
 
-// A value goes into the inputs once: a reference it brings is refused, as
-// agents would fill it in.
-func TestInputsTakeParameters(t *testing.T) {
+// A value is substituted in the inputs once: a value with a reference is
+// refused, because agents would substitute it.
+func TestInputsWithParameters(t *testing.T) {
 	t.Parallel()
 	d := parse(t, `{"schemaVersion":"1.0","sessionType":"Standard_Stream",
 		"parameters":{"user":{"type":"String"},"idle":{"type":"String","default":"7"},"dir":{"type":"String","default":"/"}},
@@ -350,8 +350,8 @@ func TestInputsTakeParameters(t *testing.T) {
 	}
 }
 
-// A parameter that the document quotes is one word, whatever is in it. A real
-// shell says so.
+// A parameter that the document quotes is one word, whatever it contains. A
+// real shell confirms it.
 func TestQuotedParameter(t *testing.T) {
 	t.Parallel()
 	sh, err := exec.LookPath("sh")
@@ -383,7 +383,7 @@ func TestQuotedParameter(t *testing.T) {
 			"{{ a }}",
 			p.Parameters["a"].(string),
 		)
-		if strings.Contains(hostile, "{{") { // the stand-in for an agent replaces once, like agents
+		if strings.Contains(hostile, "{{") { // the stand-in for an agent substitutes once, like agents
 			continue
 		}
 		out, err := exec.CommandContext(t.Context(), sh, "-c", line).CombinedOutput()
@@ -436,8 +436,8 @@ func TestPreferences(t *testing.T) {
 		t.Error(diff)
 	}
 
-	// Another shell document has its own inputs; of the house's rules it lifts
-	// those only of which it speaks.
+	// Another shell document has its own inputs. It replaces only those of the
+	// account's preferences that it sets.
 	other := plan(
 		parse(t, inputs(`"idleSessionTimeout":"30","sekisho":{"banner":"","maxConcurrentSessions":{"perOwner":1}}`)),
 	)
@@ -457,14 +457,14 @@ func TestPreferences(t *testing.T) {
 		t.Errorf("a document that asks for no reason: %v", err)
 	}
 
-	// Documents without inputs run under the account's.
+	// Documents without inputs use those of the account.
 	cmd := plan(parse(t, command("id", "")))
 	if in := read(t, cmd).Inputs; cmd.RunAsUser != "ops" || in["s3BucketName"] != "logs-bucket" ||
 		in["sekisho"].(map[string]any)["loginShell"] != false {
 		t.Errorf("%+v %v", cmd, in)
 	}
 
-	// Ports know its timeouts and limits only.
+	// Port sessions use its timeouts and limits only.
 	port := plan(ssmdoc.FindBuiltin("AWS-StartSSHSession").Document)
 	if in := read(t, port).Inputs; port.Encrypted || port.RunAsUser != "" || in["s3BucketName"] != "" ||
 		in["runAsEnabled"] != false ||
@@ -481,7 +481,7 @@ func TestPreferences(t *testing.T) {
 		t.Errorf("%+v", port)
 	}
 
-	// Encryption that a document asks for yields to the account's wish to record.
+	// A document cannot ask for encryption if the account requires recording.
 	_, err = parse(
 		t,
 		inputs(`"kmsKeyId":"alias/k"`),
@@ -683,8 +683,8 @@ func TestPlatforms(t *testing.T) {
 	}
 }
 
-// FuzzParse: whatever is accepted can be planned or is refused with a word,
-// and what an agent is sent is a document again.
+// FuzzParse: a document that is accepted can be planned or is refused with an
+// error, and the document that an agent receives is valid.
 func FuzzParse(f *testing.F) {
 	for _, b := range ssmdoc.Builtins() {
 		f.Add(b.Content, "command", "id")

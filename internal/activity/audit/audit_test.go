@@ -27,7 +27,7 @@ type memory struct {
 	records []audit.Record
 	heads   []audit.Head
 	intents []audit.Intent
-	fails   error // of AppendAudit
+	fails   error // returned by AppendAudit
 	batches int
 }
 
@@ -147,7 +147,8 @@ func newKey(t testing.TB) ed25519.PrivateKey {
 	return key
 }
 
-// recorded is a trail of n events with a head for every fourth and the last.
+// recorded returns a trail of n events with a head for every fourth and the
+// last.
 func recorded(t *testing.T, n int) (*memory, *audit.Trail, ed25519.PrivateKey, []audit.Head) {
 	t.Helper()
 	m, key := &memory{}, newKey(t)
@@ -179,7 +180,7 @@ func TestVerifyNamesTheFirstBrokenRecord(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		tamper func(t *testing.T, m *memory)
-		seq    int64 // 0 means whole
+		seq    int64 // 0 means intact
 		kind   audit.Kind
 	}{
 		"untouched":    {func(*testing.T, *memory) {}, 0, ""},
@@ -192,7 +193,7 @@ func TestVerifyNamesTheFirstBrokenRecord(t *testing.T) {
 				m.records[i].Seq = int64(i + 1)
 			}
 		}, 5, audit.Altered},
-		"first dropped": {func(_ *testing.T, m *memory) { m.records = m.records[1:] }, 1, audit.Missing},
+		"first record dropped": {func(_ *testing.T, m *memory) { m.records = m.records[1:] }, 1, audit.Missing},
 		"swapped": {func(_ *testing.T, m *memory) {
 			a, b := &m.records[2], &m.records[6]
 			*a, *b = *b, *a
@@ -205,11 +206,11 @@ func TestVerifyNamesTheFirstBrokenRecord(t *testing.T) {
 			}
 		}, 7, audit.Altered},
 		"tail cut off":                 {func(_ *testing.T, m *memory) { m.records = m.records[:7] }, 8, audit.RolledBack},
-		"all gone":                     {func(_ *testing.T, m *memory) { m.records = nil }, 1, audit.RolledBack},
+		"all records deleted":          {func(_ *testing.T, m *memory) { m.records = nil }, 1, audit.RolledBack},
 		"hidden from look-up":          {func(_ *testing.T, m *memory) { m.records[3].Username = "bob" }, 4, audit.Altered},
 		"resource hidden from look-up": {func(_ *testing.T, m *memory) { m.records[3].Resources = nil }, 4, audit.Altered},
 		"head forged":                  {func(_ *testing.T, m *memory) { m.heads[1].Signature[0] ^= 1 }, 8, audit.Altered},
-		"head for a record that is not": {func(_ *testing.T, m *memory) {
+		"head for a missing record": {func(_ *testing.T, m *memory) {
 			m.heads = append(m.heads, audit.Head{Seq: 99, Hash: m.heads[0].Hash, Signature: m.heads[0].Signature})
 		}, 99, audit.Altered},
 		"rewritten": {func(t *testing.T, m *memory) {
@@ -250,7 +251,7 @@ func TestHeadsKeptElsewhere(t *testing.T) {
 	if len(witnessed) != 3 || witnessed[2].Seq != 10 {
 		t.Fatalf("witnessed %+v", witnessed)
 	}
-	// Whoever owns the database removes records and heads together.
+	// An attacker with the database removes records and heads together.
 	m.records, m.heads = m.records[:8], m.heads[:2]
 	if err := trail.Verify(t.Context()); err != nil {
 		t.Fatalf("the store alone cannot tell: %v", err)
@@ -272,7 +273,7 @@ func TestHeadsKeptElsewhere(t *testing.T) {
 	}
 }
 
-func TestATrailGoesOnWhereItStopped(t *testing.T) {
+func TestATrailContinuesWhereItStopped(t *testing.T) {
 	t.Parallel()
 	m, _, key, _ := recorded(t, 3)
 	trail := audit.New(m, audit.Config{Signer: key, HeadEvery: 4})
@@ -455,7 +456,7 @@ func TestCloudTrail(t *testing.T) {
 				`"accessKeyId":"ASIA1","sessionContext":{"attributes":{"creationDate":"2026-11-23T11:00:00Z",` +
 				`"mfaAuthenticated":"false"}}}`, "f"},
 		"nobody": {nil, `{"type":"AWSAccount","accountId":"ANONYMOUS_PRINCIPAL"}`, ""},
-		"a node's key": {&sekisho.Principal{Type: sekisho.PrincipalAnonymous, Account: "1",
+		"a node with its key": {&sekisho.Principal{Type: sekisho.PrincipalAnonymous, Account: "1",
 			ARN: "arn:aws:ssm:r:1:managed-instance/mi-0", Node: "mi-0"},
 			`{"type":"Unknown","principalId":"mi-0","arn":"arn:aws:ssm:r:1:managed-instance/mi-0","accountId":"1"}`, "mi-0"},
 	} {
@@ -479,7 +480,7 @@ func TestCloudTrail(t *testing.T) {
 			}
 		})
 	}
-	t.Run("whole", func(t *testing.T) {
+	t.Run("complete", func(t *testing.T) {
 		t.Parallel()
 		m := &memory{}
 		trail := audit.New(m, audit.Config{Signer: newKey(t)})
@@ -541,8 +542,8 @@ func TestResourceNames(t *testing.T) {
 	}
 }
 
-// FuzzRecord records arbitrary texts: nothing may panic, break the chain or
-// keep a secret.
+// FuzzRecord records arbitrary strings: nothing may panic, break the chain or
+// store a secret.
 func FuzzRecord(f *testing.F) {
 	f.Add(
 		"StartSession",
@@ -581,8 +582,8 @@ func FuzzRecord(f *testing.F) {
 	})
 }
 
-// TestHeadsAreClose: no more than 64 records are without a head, in whatever
-// batches they come, and missing heads are a finding.
+// TestHeadsAreClose: at most 64 records are without a head, in batches of any
+// size, and missing heads are a finding.
 func TestHeadsAreClose(t *testing.T) {
 	t.Parallel()
 	m := &memory{}
@@ -625,10 +626,10 @@ func TestHeadsAreClose(t *testing.T) {
 	}
 }
 
-// TestLongCallsAreNoMissingHeads: events have the times at which their calls
+// TestLongCallsDoNotLookLikeMissingHeads: events have the times at which their calls
 // began, so that times of neighbours may be far apart, in any order and over a
 // restart, without a signature in between. Only the last ones need one.
-func TestLongCallsAreNoMissingHeads(t *testing.T) {
+func TestLongCallsDoNotLookLikeMissingHeads(t *testing.T) {
 	t.Parallel()
 	m := &memory{}
 	key := newKey(t)

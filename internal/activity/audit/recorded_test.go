@@ -9,9 +9,8 @@ import (
 	"sekisho/internal/activity/audit"
 )
 
-// Whoever listens hears of what is in the trail, as it is there, and of
-// nothing that is not.
-func TestRecordedIsTold(t *testing.T) {
+// The recorded feed has exactly the events of the trail, as they are stored.
+func TestRecordedFeed(t *testing.T) {
 	t.Parallel()
 	m := &memory{}
 	var told []audit.Event
@@ -30,7 +29,7 @@ func TestRecordedIsTold(t *testing.T) {
 		!strings.Contains(string(text), "mi-1") {
 		t.Errorf("told %s", text)
 	}
-	e.RequestParameters = func() {} // cannot be written
+	e.RequestParameters = func() {} // cannot be stored
 	if err := trail.Record(t.Context(), e); err == nil || errors.Is(err, t.Context().Err()) || len(told) != 1 {
 		t.Errorf("%v, told %d", err, len(told))
 	}

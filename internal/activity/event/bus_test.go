@@ -22,17 +22,17 @@ import (
 
 const account, region = "123456789012", "eu-central-1"
 
-// receiver is an endpoint that does what a test tells it to.
+// receiver is an endpoint whose responses a test controls.
 type receiver struct {
 	mu       sync.Mutex
-	answer   func(e got) error // nil = it takes all
+	answer   func(e got) error // nil = it accepts all
 	took     []string          // subjects, or sessions' reasons, in the order of arrival
-	ids      map[string]int    // how often each ID came
+	ids      map[string]int    // how often each ID arrived
 	tries    []time.Time
-	now, max int // in flight
+	now, max int // requests in flight
 }
 
-// got is an event as it arrived.
+// got is a received event.
 type got struct {
 	ID     string
 	Type   string `json:"detail-type"`
@@ -98,7 +98,7 @@ func (r *receiver) attempts() []time.Time {
 	return slices.Clone(r.tries)
 }
 
-// most is how many were under way at once.
+// most is the largest number of simultaneous requests.
 func (r *receiver) most() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -112,8 +112,8 @@ func (r *receiver) times(id string) int {
 	return r.ids[id]
 }
 
-// want demands that these have arrived, in whichever order: sessions have none
-// among each other.
+// want checks that these events have arrived. The order of events of different
+// sessions does not matter.
 func (r *receiver) want(t *testing.T, want ...string) {
 	t.Helper()
 	have := r.all()
@@ -124,7 +124,7 @@ func (r *receiver) want(t *testing.T, want ...string) {
 	}
 }
 
-// fixture is a bus in a bubble, that can be stopped and started.
+// fixture is a bus in a bubble that can be stopped and restarted.
 type fixture struct {
 	*event.Bus
 	t     *testing.T
@@ -135,7 +135,7 @@ type fixture struct {
 	stop  func()
 }
 
-// logText is what was logged.
+// logText returns what was logged.
 type logText struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -185,7 +185,7 @@ func (n *nodes) Nodes(context.Context) ([]*sekisho.Node, error) {
 	return all, nil
 }
 
-// bubble runs a test with a bus in a bubble of its own.
+// bubble runs a test with a bus in its own bubble.
 func bubble(t *testing.T, cfg event.Config, test func(t *testing.T, f *fixture)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -268,8 +268,8 @@ var errDown = errors.New("connection refused")
 
 func down(got) error { return errDown }
 
-// An endpoint that is away is tried at growing intervals, then every minute,
-// and gets everything soon after it is back.
+// An endpoint that is down is retried at growing intervals up to a minute, and
+// receives everything soon after it is up.
 func TestBackoff(t *testing.T) {
 	t.Parallel()
 	r := &receiver{answer: down}
@@ -310,7 +310,8 @@ func TestBackoff(t *testing.T) {
 	})
 }
 
-// What cannot be delivered for long gave up, which is said and counted.
+// Events that cannot be delivered for a long time are given up, logged and
+// counted.
 func TestGivenUp(t *testing.T) {
 	t.Parallel()
 	r := &receiver{answer: down}
@@ -341,8 +342,8 @@ func TestGivenUp(t *testing.T) {
 	)
 }
 
-// An event that the receiver does not take holds up what follows of the same
-// session, and nothing else.
+// An event that the receiver refuses delays later events of the same session,
+// and no others.
 func TestRefusedEvent(t *testing.T) {
 	t.Parallel()
 	r := &receiver{answer: func(e got) error {
@@ -374,8 +375,8 @@ func TestRefusedEvent(t *testing.T) {
 	)
 }
 
-// Events of one session arrive in their order, however long each takes, and
-// those of several at once, but not of too many.
+// Events of one session arrive in order, however long each takes. Events of
+// several sessions are delivered concurrently, up to a limit.
 func TestOrderAndConcurrency(t *testing.T) {
 	t.Parallel()
 	r := &receiver{answer: func(e got) error {
@@ -408,8 +409,8 @@ func TestOrderAndConcurrency(t *testing.T) {
 	)
 }
 
-// A receiver that hangs, and one that is away, hold up no other.
-func TestOneDoesNotHoldOthers(t *testing.T) {
+// A receiver that hangs and one that is down do not delay others.
+func TestReceiversDoNotDelayEachOther(t *testing.T) {
 	t.Parallel()
 	hang := make(chan struct{})
 	slow, away, good := &receiver{}, &receiver{answer: down}, &receiver{}
@@ -436,7 +437,7 @@ func TestOneDoesNotHoldOthers(t *testing.T) {
 	})
 }
 
-// What waits is bounded: the oldest goes, and is counted.
+// The queue is bounded: the oldest event is dropped and counted.
 func TestBoundedQueue(t *testing.T) {
 	t.Parallel()
 	r := &receiver{answer: down}
@@ -465,8 +466,8 @@ func TestBoundedQueue(t *testing.T) {
 	)
 }
 
-// Whoever publishes never waits, even if nothing can be stored, and what is
-// lost then is counted.
+// Publishing never waits, even if nothing can be stored. Events that are lost
+// then are counted.
 func TestPublishNeverWaits(t *testing.T) {
 	t.Parallel()
 	r := &receiver{}
@@ -500,7 +501,7 @@ func TestPublishNeverWaits(t *testing.T) {
 	)
 }
 
-// A store that fails for a while loses nothing.
+// A store that fails for a while loses no events.
 func TestStoreFails(t *testing.T) {
 	t.Parallel()
 	r := &receiver{}
@@ -527,8 +528,8 @@ func TestStoreFails(t *testing.T) {
 	})
 }
 
-// A server that stops goes on where it was: what waited is delivered, and
-// what was just under way is delivered again.
+// A server that restarts delivers the events that waited, and repeats those
+// that were in flight.
 func TestRestart(t *testing.T) {
 	t.Parallel()
 	r := &receiver{answer: down}
@@ -548,13 +549,13 @@ func TestRestart(t *testing.T) {
 			}
 			f.cfg.Webhooks = f.cfg.Webhooks[:1]
 			r.set(nil)
-			f.start() // and at once: the receiver may be why it was restarted
+			f.start() // immediately: the receiver may be the reason for the restart
 			r.want(t, "s-1", "s-2", "s-3")
 			if !strings.Contains(f.log.String(), "no longer configured") || f.store.waiting() != 0 {
 				t.Errorf("what waited for another webhook: %d\n%s", f.store.waiting(), f.log)
 			}
 
-			// One that is cut off in the middle comes again, as the same event.
+			// A delivery that is cut off is repeated as the same event.
 			var cut string
 			hang := make(chan struct{})
 			r.set(func(e got) error { cut = e.ID; <-hang; return nil })
@@ -572,7 +573,7 @@ func TestRestart(t *testing.T) {
 	)
 }
 
-// An endpoint that asks to be left alone is.
+// An endpoint that asks for a pause gets one.
 func TestRetryAfter(t *testing.T) {
 	t.Parallel()
 	r := &receiver{
@@ -582,7 +583,7 @@ func TestRetryAfter(t *testing.T) {
 		f.say("s-1", "")
 		f.say("s-2", "")
 		f.after(9 * time.Minute)
-		if n := len(r.attempts()); n > 4 { // those that were under way at once
+		if n := len(r.attempts()); n > 4 { // those that were in flight at once
 			t.Errorf("tried %d times", n)
 		}
 		r.set(nil)
@@ -593,7 +594,7 @@ func TestRetryAfter(t *testing.T) {
 	})
 }
 
-// A webhook gets what its pattern selects.
+// A webhook receives the events that match its pattern.
 func TestPatternOfWebhook(t *testing.T) {
 	t.Parallel()
 	some, err := event.ParsePattern(
@@ -619,8 +620,9 @@ func TestPatternOfWebhook(t *testing.T) {
 	)
 }
 
-// Calls in AWS's form are for those who ask for them, and kept for nobody else.
-func TestCallsAreForThoseWhoAsk(t *testing.T) {
+// Calls in AWS's format are sent to webhooks that ask for them, and are not
+// stored.
+func TestCallsAreSentOnRequestOnly(t *testing.T) {
 	t.Parallel()
 	pattern := func(text string) *event.Pattern {
 		p, err := event.ParsePattern([]byte(text))
@@ -640,7 +642,7 @@ func TestCallsAreForThoseWhoAsk(t *testing.T) {
 			Endpoint: other,
 			Pattern:  pattern(`{"source":["aws.ssm"],"detail":{"eventName":["TerminateSession"]}}`),
 		},
-		// This is the pattern that AWS's guide to Session Manager has.
+		// This pattern is from AWS's guide to Session Manager.
 		{
 			Name:     "aws",
 			Endpoint: aws,
@@ -660,7 +662,7 @@ func TestCallsAreForThoseWhoAsk(t *testing.T) {
 					Call("ssm", time.Now(), json.RawMessage(`{"eventSource":"ssm.amazonaws.com","eventName":"StartSession"}`)),
 			)
 			f.say("s-1", "")
-			f.Publish(f.Origin().Call("ssm", time.Now(), json.RawMessage(`{`))) // which cannot be
+			f.Publish(f.Origin().Call("ssm", time.Now(), json.RawMessage(`{`))) // which cannot be parsed
 			f.after(time.Second)
 			all, err := f.Events(t.Context(), event.Query{Limit: 10})
 			if err != nil || len(all) != tc.kept {
@@ -702,7 +704,7 @@ func TestEventsExpire(t *testing.T) {
 	})
 }
 
-// The newest events can be looked at, and they are bounded too.
+// The newest events can be listed, and they are bounded, too.
 func TestEventsKept(t *testing.T) {
 	t.Parallel()
 	bubble(t, event.Config{Limits: event.Limits{Keep: 3}}, func(t *testing.T, f *fixture) {

@@ -15,7 +15,7 @@ import (
 	"sekisho/internal/activity/event"
 )
 
-// call is a record of CloudTrail.
+// call is a CloudTrail record.
 const call = `{"eventVersion":"1.08","userIdentity":{"type":"IAMUser","principalId":"AIDAIOSFODNN7EXAMPLE",` +
 	`"arn":"arn:aws:iam::123456789012:user/alice",` +
 	`"accountId":"123456789012","accessKeyId":"AKIAIOSFODNN7EXAMPLE","userName":"alice"},` +
@@ -29,7 +29,7 @@ const call = `{"eventVersion":"1.08","userIdentity":{"type":"IAMUser","principal
 	`"readOnly":false,` +
 	`"eventType":"AwsApiCall","managementEvent":true,"recipientAccountId":"123456789012","eventCategory":"Management"}`
 
-// examples are one event of each type, as the documentation shows them.
+// examples has one event of each type, as the documentation shows them.
 func examples(o event.Origin) []*event.Event {
 	at := func(minute, second int) time.Time {
 		return time.Date(2026, 11, 23, 12, minute, second, 250_000_000, time.UTC)
@@ -166,7 +166,7 @@ func TestDocumentedExamples(t *testing.T) {
 	)
 }
 
-// The patterns that the documentation shows are patterns.
+// The patterns in the documentation are valid.
 func TestDocumentedPatterns(t *testing.T) {
 	t.Parallel()
 	doc, err := os.ReadFile("../../../docs/events.md")

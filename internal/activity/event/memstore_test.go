@@ -23,8 +23,8 @@ type memStore struct {
 	items   map[[2]any]event.Item
 	tallies map[string]event.Tally
 	told    map[sekisho.NodeID]bool
-	broken  error         // what AddEvents answers when set
-	hang    chan struct{} // what AddEvents waits for when set
+	broken  error         // returned by AddEvents if set
+	hang    chan struct{} // awaited by AddEvents if set
 }
 
 func newMemStore() *memStore {

@@ -14,53 +14,53 @@ const sample = `{"version":"0","id":"1","detail-type":"Session Started","source"
 "detail":{"owner":"arn:aws:iam::123456789012:user/Alice","source-ip":"203.0.113.9","seconds":42,"big":1e2,"flag":true,"nothing":null,
 "instance-tags":{"Env":"prod"},"list":["x","y"]}}`
 
-// The meanings are those of EventBridge's documentation.
+// The semantics are those of EventBridge's documentation.
 func TestPattern(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		pattern string
 		want    bool
 	}{
-		"one of a list":              {`{"detail-type":["Session Ended","Session Started"]}`, true},
-		"none of a list":             {`{"detail-type":["Session Ended"]}`, false},
-		"all fields must match":      {`{"detail-type":["Session Started"],"account":["1"]}`, false},
-		"below":                      {`{"detail":{"instance-tags":{"Env":["prod"]}}}`, true},
-		"below, another value":       {`{"detail":{"instance-tags":{"Env":["test"]}}}`, false},
-		"below a missing member":     {`{"detail":{"other":{"x":["y"]}}}`, false},
-		"an element of the event's":  {`{"resources":["arn:b"]}`, true},
-		"no element of the event's":  {`{"resources":["arn:c"]}`, false},
-		"number":                     {`{"detail":{"seconds":[42.0]}}`, true},
-		"number in another spelling": {`{"detail":{"big":[100]}}`, true},
-		"number is no text":          {`{"detail":{"seconds":["42"]}}`, false},
-		"true":                       {`{"detail":{"flag":[true]}}`, true},
-		"null":                       {`{"detail":{"nothing":[null]}}`, true},
-		"null is not absent":         {`{"detail":{"absent":[null]}}`, false},
-		"prefix":                     {`{"detail":{"owner":[{"prefix":"arn:aws:iam::"}]}}`, true},
-		"no prefix":                  {`{"detail":{"owner":[{"prefix":"arn:aws:sts::"}]}}`, false},
-		"prefix of a number":         {`{"detail":{"seconds":[{"prefix":"4"}]}}`, false},
-		"suffix":                     {`{"detail":{"owner":[{"suffix":"/Alice"}]}}`, true},
-		"case":                       {`{"detail":{"owner":["arn:aws:iam::123456789012:user/alice"]}}`, false},
+		"one of a list":                  {`{"detail-type":["Session Ended","Session Started"]}`, true},
+		"none of a list":                 {`{"detail-type":["Session Ended"]}`, false},
+		"all fields must match":          {`{"detail-type":["Session Started"],"account":["1"]}`, false},
+		"below":                          {`{"detail":{"instance-tags":{"Env":["prod"]}}}`, true},
+		"below, another value":           {`{"detail":{"instance-tags":{"Env":["test"]}}}`, false},
+		"below a missing member":         {`{"detail":{"other":{"x":["y"]}}}`, false},
+		"an element of the event's list": {`{"resources":["arn:b"]}`, true},
+		"no element of the event's list": {`{"resources":["arn:c"]}`, false},
+		"number":                         {`{"detail":{"seconds":[42.0]}}`, true},
+		"number in another spelling":     {`{"detail":{"big":[100]}}`, true},
+		"number is not text":             {`{"detail":{"seconds":["42"]}}`, false},
+		"true":                           {`{"detail":{"flag":[true]}}`, true},
+		"null":                           {`{"detail":{"nothing":[null]}}`, true},
+		"null is not absent":             {`{"detail":{"absent":[null]}}`, false},
+		"prefix":                         {`{"detail":{"owner":[{"prefix":"arn:aws:iam::"}]}}`, true},
+		"another prefix":                 {`{"detail":{"owner":[{"prefix":"arn:aws:sts::"}]}}`, false},
+		"prefix of a number":             {`{"detail":{"seconds":[{"prefix":"4"}]}}`, false},
+		"suffix":                         {`{"detail":{"owner":[{"suffix":"/Alice"}]}}`, true},
+		"case":                           {`{"detail":{"owner":["arn:aws:iam::123456789012:user/alice"]}}`, false},
 		"equals-ignore-case": {`{"detail":{"owner":[{"equals-ignore-case":"ARN:aws:iam::123456789012:user/alice"}]}}`,
 			true},
-		"anything-but":              {`{"detail":{"owner":[{"anything-but":"x"}]}}`, true},
-		"anything-but this":         {`{"detail":{"instance-tags":{"Env":[{"anything-but":"prod"}]}}}`, false},
-		"anything-but these":        {`{"detail":{"instance-tags":{"Env":[{"anything-but":["test","prod"]}]}}}`, false},
-		"anything-but those":        {`{"detail":{"seconds":[{"anything-but":[1,2]}]}}`, true},
-		"anything-but a number":     {`{"detail":{"seconds":[{"anything-but":42}]}}`, false},
-		"anything-but of nothing":   {`{"detail":{"absent":[{"anything-but":"x"}]}}`, false},
-		"anything-but a prefix":     {`{"detail":{"owner":[{"anything-but":{"prefix":"arn:"}}]}}`, false},
-		"anything-but other prefix": {`{"detail":{"owner":[{"anything-but":{"prefix":"user"}}]}}`, true},
-		"exists":                    {`{"detail":{"owner":[{"exists":true}]}}`, true},
-		"exists not":                {`{"detail":{"absent":[{"exists":true}]}}`, false},
-		"absent":                    {`{"detail":{"absent":[{"exists":false}]}}`, true},
-		"not absent":                {`{"detail":{"owner":[{"exists":false}]}}`, false},
-		"absent below nothing":      {`{"detail":{"other":{"x":[{"exists":false}]}}}`, true},
-		"cidr":                      {`{"detail":{"source-ip":[{"cidr":"203.0.113.0/24"}]}}`, true},
-		"other cidr":                {`{"detail":{"source-ip":[{"cidr":"10.0.0.0/8"},{"cidr":"::/0"}]}}`, false},
-		"cidr of no address":        {`{"detail":{"owner":[{"cidr":"0.0.0.0/0"}]}}`, false},
-		"one comparison is enough":  {`{"detail":{"owner":["x",{"suffix":"lice"}]}}`, true},
-		"object is no value":        {`{"detail":{"instance-tags":["prod"]}}`, false},
-		"value is no object":        {`{"detail":{"owner":{"x":["y"]}}}`, false},
+		"anything-but":                     {`{"detail":{"owner":[{"anything-but":"x"}]}}`, true},
+		"anything-but this value":          {`{"detail":{"instance-tags":{"Env":[{"anything-but":"prod"}]}}}`, false},
+		"anything-but these values":        {`{"detail":{"instance-tags":{"Env":[{"anything-but":["test","prod"]}]}}}`, false},
+		"anything-but other values":        {`{"detail":{"seconds":[{"anything-but":[1,2]}]}}`, true},
+		"anything-but a number":            {`{"detail":{"seconds":[{"anything-but":42}]}}`, false},
+		"anything-but of a missing member": {`{"detail":{"absent":[{"anything-but":"x"}]}}`, false},
+		"anything-but a prefix":            {`{"detail":{"owner":[{"anything-but":{"prefix":"arn:"}}]}}`, false},
+		"anything-but another prefix":      {`{"detail":{"owner":[{"anything-but":{"prefix":"user"}}]}}`, true},
+		"exists":                           {`{"detail":{"owner":[{"exists":true}]}}`, true},
+		"exists, but does not":             {`{"detail":{"absent":[{"exists":true}]}}`, false},
+		"absent":                           {`{"detail":{"absent":[{"exists":false}]}}`, true},
+		"absent, but is not":               {`{"detail":{"owner":[{"exists":false}]}}`, false},
+		"absent below a missing member":    {`{"detail":{"other":{"x":[{"exists":false}]}}}`, true},
+		"cidr":                             {`{"detail":{"source-ip":[{"cidr":"203.0.113.0/24"}]}}`, true},
+		"another CIDR range":               {`{"detail":{"source-ip":[{"cidr":"10.0.0.0/8"},{"cidr":"::/0"}]}}`, false},
+		"CIDR range of a text":             {`{"detail":{"owner":[{"cidr":"0.0.0.0/0"}]}}`, false},
+		"one comparison is enough":         {`{"detail":{"owner":["x",{"suffix":"lice"}]}}`, true},
+		"object is not a value":            {`{"detail":{"instance-tags":["prod"]}}`, false},
+		"value is not an object":           {`{"detail":{"owner":{"x":["y"]}}}`, false},
 	} {
 		p, err := event.ParsePattern([]byte(tc.pattern))
 		if err != nil {
@@ -79,7 +79,7 @@ func TestPattern(t *testing.T) {
 	}
 }
 
-// What is not understood, or cannot ever match, is refused and named.
+// Patterns that are not understood, or can never match, are refused by name.
 func TestPatternRefused(t *testing.T) {
 	t.Parallel()
 	for pattern, want := range map[string]string{
@@ -121,7 +121,7 @@ func TestPatternRefused(t *testing.T) {
 }
 
 // FuzzPattern parses arbitrary patterns and matches arbitrary events: nothing
-// may panic, and what parses must be JSON.
+// may panic, and patterns that parse must be JSON.
 func FuzzPattern(f *testing.F) {
 	f.Add(`{"detail":{"owner":["x",{"suffix":"lice"},{"anything-but":[1]}]}}`, sample)
 	f.Add(`{"detail":{"source-ip":[{"cidr":"::/0"}],"x":{"y":[{"exists":false}]}}}`, `{"detail":[]}`)

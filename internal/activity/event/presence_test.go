@@ -13,7 +13,7 @@ import (
 
 const node = sekisho.NodeID("mi-0123456789abcdef0")
 
-// set changes a node as a fleet does, and tells of it.
+// set changes a node as the fleet does, and reports it.
 func (f *fixture) set(change func(n *sekisho.Node)) {
 	f.nodes.mu.Lock()
 	n := f.nodes.all[node]
@@ -31,7 +31,7 @@ func disconnect(n *sekisho.Node) {
 	n.ConnectedAt, n.DisconnectedAt, n.DisconnectReason = time.Time{}, time.Now(), "no answer to a ping"
 }
 
-// states are the events of nodes so far, the oldest first.
+// states are the events of nodes so far, oldest first.
 func (f *fixture) states() []string {
 	f.t.Helper()
 	all, err := f.Events(f.t.Context(), event.Query{Limit: 100, Subject: string(node)})

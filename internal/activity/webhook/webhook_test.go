@@ -41,7 +41,7 @@ func parse(t *testing.T, text string) []webhook.Secret {
 	return all
 }
 
-// endpoint is one for a server of the test.
+// endpoint returns an endpoint at a server of the test.
 func endpoint(t *testing.T, srv *httptest.Server, change func(c *webhook.Config)) *webhook.Endpoint {
 	t.Helper()
 	secrets := parse(t, secretA)
@@ -64,7 +64,7 @@ func endpoint(t *testing.T, srv *httptest.Server, change func(c *webhook.Config)
 	return e
 }
 
-// The vector is that of the specification "Standard Webhooks".
+// The vector is from the specification "Standard Webhooks".
 func TestSignatureVector(t *testing.T) {
 	t.Parallel()
 	got := webhook.Sign(
@@ -111,7 +111,7 @@ func TestDelivery(t *testing.T) {
 	}
 	for name, want := range map[string]string{
 		"Content-Type": "application/json", "Webhook-Id": "id-1", "Webhook-Timestamp": "1795449063",
-		// During a rotation, one of each.
+		// During a rotation there is one signature of each secret.
 		"Webhook-Signature": webhook.Sign(both[:1], "id-1", now, body) + " " + webhook.Sign(both[1:], "id-1", now, body),
 	} {
 		if r.header.Get(name) != want {
@@ -124,8 +124,8 @@ func TestDelivery(t *testing.T) {
 	}
 }
 
-// What an answer means for the event and for the receiver, in words that do
-// not repeat the URL.
+// What a response means for the event and the receiver. Errors do not contain
+// the URL.
 func TestAnswers(t *testing.T) {
 	t.Parallel()
 	var elsewhere atomic.Int32
@@ -172,7 +172,7 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-// A receiver that sends for ever, or nothing, holds nobody up for long, and
+// A receiver that sends endlessly, or nothing, delays nobody for long, and
 // errors do not show the URL.
 func TestHostileReceivers(t *testing.T) {
 	t.Parallel()
@@ -220,7 +220,7 @@ func TestHostileReceivers(t *testing.T) {
 	}
 }
 
-// The certificate must be of the host, and from somebody who is trusted.
+// The certificate must be valid for the host and from a trusted authority.
 func TestTLSIsVerified(t *testing.T) {
 	t.Parallel()
 	var came atomic.Int32
@@ -236,7 +236,7 @@ func TestTLSIsVerified(t *testing.T) {
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); !ok {
 		t.Errorf("from nobody: %v", err)
 	}
-	// 127.0.0.2 is this machine too, and not in the certificate.
+	// 127.0.0.2 is this machine, too, and not in the certificate.
 	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.2:0")
 	if err != nil {
 		t.Fatal(err)
@@ -255,8 +255,8 @@ func TestTLSIsVerified(t *testing.T) {
 	}
 }
 
-// Where a name leads is looked at when it is dialled: private addresses are
-// refused unless allowed, some are always.
+// Addresses are checked when they are dialled: private ones are refused unless
+// allowed, and some always are.
 func TestAddresses(t *testing.T) {
 	t.Parallel()
 	lan := []netip.Prefix{
@@ -278,7 +278,7 @@ func TestAddresses(t *testing.T) {
 		{"172.32.0.1", true, true}, {"100.64.0.1", false, true}, {"fd12::1", false, true}, {"fc00::1", false, false},
 		{"198.18.0.1", false, false}, {"203.0.113.1", false, false}, {"2001:db8::1", false, false},
 		{"64:ff9b:1::a01:203", false, false},
-		// These stay closed whatever is allowed.
+		// These are refused whatever is allowed.
 		{"169.254.169.254", false, false}, {"::ffff:169.254.169.254", false, false}, {"64:ff9b::a9fe:a9fe", false, false},
 		{"2002:a9fe:a9fe::1", false, false},
 		{"169.254.170.2", false, false}, {"fe80::1", false, false}, {"fe80::1%eth0", false, false},
@@ -327,7 +327,7 @@ func TestAddresses(t *testing.T) {
 		}
 		e.Close()
 	}
-	// Without TLS no other machine, allowed or not.
+	// Without TLS, no other machine can be a receiver, even if it is allowed.
 	e, err := webhook.New(webhook.Config{
 		URL: "http://10.255.255.1:1", Secrets: func() ([]webhook.Secret, error) { return parse(t, secretA), nil }, Allow: lan,
 		Timeout: 5 * time.Second,
@@ -385,7 +385,7 @@ func TestSecrets(t *testing.T) {
 	}
 }
 
-// A secret that cannot be read delays deliveries, and is not told.
+// A secret that cannot be read delays deliveries and is not logged.
 func TestSecretUnreadable(t *testing.T) {
 	t.Parallel()
 	var came atomic.Int32

@@ -60,8 +60,8 @@ func TestNeverGivesUp(t *testing.T) {
 	})
 }
 
-// TestRetryAfter: an agent that an overloaded server asks to wait retries within
-// one to two times that long.
+// TestRetryAfter: an agent that an overloaded server asks to wait retries
+// after one to two times that long.
 func TestRetryAfter(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -95,8 +95,8 @@ func TestRetryAfter(t *testing.T) {
 	})
 }
 
-// TestRetryNow: an operator who has repaired the network does not wait for the
-// next attempt, and a request while none is due does not cause one later.
+// TestRetryNow: an operator who has repaired the network need not wait for the
+// next attempt, and a request while no attempt is pending causes none later.
 func TestRetryNow(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -32,8 +32,8 @@ func (p pauses) Handle(_ context.Context, r slog.Record) error {
 	return nil
 }
 
-// TestAnotherRoleIsNoFailure: after each change of role the agent reconnects at
-// once.
+// TestAnotherRoleIsNoFailure: after each change of its role the agent
+// reconnects immediately.
 func TestAnotherRoleIsNoFailure(t *testing.T) {
 	t.Parallel()
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -24,8 +24,8 @@ func (w *countingWriter) Write(p []byte) (int, error) {
 	return w.Builder.Write(p)
 }
 
-// Each write to standard error becomes a message to the server: a folder of many small files must
-// not cost one for each.
+// Each write to standard error becomes a message to the server: a folder of
+// many small files must not cost one message for each.
 func TestManyFilesAreReportedInFewWrites(t *testing.T) {
 	t.Parallel()
 	const files = 1000
@@ -55,7 +55,7 @@ func TestManyFilesAreReportedInFewWrites(t *testing.T) {
 	}
 }
 
-// What was reported before a failure is written, and the failure after it.
+// Reports before a failure are written, and the failure follows them.
 func TestFailureIsReportedLast(t *testing.T) {
 	t.Parallel()
 	home := t.TempDir()

@@ -10,13 +10,13 @@ func TestDisk(t *testing.T) {
 	for _, tc := range []struct {
 		name string
 		s    space
-		want string // of the error; "" = well
+		want string // of the error; "" = none
 	}{
 		{"well", space{free: 1 << 30, files: 1000, countsFiles: true}, ""},
-		{"just enough", space{free: minFree, files: minFiles, countsFiles: true}, ""},
+		{"just enough space", space{free: minFree, files: minFiles, countsFiles: true}, ""},
 		{"files are not counted", space{free: 1 << 30}, ""},
 		{"full", space{free: minFree - 1, files: 1000, countsFiles: true}, "16383 KiB left"},
-		{"out of files", space{free: 1 << 30, files: minFiles - 1, countsFiles: true}, "df -i /state"},
+		{"out of inodes", space{free: 1 << 30, files: minFiles - 1, countsFiles: true}, "df -i /state"},
 		{"read-only", space{free: 1 << 30, files: 1000, countsFiles: true, readOnly: true}, "read-only"},
 	} {
 		found, err := tc.s.verdict("/state")

@@ -124,7 +124,7 @@ func TestRegisterTwice(t *testing.T) {
 	}
 }
 
-// TestRefusedRegistrationChangesNothing also with --force.
+// TestRefusedRegistrationChangesNothing, not even with --force.
 func TestRefusedRegistrationChangesNothing(t *testing.T) {
 	t.Parallel()
 	srv := agenttest.New(t)
@@ -163,8 +163,8 @@ func TestRefusedRegistrationChangesNothing(t *testing.T) {
 	}
 }
 
-// TestPlantedFiles has somebody put links and pipes where the agent keeps its
-// files.
+// TestPlantedFiles: another user puts links and pipes where the agent keeps
+// its files.
 func TestPlantedFiles(t *testing.T) {
 	t.Parallel()
 	srv := agenttest.New(t)
@@ -288,13 +288,13 @@ func TestDamagedIdentity(t *testing.T) {
 	}
 	key := fields["PrivateKey"].(string)
 	for name, b := range map[string][]byte{
-		"empty":         nil,
-		"cut":           good[:len(good)/2],
-		"more after it": append(bytes.Clone(good), "{}"...),
-		"other field":   with("Extra", 1),
-		"node":          with("Node", "../../x"),
-		"no key":        with("PrivateKey", ""),
-		"damaged key":   with("PrivateKey", strings.Replace(key, "\nMII", "\nMIJ", 1)),
+		"empty":               nil,
+		"cut":                 good[:len(good)/2],
+		"more after the JSON": append(bytes.Clone(good), "{}"...),
+		"an unknown field":    with("Extra", 1),
+		"node":                with("Node", "../../x"),
+		"no key":              with("PrivateKey", ""),
+		"damaged key":         with("PrivateKey", strings.Replace(key, "\nMII", "\nMIJ", 1)),
 	} {
 		if err := os.WriteFile(path, b, 0o600); err != nil {
 			t.Fatal(err)

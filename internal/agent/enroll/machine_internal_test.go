@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// An identity that was copied to another machine shows another fingerprint,
-// and the same one each time.
+// An identity that was copied to another machine has another fingerprint, the
+// same one each time.
 func TestCopiedIdentity(t *testing.T) {
 	t.Parallel()
 	key, err := rsa.GenerateKey(rand.Reader, 2048)

@@ -46,7 +46,7 @@ func TestProgramRoleCachesUntilForgotten(t *testing.T) {
 }
 
 // TestProgramRoleRefusesAgentCredentials: a server that does not know the
-// request issues the agent's own credentials, which must not reach programs.
+// request issues the agent's own credentials, which programs must not get.
 func TestProgramRoleRefusesAgentCredentials(t *testing.T) {
 	t.Parallel()
 	srv := agenttest.New(t)

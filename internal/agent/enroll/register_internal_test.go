@@ -7,7 +7,7 @@ import (
 	"sekisho/internal/agent/uplink"
 )
 
-// Sekisho's server already gives the remedy; AWS's does not.
+// Sekisho's server already includes the remedy; AWS's does not.
 func TestRegisterErrorGivesTheRemedyOnce(t *testing.T) {
 	t.Parallel()
 	for _, message := range []string{"The activation has expired.",

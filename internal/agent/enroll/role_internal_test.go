@@ -30,7 +30,7 @@ func TestRoleTokenCheck(t *testing.T) {
 			"",
 		},
 		{
-			"for ever",
+			"valid forever",
 			`{"AccessKeyId":"a","SecretAccessKey":"b","TokenExpirationDate":1e300}`,
 			now.Add(24 * time.Hour),
 			"",
@@ -42,7 +42,7 @@ func TestRoleTokenCheck(t *testing.T) {
 			sekisho.CodeExpired,
 		},
 		{
-			"before time",
+			"not valid yet",
 			`{"AccessKeyId":"a","SecretAccessKey":"b","TokenExpirationDate":-1e300}`,
 			time.Time{},
 			sekisho.CodeExpired,

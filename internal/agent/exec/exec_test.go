@@ -50,7 +50,7 @@ func (s *stream) Receive(ctx context.Context) (mgs.PayloadType, []byte, error) {
 	}
 }
 
-// run runs a script for /bin/sh with what the client sends.
+// run runs a script with /bin/sh and the client's input.
 func run(t *testing.T, data mgs.PayloadType, script string, input ...message) (*stream, error) {
 	t.Helper()
 	return runCommand(t, data, osexec.Command("/bin/sh", "-c", script), input...)
@@ -112,7 +112,7 @@ func TestExitCodes(t *testing.T) {
 		"exit 255":                    "EXIT_CODE: 255",
 		"kill -TERM $$":               "EXIT_CODE: 143",
 		"exec 0<&- 1>&- 2>&-; exit 3": "EXIT_CODE: 3",
-		"sleep 1000 & exit 4":         "EXIT_CODE: 4", // what it leaves behind holds its output
+		"sleep 1000 & exit 4":         "EXIT_CODE: 4", // the process it leaves behind holds its output
 	} {
 		s, err := run(t, 0, script+"\n")
 		if err != nil || s.text(mgs.PayloadExitCode) != want {
@@ -134,7 +134,7 @@ func TestOtherData(t *testing.T) {
 	}
 }
 
-func TestMuchOutput(t *testing.T) {
+func TestLargeOutput(t *testing.T) {
 	t.Parallel()
 	s, err := run(t, 0, "seq 1 200000; seq 1 200000 >&2")
 	if err != nil || len(s.text(mgs.PayloadOutput)) != 1288895 ||

@@ -24,11 +24,11 @@ func TestAllowedUsers(t *testing.T) {
 		uid     int
 		want    bool
 	}{
-		{"everybody without a list", nil, 4711, true},
-		{"named user", []string{"bob"}, 1001, true},
-		{"other user", []string{"bob"}, 1000, false},
+		{"everyone without a list", nil, 4711, true},
+		{"a named user", []string{"bob"}, 1001, true},
+		{"another user", []string{"bob"}, 1000, false},
 		{"member of a group", []string{"@wheel"}, 1000, true},
-		{"not a member", []string{"@wheel"}, 1001, false},
+		{"not a member of the group", []string{"@wheel"}, 1001, false},
 		{"user named like the group", []string{"@wheel"}, 1002, false},
 		{"unknown UID", []string{"bob"}, 4711, false},
 		{"root", []string{"bob"}, 0, true},

@@ -46,7 +46,7 @@ func server(v1 bool, source imds.Source) *imds.Server {
 	})
 }
 
-// ask asks a server; header is name and value by turns.
+// ask sends a request; header has names and values in turn.
 func ask(s *imds.Server, method, path string, header ...string) *http.Response {
 	r := httptest.NewRequest(method, path, nil)
 	r.Host = "169.254.169.254"
@@ -83,7 +83,7 @@ func TestPaths(t *testing.T) {
 		"/latest/meta-data/local-ipv4":  "10.1.2.3",
 		"/latest/meta-data/placement/":  "availability-zone\nregion",
 		"/latest/meta-data/placement/availability-zone":  "ap-northeast-1a",
-		"/latest/meta-data/placement/availability-zone/": "ap-northeast-1a", // as AWS's libraries ask
+		"/latest/meta-data/placement/availability-zone/": "ap-northeast-1a", // as AWS's libraries request it
 		"/latest/meta-data/placement/region":             "ap-northeast-1",
 		"/latest/meta-data/tags/":                        "instance/",
 		"/latest/meta-data/tags/instance":                "Hostname\na b/c",
@@ -180,15 +180,15 @@ func TestTokens(t *testing.T) {
 		time.Sleep(time.Second)
 		status(401, http.MethodGet, instance, token, held)
 
-		// A token that is no good is no good to version 1 either.
+		// An invalid token is refused for version 1 requests, too.
 		if r := ask(server(true, &machine{}), http.MethodGet, instance, token, held); r.StatusCode != 401 {
 			t.Errorf("a bad token under version 1: %s", r.Status)
 		}
 	})
 }
 
-// A proxy forwards anybody's requests, and a web page's name may resolve to the
-// service (DNS rebinding).
+// A proxy forwards requests of other hosts, and the name of a web page may
+// resolve to the service (DNS rebinding).
 func TestRequestsFromElsewhere(t *testing.T) {
 	t.Parallel()
 	s := server(true, &machine{})
@@ -211,7 +211,7 @@ func TestRequestsFromElsewhere(t *testing.T) {
 	}
 }
 
-func TestWhatTheServerRefuses(t *testing.T) {
+func TestServerRefusals(t *testing.T) {
 	t.Parallel()
 	s := server(true, &machine{err: errors.New("the secret of the server")})
 	for path, want := range map[string]int{

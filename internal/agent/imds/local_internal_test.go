@@ -8,8 +8,9 @@ import (
 	"testing"
 )
 
-// Lines of /proc/net/tcp on a little-endian machine. The test parses its expected
-// addresses with the same code, so that it also passes on other machines.
+// Lines of /proc/net/tcp on a little-endian machine. The test parses its
+// expected addresses with the same code, so that it also passes on other
+// machines.
 const table = `  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
    0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1 1 0 100 0 0 10 0
    1: 0100007F:D431 0100007F:1F90 01 00000000:00000000 00:00000000 00000000  1000        0 2 1 0 20 4 30 10 -1

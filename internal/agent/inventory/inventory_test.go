@@ -129,11 +129,11 @@ func TestFit(t *testing.T) {
 	}
 }
 
-// server is what PutInventory does.
+// server implements PutInventory.
 type server struct {
 	mu     sync.Mutex
 	hashes map[string]string
-	whole  []string // types that came with content
+	whole  []string // types that were sent with content
 	calls  int
 	err    error
 }
@@ -174,8 +174,8 @@ func (s *server) call(_ context.Context, operation string, in, _ any) error {
 	return nil
 }
 
-// Content that the server has already is not sent again, even after a restart.
-func TestTell(t *testing.T) {
+// Content that the server already has is not sent again, even after a restart.
+func TestReport(t *testing.T) {
 	t.Parallel()
 	s := &server{hashes: map[string]string{}}
 	found := func(version string) []inventory.Item {
@@ -252,8 +252,8 @@ func TestKeeper(t *testing.T) {
 	})
 }
 
-// Every machine that runs the tests has interfaces, and most have packages: what
-// Find returns must have the form that the server accepts.
+// Every machine that runs the tests has interfaces, and most have packages:
+// the result of Find must have the form that the server accepts.
 func TestFind(t *testing.T) {
 	t.Parallel()
 	items := inventory.Find(t.Context())

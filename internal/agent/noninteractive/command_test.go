@@ -92,8 +92,8 @@ func TestSignals(t *testing.T) {
 	}
 }
 
-// TestEnds: when the client, the stream or the session ends, the command and its
-// children end.
+// TestEnds: when the client, the stream or the session ends, the command and
+// its children end.
 func TestEnds(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
@@ -134,8 +134,8 @@ func TestEnds(t *testing.T) {
 	}
 }
 
-// TestLeftBehind: a daemon that keeps the output open does not keep the session
-// open, and output written before the end arrives.
+// TestLeftBehind: a daemon that keeps the output open does not keep the
+// session open, and output written before the end arrives.
 func TestLeftBehind(t *testing.T) {
 	t.Parallel()
 	s, err := run(t, &noninteractive.Command{Exec: sh("trap '' HUP; sleep 60 & echo $!"), Separate: true})
@@ -183,7 +183,7 @@ func TestSplit(t *testing.T) {
 	}
 }
 
-// FuzzSplit: words that are quoted come back as they were.
+// FuzzSplit: quoted words are split into the same words again.
 func FuzzSplit(f *testing.F) {
 	f.Add("a", "b c", "'\"\\")
 	f.Add("", "\n", "$(x)`y`")

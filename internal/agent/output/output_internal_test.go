@@ -10,8 +10,8 @@ type endless struct{}
 
 func (endless) Read(b []byte) (int, error) { return len(b), nil }
 
-// TestBufferIsBounded: behind a client that takes nothing, an endless program
-// is not read.
+// TestBufferIsBounded: with a client that reads nothing, the output of an
+// endless program is not read either.
 func TestBufferIsBounded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

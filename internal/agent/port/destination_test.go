@@ -14,7 +14,7 @@ import (
 	"sekisho/internal/agent/port"
 )
 
-// denied reports whether a destination is refused for good.
+// denied reports whether a destination is refused permanently.
 func denied(t *testing.T, d port.Destination) bool {
 	t.Helper()
 	err := d.Check(t.Context())
@@ -60,11 +60,11 @@ func TestDeniedHosts(t *testing.T) {
 		want bool
 	}{
 		{"metadata.example", []string{"169.254.169.254"}, true},
-		{"mine.example", []string{"127.0.0.1"}, true}, // a foreign name for a loopback service
+		{"mine.example", []string{"127.0.0.1"}, true}, // an unknown name for a loopback service
 		{"mine.example", []string{"::1", "::ffff:127.0.0.1"}, true},
 		{name, []string{"127.0.1.1"}, false},
 		{"good.example", []string{"10.1.2.3"}, false},
-		{"mixed.example", []string{"169.254.169.254", "10.1.2.3"}, false}, // the good one is used
+		{"mixed.example", []string{"169.254.169.254", "10.1.2.3"}, false}, // the good address is used
 	} {
 		if got := denied(t, port.Destination{Host: tt.host, Port: 80, Lookup: resolves(tt.to...)}); got != tt.want {
 			t.Errorf("%s at %v: denied %v", tt.host, tt.to, got)
@@ -94,7 +94,7 @@ func TestRules(t *testing.T) {
 	}
 }
 
-// TestResponder: no form of its address leads to the agent's own metadata
+// TestResponder: no form of its address reaches the agent's own metadata
 // service, whatever the rules allow. Other ports stay reachable.
 func TestResponder(t *testing.T) {
 	t.Parallel()
@@ -139,8 +139,8 @@ func TestResponder(t *testing.T) {
 	_ = conn.Close()
 }
 
-// TestRebinding: a name that resolves differently when it is dialled is checked
-// again, and the checked address is the one that is dialled.
+// TestRebinding: a name that resolves differently when it is dialled is
+// checked again, and the checked address is dialled.
 func TestRebinding(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -196,7 +196,7 @@ func TestUnresolved(t *testing.T) {
 	}
 }
 
-// FuzzHost: whatever form a link-local address is written in, it is denied.
+// FuzzHost: a link-local address is denied in every notation.
 func FuzzHost(f *testing.F) {
 	f.Add("169.254.169.254")
 	f.Add("::ffff:169.254.169.254")

@@ -24,8 +24,8 @@ import (
 	"sekisho/internal/wire/mux"
 )
 
-// listen serves connections on the loopback until the test ends, and returns
-// where.
+// listen serves connections on the loopback interface until the test ends, and
+// returns the address.
 func listen(t *testing.T, handle func(*net.TCPConn)) port.Destination {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -52,10 +52,10 @@ func listen(t *testing.T, handle func(*net.TCPConn)) port.Destination {
 	return port.Destination{Port: uint16(l.Addr().(*net.TCPAddr).Port)}
 }
 
-// start runs a session until it ends; wait gives its error.
+// start runs a session until it ends; wait returns its error.
 func start(t *testing.T, p *port.Port, s plugin.Stream) (cancel context.CancelCauseFunc, wait func() error) {
 	t.Helper()
-	ctx, cancel := context.WithCancelCause(context.Background()) // the test's own ends before its clean-up
+	ctx, cancel := context.WithCancelCause(context.Background()) // the test's own context ends before its cleanup
 	p.Log = slog.New(slog.DiscardHandler)
 	done := make(chan error, 1)
 	go func() { done <- p.Run(ctx, s) }()
@@ -77,8 +77,8 @@ func echo(c *net.TCPConn) {
 	_ = c.CloseWrite()
 }
 
-// TestSingle: one connection, with whose end the session ends in peace, the
-// last word included.
+// TestSingle: one connection, with which the session ends without an error and
+// without losing the last bytes.
 func TestSingle(t *testing.T) {
 	t.Parallel()
 	to := listen(t, func(c *net.TCPConn) {
@@ -117,7 +117,7 @@ func TestSerial(t *testing.T) {
 	}
 	s.Await(mgs.PayloadOutput, "the first", has("connection 1\n"))
 	s.Flag(mgs.FlagDisconnectToPort)
-	s.Flag(mgs.FlagDisconnectToPort) // there is nothing to disconnect
+	s.Flag(mgs.FlagDisconnectToPort) // there is no connection to close
 	s.Give(mgs.PayloadOutput, "hello again")
 	s.Await(mgs.PayloadOutput, "the second", has("connection 2\n"))
 	s.Flag(mgs.FlagTerminateSession)
@@ -126,9 +126,9 @@ func TestSerial(t *testing.T) {
 	}
 }
 
-// TestNobodyListens: a session of one connection does not begin; one of many
-// goes on and tells the client each time.
-func TestNobodyListens(t *testing.T) {
+// TestClosedPort: a session with a single connection does not start. One
+// with many continues and reports each failure to the client.
+func TestClosedPort(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -173,7 +173,7 @@ func (p *pipe) Send(ctx context.Context, pt mgs.PayloadType, b []byte) error {
 	return err
 }
 
-// wire is the client's side of it.
+// wire is the client's end of it.
 type wire struct {
 	io.Reader
 	s *agenttest.Stream
@@ -200,7 +200,7 @@ type client struct {
 	wait    func() error
 }
 
-// newWire starts a session of many connections; the client is up to the test.
+// newWire starts a session with many connections; the test is the client.
 func newWire(t *testing.T, p *port.Port) *client {
 	t.Helper()
 	r, w := io.Pipe()
@@ -226,9 +226,9 @@ func newClient(t *testing.T, p *port.Port) *client {
 	return c
 }
 
-// TestCutConnectionsAreReset: what the destination receives of a connection whose
-// session dies does not look complete, nor does what the client receives of a
-// destination that breaks.
+// TestCutConnectionsAreReset: when a session dies, the data that the
+// destination received does not look complete. The same holds for the client
+// when the destination breaks.
 func TestCutConnectionsAreReset(t *testing.T) {
 	t.Parallel()
 	for _, mode := range []port.Mode{port.Single, port.Serial, port.Many} {
@@ -292,7 +292,7 @@ func TestCutConnectionsAreReset(t *testing.T) {
 	}
 }
 
-// TestMany has 64 connections of which one takes nothing: the others finish.
+// TestMany has 64 connections, one of which is not read: the others finish.
 func TestMany(t *testing.T) {
 	t.Parallel()
 	release := make(chan struct{})
@@ -301,7 +301,7 @@ func TestMany(t *testing.T) {
 		if _, err := io.ReadFull(c, first); err != nil {
 			return
 		}
-		if first[0] == 's' { // stalled
+		if first[0] == 's' { // not read
 			<-release
 		}
 		sum := sha256.New()
@@ -335,7 +335,7 @@ func TestMany(t *testing.T) {
 		}
 		stalled <- st
 	}()
-	// It is alone, and full, before the others come.
+	// It is the only one, and full, before the others start.
 	c.stream.AwaitGiven(4 << 20)
 	var all sync.WaitGroup
 	for i := range 63 {
@@ -360,7 +360,7 @@ func noise(seed byte, n int) []byte {
 	return b
 }
 
-// TestStockMultiplexer speaks with the library that AWS's client uses.
+// TestStockMultiplexer uses the library that AWS's client uses.
 func TestStockMultiplexer(t *testing.T) {
 	t.Parallel()
 	c := newWire(t, &port.Port{Mode: port.Many, To: listen(t, echo)})
@@ -396,14 +396,14 @@ func TestStockMultiplexer(t *testing.T) {
 	_ = session.Close()
 }
 
-// TestBrokenMultiplexer: what is not the protocol ends the session.
+// TestBrokenMultiplexer: violating the protocol ends the session.
 func TestBrokenMultiplexer(t *testing.T) {
 	t.Parallel()
 	for _, bad := range []string{"GET / HTTP/1.1\r\n", "\x02\x00\x00\x00\x01\x00\x00\x00",
 		"\x01\x09\x00\x00\x01\x00\x00\x00"} {
 		c := newWire(t, &port.Port{Mode: port.Many, To: listen(t, echo)})
 		c.stream.Give(mgs.PayloadOutput, bad)
-		// Once the multiplexer has given up, nothing more is waited for.
+		// Once the multiplexer has given up, it waits for nothing.
 		if err := c.wait(); err == nil || !strings.Contains(err.Error(), "protocol") {
 			t.Errorf("%q: %v", bad, err)
 		}

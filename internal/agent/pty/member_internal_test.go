@@ -10,8 +10,8 @@ func TestMemberOf(t *testing.T) {
 		ok   bool
 	}{
 		{"123 (sh) S 1 123 100 34816 123 0", 123, true},
-		{"123 (a) b) S 1 1 (c) S 1 123 100 0", 123, true}, // a name can hold anything
-		{"123 (x) S 1 123 100) S 1 123 7 0", 0, false},    // and must not be taken for the fields
+		{"123 (a) b) S 1 1 (c) S 1 123 100 0", 123, true}, // a name can contain anything
+		{"123 (x) S 1 123 100) S 1 123 7 0", 0, false},    // and must not be parsed as the fields
 		{"123 (sh) S 1 123 101 0", 0, false},
 		{"123 (sh) Z 1 123 100 0", 0, false},
 		{"1 (init) S 0 1 100 0", 0, false},

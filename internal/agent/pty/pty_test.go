@@ -31,7 +31,7 @@ func start(t *testing.T, script string) *pty.Process {
 	return p
 }
 
-// all reads to the end of the terminal.
+// all reads the terminal to its end.
 func all(t *testing.T, p *pty.Process) string {
 	t.Helper()
 	if err := p.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
@@ -61,7 +61,6 @@ func TestProcessHasTheTerminal(t *testing.T) {
 }
 
 func TestInheritedFilesAreNotPassedOn(t *testing.T) {
-	// Not parallel: another test could start its process in between.
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
@@ -79,7 +78,7 @@ func TestInheritedFilesAreNotPassedOn(t *testing.T) {
 	}
 }
 
-func TestResizeIsTold(t *testing.T) {
+func TestResizeReachesTheProgram(t *testing.T) {
 	t.Parallel()
 	p := start(t, `trap 'stty size; exit' WINCH; echo ready; while :; do read x; done`)
 	r := bufio.NewReader(p)
@@ -114,8 +113,8 @@ func alive(pid int) bool {
 	return !strings.HasPrefix(rest, "Z")
 }
 
-// TestEndReachesEveryProcess has a job in a process group of its own that
-// ignores the hang-up.
+// TestEndReachesEveryProcess has a job in its own process group that ignores
+// SIGHUP.
 func TestEndReachesEveryProcess(t *testing.T) {
 	t.Parallel()
 	cmd := exec.Command(
@@ -139,22 +138,22 @@ func TestEndReachesEveryProcess(t *testing.T) {
 		t.Fatal("the job does not run")
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	cancel() // do not wait out the delay
+	cancel() // skips the delay
 	p.End(ctx)
 	if alive(job) || alive(p.PID()) {
 		t.Errorf("still there: job %v, leader %v", alive(job), alive(p.PID()))
 	}
 }
 
-func TestEndIsGentleFirst(t *testing.T) {
+func TestEndSendsSIGHUPFirst(t *testing.T) {
 	t.Parallel()
 	mark := t.TempDir() + "/hup"
-	// Under nohup a shell would find hang-ups ignored, and could set no trap.
+	// Under nohup a shell would find SIGHUP ignored, and could set no trap.
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)
-	// It waits without children: dash may lose a trap for a signal that comes
-	// while it starts one.
+	// It waits without children: dash may lose a trap for a signal that
+	// arrives while it starts one.
 	cmd := exec.Command(
 		"/bin/sh",
 		"-c",

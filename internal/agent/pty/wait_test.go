@@ -9,7 +9,7 @@ import (
 	"sekisho/internal/agent/pty"
 )
 
-// TestWaitHoldsNoThread: programs that are waited for do not hold a thread each.
+// TestWaitHoldsNoThread: waiting for programs does not occupy a thread each.
 func TestWaitHoldsNoThread(t *testing.T) {
 	threads := func() int {
 		t.Helper()

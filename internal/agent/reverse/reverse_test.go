@@ -19,7 +19,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// stream is a data channel whose client's side is a connection.
+// stream is a data channel whose client end is a connection.
 type stream struct {
 	in   chan []byte
 	flag chan mgs.Flag
@@ -57,7 +57,7 @@ func (c *clientConn) Write(p []byte) (int, error) {
 	}
 }
 
-// freePort is a port that was free just now.
+// freePort returns a port that was free a moment ago.
 func freePort(t *testing.T) uint16 {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -35,12 +35,12 @@ adm:x:4:alice
 broken:x
 `
 
-// machine is a Host over files of its own and a runner that notes its calls.
+// machine is a Host with its own files and a runner that records its calls.
 type machine struct {
 	*runas.Host
 	dir   string
 	calls [][]string
-	// answer gives the output of a program; nil means that it fails.
+	// answer returns the output of a program; nil means that it fails.
 	answer func(args []string) ([]byte, error)
 }
 
@@ -108,7 +108,7 @@ func TestResolveRefuses(t *testing.T) {
 	tests := []struct {
 		wanted string
 		code   sekisho.Code
-		says   string // part of the sentence
+		says   string // part of the message
 	}{
 		{"root", sekisho.CodeDenied, `"root"`},
 		{"toor", sekisho.CodeDenied, "user ID 0"},
@@ -147,7 +147,7 @@ func TestResolveRefuses(t *testing.T) {
 	}
 }
 
-func TestDefaultUserIsMadeWhenMissing(t *testing.T) {
+func TestDefaultUserIsCreatedIfMissing(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t, 0)
 	m.answer = func(args []string) ([]byte, error) {
@@ -181,9 +181,9 @@ func TestDefaultUserIsMadeWhenMissing(t *testing.T) {
 	}
 }
 
-// TestDefaultUserIsMadeOnce: sessions of several agents start at once on a machine
-// without the user.
-func TestDefaultUserIsMadeOnce(t *testing.T) {
+// TestDefaultUserIsCreatedOnce: sessions of several agents start at once on a
+// machine without the user.
+func TestDefaultUserIsCreatedOnce(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t, 0)
 	var made atomic.Int32
@@ -205,7 +205,7 @@ func TestDefaultUserIsMadeOnce(t *testing.T) {
 	}
 	var all sync.WaitGroup
 	for range 8 {
-		other := *m.Host // of another agent
+		other := *m.Host // created by another agent
 		all.Go(func() {
 			if u, err := other.Resolve(t.Context(), ""); err != nil || u.UID != 1501 {
 				t.Errorf("got %+v, %v", u, err)
@@ -217,14 +217,14 @@ func TestDefaultUserIsMadeOnce(t *testing.T) {
 		t.Errorf("useradd ran %d times", n)
 	}
 
-	// A user who exists is found without a lock.
+	// An existing user is found without a lock.
 	m.Lock = filepath.Join(m.dir, "missing", "lock")
 	if u, err := m.Resolve(t.Context(), ""); err != nil || u.UID != 1501 {
 		t.Errorf("without a place for the lock: %+v, %v", u, err)
 	}
 }
 
-func TestDefaultUserCannotBeMade(t *testing.T) {
+func TestDefaultUserCannotBeCreated(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t, 0)
 	if _, err := m.Resolve(t.Context(), ""); err == nil || !strings.Contains(err.Error(), `"ssm-user" does not exist`) {
@@ -275,13 +275,13 @@ func TestDirectoryUser(t *testing.T) {
 	if err != nil || !cmp.Equal(got, want) {
 		t.Errorf("got %+v, %v; want %+v", got, err, want)
 	}
-	// A directory that answers with somebody else is not believed.
+	// An entry for another user is refused.
 	if u, err := m.Resolve(t.Context(), "dave"); !sekisho.IsNotFound(err) {
 		t.Errorf("asked for dave, got %+v, %v", u, err)
 	}
 }
 
-func TestUnprivilegedAgentIsItself(t *testing.T) {
+func TestUnprivilegedAgentRunsSessionsAsItself(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t, 1002)
 	for _, wanted := range []string{"", "alice"} {
@@ -340,8 +340,9 @@ func TestLoginShell(t *testing.T) {
 	}
 }
 
-// TestRealUserChange starts a process as another user and asks the kernel who
-// it is. It changes nothing on the machine: the user is in a file of the test.
+// TestRealUserChange starts a process as another user and asks the kernel for
+// its identity. It changes nothing on the machine: the user is in a file of
+// the test.
 func TestRealUserChange(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root to become another user")

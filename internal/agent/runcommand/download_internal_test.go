@@ -20,8 +20,8 @@ func downloadStep(kind string, info any, to string) map[string]any {
 	}}
 }
 
-// TestRemoteScript has the form of AWS-RunRemoteScript: something is
-// downloaded, and the script that follows finds it on its way.
+// TestRemoteScript has the form of AWS-RunRemoteScript: a step downloads a
+// script, and the next one runs it by its name.
 func TestRemoteScript(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -70,45 +70,45 @@ func TestDownload(t *testing.T) {
 		kind   string
 		info   any
 		to     string
-		want   string // file in the command's directory, or an absolute one
+		want   string // a file in the command's directory, or an absolute one
 		refuse string
 	}{
 		"a key": {"S3", `{"path":"https://s3.amazonaws.com/bucket/dir/one.txt"}`, "", "one.txt", ""},
-		"an object for the info": {"S3",
+		"sourceInfo as an object": {"S3",
 			map[string]string{"path": " https://bucket.s3.eu-west-1.amazonaws.com/dir/one.txt "}, "", "one.txt", ""},
-		"the server's own host":   {"S3", `{"path":"https://sekisho.example/bucket/dir/one.txt"}`, "", "one.txt", ""},
-		"below the server's host": {"S3", `{"path":"https://bucket.sekisho.example/dir/one.txt"}`, "", "one.txt", ""},
-		"an s3 address":           {"S3", `{"path":"s3://bucket/dir/one.txt"}`, "", "one.txt", ""},
-		"a folder":                {"S3", `{"path":"https://s3.amazonaws.com/bucket/dir/"}`, "", "sub/two.txt", ""},
-		"a folder without slash":  {"S3", `{"path":"https://s3.amazonaws.com/bucket/dir"}`, "to", "to/sub/two.txt", ""},
-		"another name":            {"S3", `{"path":"s3://bucket/dir/one.txt"}`, "other.txt", "other.txt", ""},
-		"into a directory":        {"S3", `{"path":"s3://bucket/dir/one.txt"}`, "into/", "into/one.txt", ""},
+		"the server's own host":    {"S3", `{"path":"https://sekisho.example/bucket/dir/one.txt"}`, "", "one.txt", ""},
+		"below the server's host":  {"S3", `{"path":"https://bucket.sekisho.example/dir/one.txt"}`, "", "one.txt", ""},
+		"an s3 address":            {"S3", `{"path":"s3://bucket/dir/one.txt"}`, "", "one.txt", ""},
+		"a folder":                 {"S3", `{"path":"https://s3.amazonaws.com/bucket/dir/"}`, "", "sub/two.txt", ""},
+		"a folder without a slash": {"S3", `{"path":"https://s3.amazonaws.com/bucket/dir"}`, "to", "to/sub/two.txt", ""},
+		"another name":             {"S3", `{"path":"s3://bucket/dir/one.txt"}`, "other.txt", "other.txt", ""},
+		"into a directory":         {"S3", `{"path":"s3://bucket/dir/one.txt"}`, "into/", "into/one.txt", ""},
 		"to elsewhere": {"S3", `{"path":"s3://bucket/dir/one.txt"}`, elsewhere,
 			filepath.Join(elsewhere, "one.txt"), ""},
-		"the web": {"HTTP", map[string]any{"url": web.URL + "/dir/tool.sh", "authMethod": "None"}, "",
+		"a web address": {"HTTP", map[string]any{"url": web.URL + "/dir/tool.sh", "authMethod": "None"}, "",
 			"tool.sh", ""},
 
-		"no such key":    {"S3", `{"path":"s3://bucket/none"}`, "", "", "s3://bucket/none"},
-		"climbing keys":  {"S3", `{"path":"s3://bucket/evil/"}`, "", "", "file name"},
-		"a climbing key": {"S3", `{"path":"s3://bucket/evil/.."}`, "", "", "file name"},
-		"climbing":       {"S3", `{"path":"s3://bucket/dir/one.txt"}`, "../x", "", "../x"},
-		"not S3": {"S3", `{"path":"https://example.com/bucket/one.txt"}`, "", "",
+		"no such key":                   {"S3", `{"path":"s3://bucket/none"}`, "", "", "s3://bucket/none"},
+		"keys with parent directories":  {"S3", `{"path":"s3://bucket/evil/"}`, "", "", "file name"},
+		"a key with parent directories": {"S3", `{"path":"s3://bucket/evil/.."}`, "", "", "file name"},
+		"climbing":                      {"S3", `{"path":"s3://bucket/dir/one.txt"}`, "../x", "", "../x"},
+		"not an S3 address": {"S3", `{"path":"https://example.com/bucket/one.txt"}`, "", "",
 			"https://example.com/bucket/one.txt"},
-		"a host like S3": {"S3", `{"path":"https://s3.amazonaws.com.evil.example/bucket/one.txt"}`, "", "",
+		"a host that looks like S3": {"S3", `{"path":"https://s3.amazonaws.com.evil.example/bucket/one.txt"}`, "", "",
 			"https://s3.amazonaws.com.evil.example/bucket/one.txt"},
 		"no path": {"S3", `{}`, "", "", "sourceInfo"},
 		"no JSON": {"S3", `path`, "", "", "not a JSON object"},
-		"not there": {"HTTP", map[string]any{"url": web.URL + "/none?X-Amz-Signature=secret"}, "", "",
+		"a missing file": {"HTTP", map[string]any{"url": web.URL + "/none?X-Amz-Signature=secret"}, "", "",
 			"/none answered 404"},
 		"nobody": {"HTTP", map[string]any{"url": "https://127.0.0.1:1/x?X-Amz-Signature=secret"}, "", "",
 			"connection refused"},
-		"no TLS":            {"HTTP", map[string]any{"url": "http://127.0.0.1:1/x"}, "", "", "allowInsecureDownload"},
-		"led away from TLS": {"HTTP", map[string]any{"url": web.URL + "/down"}, "", "", "without TLS"},
-		"with a password":   {"HTTP", map[string]any{"url": web.URL, "authMethod": "Basic"}, "", "", "authMethod"},
-		"a file":            {"HTTP", map[string]any{"url": "file:///etc/passwd"}, "", "", "https://"},
-		"GitHub":            {"GitHub", `{"owner":"o"}`, "", "", "GitHub"},
-		"a document":        {"SSMDocument", `{"name":"x"}`, "", "", "SSMDocument"},
-		"unknown":           {"FTP", `{}`, "", "", `"FTP"`},
+		"without TLS":              {"HTTP", map[string]any{"url": "http://127.0.0.1:1/x"}, "", "", "allowInsecureDownload"},
+		"redirected away from TLS": {"HTTP", map[string]any{"url": web.URL + "/down"}, "", "", "without TLS"},
+		"a URL with a password":    {"HTTP", map[string]any{"url": web.URL, "authMethod": "Basic"}, "", "", "authMethod"},
+		"a file":                   {"HTTP", map[string]any{"url": "file:///etc/passwd"}, "", "", "https://"},
+		"GitHub":                   {"GitHub", `{"owner":"o"}`, "", "", "GitHub"},
+		"a document":               {"SSMDocument", `{"name":"x"}`, "", "", "SSMDocument"},
+		"unknown":                  {"FTP", `{}`, "", "", `"FTP"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -27,7 +27,7 @@ import (
 
 const testNode = "mi-0123456789abcdef0"
 
-// patient is how long a test waits for what must happen.
+// patient limits how long a test waits for an event that must happen.
 const patient = 30 * time.Second
 
 // services are a bucket service and a log service in memory.
@@ -37,7 +37,7 @@ type services struct {
 	logs    map[string]string // group stream
 	groups  map[string]bool
 	fail    error
-	held    chan struct{} // PutObject waits for it, if not nil
+	held    chan struct{} // awaited by PutObject, if not nil
 }
 
 func newServices() *services {
@@ -133,7 +133,7 @@ func (d *services) Logs(_ context.Context, op string, in, _ any) error {
 	return nil
 }
 
-// bench is a runner, and all that it has to say.
+// bench is a runner and its replies.
 type bench struct {
 	t        *testing.T
 	dir      string
@@ -198,8 +198,8 @@ func (b *bench) open(change func(*Config)) (stop func()) {
 	return stop
 }
 
-// send has the runner take a command and returns its job and the code of the
-// answer.
+// send sends a command to the runner and returns its job and the code of the
+// response.
 func (b *bench) send(c mgs.SendCommand) (job, code string) {
 	b.t.Helper()
 	if c.CommandID == "" {
@@ -260,7 +260,7 @@ func (b *bench) step(job, name string) mgs.StepStatus {
 	}).RuntimeStatus[name]
 }
 
-// awaitFile waits for a file that is not empty and returns what is in it.
+// awaitFile waits for a non-empty file and returns its content.
 func awaitFile(t *testing.T, path string) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patient)
@@ -298,7 +298,7 @@ func awaitGone(t *testing.T, pid string) {
 	}
 }
 
-// shell is a document of one script.
+// shell returns a document with one script.
 func shell(lines ...string) mgs.SendCommand {
 	return steps(scriptStep("run", map[string]any{"runCommand": lines}))
 }
@@ -310,7 +310,7 @@ func scriptStep(name string, inputs map[string]any) map[string]any {
 func steps(all ...map[string]any) mgs.SendCommand {
 	b, err := json.Marshal(map[string]any{"schemaVersion": "2.2", "description": "", "mainSteps": all})
 	if err != nil {
-		panic(err) // it is made of texts
+		panic(err) // only strings
 	}
 	return mgs.SendCommand{DocumentName: "Test", DocumentContent: b}
 }
@@ -363,8 +363,8 @@ func TestScript(t *testing.T) {
 	}
 }
 
-// TestOutcomes has what scripts end with, and what becomes of the steps
-// behind them.
+// TestOutcomes: exit codes of scripts, and what happens to the following
+// steps.
 func TestOutcomes(t *testing.T) {
 	t.Parallel()
 	type in = map[string]any
@@ -372,13 +372,13 @@ func TestOutcomes(t *testing.T) {
 		first      in
 		second     in
 		status     string // of the command
-		one, two   string // of the steps, with their codes
-		stdout     string // parts of the first step
+		one, two   string // of the steps, with their exit codes
+		stdout     string // parts of the first step's output
 		stderr     string
 		runs       bool // the second step ran
 		exactError bool
 	}{
-		"a failed step stops nothing": {in{"runCommand": []string{"echo no >&2; exit 3"}}, nil, "Failed", "Failed 3",
+		"a failed step does not stop the command": {in{"runCommand": []string{"echo no >&2; exit 3"}}, nil, "Failed", "Failed 3",
 			"Success 0", "", "no\nfailed to run commands: exit status 3", true, true},
 		"exit on failure": {in{"runCommand": []string{"exit 3"}, "onFailure": "exit"}, nil, "Failed", "Failed 3",
 			"Skipped 0", "", "onFailure", false, false},
@@ -398,15 +398,15 @@ func TestOutcomes(t *testing.T) {
 			"", "143", true, false},
 		"no such interpreter": {in{"runCommand": []string{"#!/no/such", "x"}}, nil, "Failed", "Failed 1",
 			"Success 0", "", "/no/such", true, false},
-		"no such directory": {in{"runCommand": []string{"true"}, "workingDirectory": "/no/such"}, nil, "Failed",
+		"a missing directory": {in{"runCommand": []string{"true"}, "workingDirectory": "/no/such"}, nil, "Failed",
 			"Failed 1", "Success 0", "", `workingDirectory "/no/such"`, true, false},
-		"out of the directory": {in{"runCommand": []string{"true"}, "workingDirectory": "../.."}, nil, "Failed",
+		"a directory outside": {in{"runCommand": []string{"true"}, "workingDirectory": "../.."}, nil, "Failed",
 			"Failed 1", "Success 0", "", `workingDirectory "../.."`, true, false},
-		"a directory of the command": {in{"runCommand": []string{"basename $PWD"}, "workingDirectory": "here"}, nil,
+		"a directory in the command's own": {in{"runCommand": []string{"basename $PWD"}, "workingDirectory": "here"}, nil,
 			"Success", "Success 0", "Success 0", "here\n", "", true, true},
 		"another interpreter": {in{"runCommand": []string{"#!/usr/bin/env -S sh -eu", "false", "echo not"}}, nil,
 			"Failed", "Failed 1", "Success 0", "", "exit status 1", true, false},
-		"its own variables": {in{"runCommand": []string{"echo $GREETING $SSM_COMMAND_ID"},
+		"its own environment variables": {in{"runCommand": []string{"echo $GREETING $SSM_COMMAND_ID"},
 			"environment": map[string]string{"GREETING": "hello", "SSM_COMMAND_ID": "x"}}, nil, "Success", "Success 0",
 			"Success 0", "hello ", "", true, true},
 	} {
@@ -442,23 +442,23 @@ func TestOutcomes(t *testing.T) {
 
 func outcome(s mgs.StepStatus) string { return s.Status + " " + strconv.Itoa(s.Code) }
 
-// TestRefused has commands that are not run, each with its reason where people
-// look for it.
+// TestRefused has commands that are not run. Each reports its reason where
+// users look for it.
 func TestRefused(t *testing.T) {
 	t.Parallel()
 	one := func(step string) string { return `{"schemaVersion":"2.2","mainSteps":[` + step + `]}` }
 	for name, tt := range map[string]struct{ document, want string }{
-		"nothing":          {`null`, "not a JSON object"},
-		"a list":           {`[]`, "not a JSON object"},
-		"no version":       {`{}`, `schemaVersion ""`},
-		"a session's":      {`{"schemaVersion":"1.0","sessionType":"Standard_Stream"}`, "0 plugins"},
-		"no steps":         {`{"schemaVersion":"2.2"}`, "no mainSteps"},
-		"steps of no kind": {`{"schemaVersion":"2.2","mainSteps":5}`, "document"},
-		"no name":          {one(`{"action":"aws:runShellScript","inputs":{"runCommand":[]}}`), `name ""`},
-		"a name as a path": {one(`{"action":"aws:runShellScript","name":"../x","inputs":{}}`), `name "../x"`},
-		"one name twice":   {one(`{"action":"x","name":"a"},{"action":"x","name":"a"}`), `have the name "a"`},
-		"no inputs":        {one(`{"action":"aws:runShellScript","name":"a"}`), "not a JSON object"},
-		"a text for a list": {one(`{"action":"aws:runShellScript","name":"a","inputs":{"runCommand":"id"}}`),
+		"nothing":                      {`null`, "not a JSON object"},
+		"a list instead of a document": {`[]`, "not a JSON object"},
+		"no version":                   {`{}`, `schemaVersion ""`},
+		"a session document":           {`{"schemaVersion":"1.0","sessionType":"Standard_Stream"}`, "0 plugins"},
+		"no steps":                     {`{"schemaVersion":"2.2"}`, "no mainSteps"},
+		"steps of no known kind":       {`{"schemaVersion":"2.2","mainSteps":5}`, "document"},
+		"no name":                      {one(`{"action":"aws:runShellScript","inputs":{"runCommand":[]}}`), `name ""`},
+		"a name as a path":             {one(`{"action":"aws:runShellScript","name":"../x","inputs":{}}`), `name "../x"`},
+		"one name twice":               {one(`{"action":"x","name":"a"},{"action":"x","name":"a"}`), `have the name "a"`},
+		"no inputs":                    {one(`{"action":"aws:runShellScript","name":"a"}`), "not a JSON object"},
+		"a text in place of a list": {one(`{"action":"aws:runShellScript","name":"a","inputs":{"runCommand":"id"}}`),
 			"inputs of the step"},
 		"lists in the list": {one(`{"action":"aws:runShellScript","name":"a","inputs":{"runCommand":[["id"]]}}`),
 			"inputs of the step"},
@@ -492,7 +492,7 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-func TestJobsThatAreNotTaken(t *testing.T) {
+func TestRefusedJobs(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	b.open(nil)
@@ -501,14 +501,14 @@ func TestJobsThatAreNotTaken(t *testing.T) {
 		job  mgs.AgentJob
 		want string
 	}{
-		"no ID": {mgs.AgentJob{Topic: mgs.TopicSendCommand, Content: content}, mgs.JobInvalid},
-		"an ID as a path": {mgs.AgentJob{Topic: mgs.TopicSendCommand, Content: content,
+		"no job ID": {mgs.AgentJob{Topic: mgs.TopicSendCommand, Content: content}, mgs.JobInvalid},
+		"a path as a job ID": {mgs.AgentJob{Topic: mgs.TopicSendCommand, Content: content,
 			JobID: "aws.ssm.../../x." + testNode}, mgs.JobInvalid},
-		"another node's": {mgs.AgentJob{Topic: mgs.TopicSendCommand, Content: content, JobID: "aws.ssm.c.mi-1"},
+		"another node's job": {mgs.AgentJob{Topic: mgs.TopicSendCommand, Content: content, JobID: "aws.ssm.c.mi-1"},
 			mgs.JobInvalid},
 		"an unknown topic": {mgs.AgentJob{Topic: "aws.ssm.fly", Content: content, JobID: "aws.ssm.c." + testNode},
 			mgs.JobUnexpected},
-		"a cancel of what?": {mgs.AgentJob{Topic: mgs.TopicCancelCommand, Content: "{}", JobID: "aws.ssm.c." + testNode},
+		"a cancellation without a job": {mgs.AgentJob{Topic: mgs.TopicCancelCommand, Content: "{}", JobID: "aws.ssm.c." + testNode},
 			mgs.JobUnreadable},
 	} {
 		var codes []string
@@ -563,7 +563,7 @@ func TestParameters(t *testing.T) {
 	last := b.over(job)
 	for name, want := range map[string]struct{ outcome, stdout, text string }{
 		"other":    {"Skipped 0", "", "unsatisfied preconditions"},
-		"list":     {"Success 0", "one {{ who }}\ntwo 22\n", ""}, // what a value brings is not filled in again
+		"list":     {"Success 0", "one {{ who }}\ntwo 22\n", ""}, // references in values are not substituted
 		"text":     {"Success 0", `all ["echo one '{{ who }}'","echo two $((20+2))"] {{ unknown }} {{x` + "\n", ""},
 		"not":      {"Skipped 0", "", "unsatisfied preconditions"},
 		"package":  {"Failed 1", "", "aws:configurePackage"},
@@ -572,7 +572,7 @@ func TestParameters(t *testing.T) {
 		"constant": {"Failed 1", "", "neither to platformType nor to a parameter"},
 	} {
 		s := b.step(job, name)
-		if name == "text" { // the quotes of the value end those of the script
+		if name == "text" { // quotes in the value end those of the script
 			want.stdout = strings.ReplaceAll(want.stdout, "'", "")
 		}
 		if outcome(s) != want.outcome || s.StandardOutput != want.stdout || !strings.Contains(s.Output, want.text) {
@@ -585,8 +585,8 @@ func TestParameters(t *testing.T) {
 	}
 }
 
-// TestStepsNamedAsPlugins has documents as AWS-RunShellScript is at AWS, and
-// as it is here: output lies where AWS's agent puts it.
+// TestStepsNamedAsPlugins has AWS-RunShellScript as AWS defines it, and as it
+// is here: the output is where AWS's agent puts it.
 func TestStepsNamedAsPlugins(t *testing.T) {
 	t.Parallel()
 	inputs := `{"id":"0.aws:runShellScript","runCommand":"{{ commands }}"}`
@@ -648,7 +648,8 @@ func TestOutputIsDelivered(t *testing.T) {
 		t.Errorf("output %q", s.Output)
 	}
 
-	// A command is not worse for output that cannot be delivered, but says so.
+	// Output that cannot be delivered does not fail the command, but is
+	// reported.
 	b.services.mu.Lock()
 	b.services.fail = &uplink.APIError{Op: "PutObject", Status: 403, Code: "AccessDenied", Message: "not allowed"}
 	b.services.mu.Unlock()
@@ -662,7 +663,7 @@ func TestOutputIsDelivered(t *testing.T) {
 	}
 }
 
-// TestOutputIsBounded has output that is larger in a reply than it is.
+// TestOutputIsBounded: replies shorten output over the limit.
 func TestOutputIsBounded(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -677,7 +678,7 @@ func TestOutputIsBounded(t *testing.T) {
 	}
 }
 
-// TestTimeout has a script, and what it started, ended.
+// TestTimeout: the script and the processes it started are ended.
 func TestTimeout(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -742,7 +743,7 @@ func TestCancel(t *testing.T) {
 			t.Errorf("%s ran all the same", f)
 		}
 	}
-	// What is over, or was never there, is cancelled without ado.
+	// Cancelling a command that has ended, or never existed, does nothing.
 	for _, command := range []string{strings.Split(other, ".")[2], "none"} {
 		if _, code := b.give(mgs.NewCancelCommand(testNode, command)); code != mgs.JobAccepted {
 			t.Errorf("cancel of %s: %s", command, code)
@@ -750,8 +751,8 @@ func TestCancel(t *testing.T) {
 	}
 }
 
-// TestWorkers has as many commands at once as there may be, and those that
-// wait run afterwards.
+// TestWorkers: as many commands as allowed run at once, and the others run
+// afterwards.
 func TestWorkers(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -798,13 +799,13 @@ func TestWorkers(t *testing.T) {
 			t.Errorf("%+v", last.CommandReply)
 		}
 	}
-	// The one that was not taken may be sent again.
+	// The refused command may be sent again.
 	if job, code := b.send(refused); code != mgs.JobAccepted || b.over(job).DocumentStatus != mgs.CommandSuccess {
 		t.Errorf("sent again: %s", code)
 	}
 }
 
-// awaitAny waits a moment for something to change in dir.
+// awaitAny waits a moment for a change in dir.
 func awaitAny(t *testing.T, dir string) {
 	t.Helper()
 	before, _ := os.ReadDir(dir)
@@ -825,8 +826,8 @@ func awaitAny(t *testing.T, dir string) {
 	}
 }
 
-// TestNeverTwice has a command sent again while it runs, when it is over and
-// to an agent that has been started again.
+// TestNeverTwice: a command is sent again while it runs, after its end, and to
+// a restarted agent.
 func TestNeverTwice(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -852,7 +853,8 @@ func TestNeverTwice(t *testing.T) {
 	}
 }
 
-// TestRepliesAreKept has replies survive the agent until they are acknowledged.
+// TestRepliesAreKept: replies survive restarts of the agent until they are
+// acknowledged.
 func TestRepliesAreKept(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -927,9 +929,9 @@ func TestStop(t *testing.T) {
 	}
 }
 
-// TestBackAgain has the directory of an agent that ended in the middle, with
-// what it was doing still going on.
-func TestBackAgain(t *testing.T) {
+// TestRestartAfterAKill: an agent was killed while a command ran, and the command
+// still runs.
+func TestRestartAfterAKill(t *testing.T) {
 	t.Parallel()
 	t.Run("noted", func(t *testing.T) { t.Parallel(); testBackAgain(t, true) })
 	t.Run("not noted yet", func(t *testing.T) { t.Parallel(); testBackAgain(t, false) })
@@ -946,7 +948,7 @@ func testBackAgain(t *testing.T, noted bool) {
 	))
 	self := awaitFile(t, pids+"/self")
 	command, _, _ := mgs.ParseJobID(job)
-	// What a kill leaves behind: the files as they are, and the process.
+	// After a kill, the files and the process remain as they are.
 	left := filepath.Join(t.TempDir(), "commands")
 	var rec record
 	deadline := time.Now().Add(patient)
@@ -968,7 +970,7 @@ func testBackAgain(t *testing.T, noted bool) {
 	if strconv.Itoa(rec.Group) != self {
 		t.Errorf("the record has the group %d, it is %s", rec.Group, self)
 	}
-	if !noted { // the agent was killed just then
+	if !noted { // the agent was killed at this point
 		rec.Group = 0
 		text, err := json.Marshal(rec)
 		if err == nil {
@@ -1006,7 +1008,7 @@ func testBackAgain(t *testing.T, noted bool) {
 	stop()
 }
 
-// TestDamagedDirectory has whatever may lie in the directory.
+// TestDamagedDirectory has every kind of garbage in the directory.
 func TestDamagedDirectory(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -1067,8 +1069,8 @@ func TestStoreIsBounded(t *testing.T) {
 	}
 }
 
-// TestBackgroundProgramsDoNotDelayTheEnd: a program that a script leaves behind
-// with the script's output open neither delays the command's end nor is ended.
+// TestBackgroundProgramsDoNotDelayTheEnd: a background program that holds the
+// script's output open neither delays the end of the command nor is ended.
 func TestBackgroundProgramsDoNotDelayTheEnd(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)

@@ -11,7 +11,7 @@ func TestRunAs(t *testing.T) {
 		ok                 bool
 	}{
 		{`{}`, "", "", true},
-		{`{}`, "alice", "", true}, // off: the name does not matter, as with AWS's agent
+		{`{}`, "alice", "", true}, // off: the name is ignored, as in AWS's agent
 		{`{"runAsEnabled":false,"runAsDefaultUser":"bob"}`, "", "", true},
 		{`{"runAsEnabled":"false"}`, "", "", true},
 		{`{"runAsEnabled":null}`, "", "", true},
@@ -39,8 +39,8 @@ func TestRunAs(t *testing.T) {
 	}
 }
 
-// FuzzParseDocument looks for documents whose run-as is on and which are
-// nevertheless run without a user.
+// FuzzParseDocument searches for documents with run-as turned on that run
+// without a user.
 func FuzzParseDocument(f *testing.F) {
 	f.Add([]byte(`{"schemaVersion":"1.0","sessionType":"Standard_Stream","inputs":{"runAsEnabled":"true"}}`))
 	f.Add([]byte(`{"schemaVersion":"1.0","sessionType":"Standard_Stream","inputs":null}`))

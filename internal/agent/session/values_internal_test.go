@@ -56,7 +56,8 @@ func TestParameters(t *testing.T) {
 	}
 }
 
-// TestExactReference: a text that is one reference becomes the value itself.
+// TestExactReference: a text that is a single reference becomes the value
+// itself.
 func TestExactReference(t *testing.T) {
 	t.Parallel()
 	got, err := values{
@@ -73,7 +74,7 @@ func TestExactReference(t *testing.T) {
 
 const token = "5up3r-s3cr3t-0192"
 
-// FuzzExpand: the value of one parameter never brings in that of another.
+// FuzzExpand: references in the value of a parameter are not substituted.
 func FuzzExpand(f *testing.F) {
 	f.Add("{{ secret }}", "run {{ a }}{{ b }} now", "x")
 	f.Add("{{", "{{ a }} {{ b }}", " secret }}")

@@ -20,15 +20,15 @@ import (
 	"sekisho/internal/wire/mgs"
 )
 
-// services are a server's S3 and Logs.
+// services are the S3 and Logs services of a server.
 type services struct {
 	mu        sync.Mutex
 	algorithm string
-	refuse    map[string][]error // by operation, what it answers first
+	refuse    map[string][]error // the first responses, by operation
 	objects   map[string]string
 	headers   http.Header
 	key       string   // of the log group
-	streams   []string // made
+	streams   []string // created
 	events    []string
 }
 
@@ -96,7 +96,7 @@ func (d *services) Logs(_ context.Context, op string, in, out any) error {
 	return nil
 }
 
-// sink is a session's channel.
+// sink is the data channel of a session.
 type sink struct{ sent []string }
 
 func (s *sink) Send(_ context.Context, _ mgs.PayloadType, b []byte) error {
@@ -122,7 +122,7 @@ var refused = &uplink.APIError{
 	Message: "not authorized to perform s3:PutObject",
 }
 
-// show runs a session that shows texts, and delivers its log.
+// show runs a session that outputs texts, and delivers its log.
 func show(t *testing.T, cfg sessionlog.Config, texts ...string) sessionlog.Delivery {
 	t.Helper()
 	l, err := sessionlog.Open(t.Context(), cfg)
@@ -185,8 +185,8 @@ func TestBucket(t *testing.T) {
 	}
 }
 
-// TestRefusedUpload: the delivery reports the refused place and succeeds at the
-// other.
+// TestRefusedUpload: the delivery reports the destination that refused, and
+// succeeds at the other.
 func TestRefusedUpload(t *testing.T) {
 	t.Parallel()
 	d := &services{refuse: map[string][]error{"PutObject": {refused, nil}, "GetBucketEncryption": {refused}}}
@@ -203,8 +203,8 @@ func TestRefusedUpload(t *testing.T) {
 	}
 }
 
-// TestServerAway: a log waits for a server that comes back, and not for ever.
-func TestServerAway(t *testing.T) {
+// TestServerDown: a log waits for a server that is down, up to a limit.
+func TestServerDown(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		away := errors.New("connection refused")
@@ -226,20 +226,20 @@ func TestServerAway(t *testing.T) {
 	})
 }
 
-func TestEncryptionDemanded(t *testing.T) {
+func TestRequiredEncryption(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		services *services
 		places   sessionlog.Places
 		want     string
 	}{
-		"a bucket without": {&services{}, sessionlog.Places{Bucket: "logs", BucketEncrypted: true},
+		"an unencrypted bucket": {&services{}, sessionlog.Places{Bucket: "logs", BucketEncrypted: true},
 			`bucket "logs" is not encrypted. Encrypt the bucket, or turn off s3EncryptionEnabled`},
-		"a bucket unknown": {&services{refuse: map[string][]error{"GetBucketEncryption": {refused}}},
+		"a bucket with unknown encryption": {&services{refuse: map[string][]error{"GetBucketEncryption": {refused}}},
 			sessionlog.Places{Bucket: "logs", BucketEncrypted: true}, "s3:GetEncryptionConfiguration"},
-		"a group without key": {&services{}, sessionlog.Places{Group: "/sessions", GroupEncrypted: true},
+		"a group without a key": {&services{}, sessionlog.Places{Group: "/sessions", GroupEncrypted: true},
 			`log group "/sessions" is not encrypted. Associate`},
-		"a group not there": {&services{key: "k"}, sessionlog.Places{Group: "/sess", GroupEncrypted: true}, "/sess"},
+		"a missing group": {&services{key: "k"}, sessionlog.Places{Group: "/sess", GroupEncrypted: true}, "/sess"},
 		"a group unknown": {&services{refuse: map[string][]error{"DescribeLogGroups": {refused}}},
 			sessionlog.Places{Group: "/sessions", GroupEncrypted: true}, "logs:DescribeLogGroups"},
 	} {
@@ -255,8 +255,8 @@ func TestEncryptionDemanded(t *testing.T) {
 	}
 }
 
-// TestStreaming: lines come while the session runs, readable, and the last
-// one at its end.
+// TestStreaming: readable lines are delivered while the session runs, and the
+// last one at its end.
 func TestStreaming(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -304,8 +304,8 @@ func TestStreaming(t *testing.T) {
 	})
 }
 
-// TestLargeLogs: everything arrives in the group, in events of a size it
-// takes, cut between lines.
+// TestLargeLogs: everything arrives in the log group, in events of an accepted
+// size that end between lines.
 func TestLargeLogs(t *testing.T) {
 	t.Parallel()
 	d := &services{}

@@ -15,9 +15,9 @@ import (
 	"sekisho/internal/wire/mgs"
 )
 
-// stream is a client in the test's hands.
+// stream is a client that the test controls.
 type stream struct {
-	in chan []byte // what the client types
+	in chan []byte // the client's input
 	// sent is called for each Send and may block.
 	sent func(ctx context.Context, p []byte) error
 }
@@ -41,7 +41,7 @@ func (s *stream) Receive(ctx context.Context) (mgs.PayloadType, []byte, error) {
 	}
 }
 
-// A shell reports its exit code only to clients that take it.
+// A shell reports its exit code only to clients that support it.
 func TestExitCode(t *testing.T) {
 	t.Parallel()
 	for script, want := range map[string]int{"exit 7": 7, "exit 0": 0, "kill -TERM $$": 128 + 15} {
@@ -64,7 +64,7 @@ func TestExitCode(t *testing.T) {
 	}
 }
 
-// exitCodes is a stream that takes exit codes.
+// exitCodes is a stream that accepts exit codes.
 type exitCodes struct {
 	stream
 	got []int
@@ -88,7 +88,7 @@ func newShell(script string) *shell.Shell {
 	}
 }
 
-// within fails the test if do takes longer than anybody would wait.
+// within fails the test if do takes longer than any user would wait.
 func within(t *testing.T, what string, do func()) {
 	t.Helper()
 	done := make(chan struct{})
@@ -105,7 +105,7 @@ func within(t *testing.T, what string, do func()) {
 	}
 }
 
-// TestCharactersStayWhole: no payload but the last ends within a character.
+// TestCharactersStayWhole: only the last payload may end within a character.
 func TestCharactersStayWhole(t *testing.T) {
 	t.Parallel()
 	var all []string
@@ -113,8 +113,8 @@ func TestCharactersStayWhole(t *testing.T) {
 		all = append(all, string(p))
 		return nil
 	}}
-	// é in two writes, Latin-1 in the middle, and the beginning of a
-	// character at the end.
+	// é in two writes, Latin-1 in the middle, and an incomplete character at
+	// the end.
 	sh := newShell(`stty -opost; printf 'a\303'; sleep 0.2; printf '\251b\351c\342\202'`)
 	within(t, "the shell", func() {
 		if err := sh.Run(t.Context(), s); err != nil {
@@ -131,8 +131,8 @@ func TestCharactersStayWhole(t *testing.T) {
 	}
 }
 
-// TestStalledClient has a client that takes nothing more: memory stays small,
-// and the session can be ended.
+// TestStalledClient: a client stops reading. Memory stays small, and the
+// session can be ended.
 func TestStalledClient(t *testing.T) {
 	t.Parallel()
 	took := make(chan int, 1)
@@ -154,8 +154,8 @@ func TestStalledClient(t *testing.T) {
 	})
 }
 
-// TestProgramThatDoesNotRead has a client paste more than a terminal holds
-// for a program that reads nothing.
+// TestProgramThatDoesNotRead: a client pastes more than a terminal holds for a
+// program that reads nothing.
 func TestProgramThatDoesNotRead(t *testing.T) {
 	t.Parallel()
 	ready := make(chan struct{})
@@ -167,7 +167,7 @@ func TestProgramThatDoesNotRead(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() {
 		<-ready
-		for range 3 { // the last one is taken only once the first is written, which it never is
+		for range 3 { // the last one is accepted only once the first is written, which never happens
 			select {
 			case s.in <- []byte(strings.Repeat("x", 1<<20)):
 			case <-time.After(300 * time.Millisecond):
@@ -196,8 +196,8 @@ func TestClosedStreamEndsTheShell(t *testing.T) {
 	})
 }
 
-// TestBackgroundJobsDoNotHoldTheSession: exit ends it although a job still
-// has the terminal open.
+// TestBackgroundJobsDoNotHoldTheSession: exit ends the session although a job
+// still has the terminal open.
 func TestBackgroundJobsDoNotHoldTheSession(t *testing.T) {
 	t.Parallel()
 	var out strings.Builder

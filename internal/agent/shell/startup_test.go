@@ -60,11 +60,11 @@ func awaitMatch(t *testing.T, s *agenttest.Stream, pattern string) string {
 	return s.Await(mgs.PayloadOutput, pattern, re.MatchString)
 }
 
-// The prompt names the user as the shell knows it.
+// The prompt has the user name that the shell knows.
 const anyUser = `\[[a-z0-9_-]+@`
 
-// TestPrompt: the first prompt is the node's, after the user's own profile,
-// with nothing before it, and what a tag holds is never run.
+// TestPrompt: the first prompt is the node's, after the user's own profile and
+// without output before it. A tag value is never executed.
 func TestPrompt(t *testing.T) {
 	t.Parallel()
 	hostile := "a$(echo${IFS}RUN)`echo${IFS}RUN`\\$(id)'\"\\u"
@@ -112,8 +112,9 @@ func TestPrompt(t *testing.T) {
 	}
 }
 
-// TestProfile: the document's commands run once, unseen, before the first
-// prompt and in the shell itself; a mistake in them costs nothing else.
+// TestProfile: the commands of the document run once, without output, before
+// the first prompt and in the shell itself. A mistake in them has no other
+// effect.
 func TestProfile(t *testing.T) {
 	t.Parallel()
 	for _, path := range []string{"/bin/bash", "/bin/sh", "/bin/dash"} {
@@ -139,8 +140,8 @@ func TestProfile(t *testing.T) {
 	}
 }
 
-// TestPlainShell: nothing is asked for, nothing is done; without a login shell
-// it is sh.
+// TestPlainShell: without a prompt and a profile nothing is typed. Without a
+// login shell it is sh.
 func TestPlainShell(t *testing.T) {
 	t.Parallel()
 	users := &runas.Host{UID: 1}

@@ -15,7 +15,7 @@ import (
 	"sekisho/internal/wire/sigv4"
 )
 
-// TestObjects has a bucket that holds one object, and a folder of 3.
+// TestObjects has a bucket with one object, and a folder of 3.
 func TestObjects(t *testing.T) {
 	t.Parallel()
 	creds := sigv4.Credentials{AccessKeyID: "ASIATEST", SecretAccessKey: "secret", SessionToken: "token"}

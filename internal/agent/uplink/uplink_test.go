@@ -78,7 +78,7 @@ func serve(t *testing.T, h http.HandlerFunc) *uplink.Client {
 	return c
 }
 
-// TestAnswers are those of servers that err or lie.
+// TestAnswers: responses of servers that fail or lie.
 func TestAnswers(t *testing.T) {
 	t.Parallel()
 	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
@@ -88,7 +88,7 @@ func TestAnswers(t *testing.T) {
 	tests := []struct {
 		name    string
 		answer  http.HandlerFunc
-		want    string // in the error
+		want    string // part of the error
 		code    string
 		control bool // call CreateControlChannel
 	}{
@@ -196,8 +196,8 @@ func TestSessionGone(t *testing.T) {
 	}
 }
 
-// TestDataChannelOfAnySessionID: the names of role sessions, with which session
-// IDs begin, may have all of these characters.
+// TestDataChannelOfAnySessionID: role session names, with which session IDs
+// begin, may contain all of these characters.
 func TestDataChannelOfAnySessionID(t *testing.T) {
 	t.Parallel()
 	const session = "a,b=c+d@e._-xj2xglra6tgghygav3e2w2w4jk"
@@ -226,8 +226,8 @@ func TestDataChannelOfAnySessionID(t *testing.T) {
 	}
 }
 
-// TestAnotherCAIsNotTrusted: with a CA of its own, the agent does not believe
-// the system's either.
+// TestAnotherCAIsNotTrusted: with its own CA, the agent does not trust those
+// of the system.
 func TestAnotherCAIsNotTrusted(t *testing.T) {
 	t.Parallel()
 	srv := httptest.NewTLSServer(nil)

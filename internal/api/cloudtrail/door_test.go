@@ -23,8 +23,8 @@ import (
 	"sekisho/internal/wire/sigv4"
 )
 
-// trail answers every look-up with its events, as far as the limit goes, and
-// remembers what it was asked.
+// trail returns its events for every look-up, up to the limit, and remembers
+// the queries.
 type trail struct {
 	audittest.Trail
 	events []audit.Event
@@ -149,12 +149,12 @@ func TestQueries(t *testing.T) {
 func TestRefusals(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ key, body, code string }{
-		"no permission":      {"SOMEONE", `{}`, "AccessDeniedException"},
-		"another permission": {"SIMULATOR", `{}`, "AccessDeniedException"},
-		"unknown key":        {"NOBODY", `{}`, "UnrecognizedClientException"},
-		"too many":           {"AUDITOR", `{"MaxResults":51}`, "InvalidMaxResultsException"},
-		"too few":            {"AUDITOR", `{"MaxResults":0}`, "InvalidMaxResultsException"},
-		"times":              {"AUDITOR", `{"StartTime":2,"EndTime":1}`, "InvalidTimeRangeException"},
+		"no permission":           {"SOMEONE", `{}`, "AccessDeniedException"},
+		"another permission":      {"SIMULATOR", `{}`, "AccessDeniedException"},
+		"unknown key":             {"NOBODY", `{}`, "UnrecognizedClientException"},
+		"too many":                {"AUDITOR", `{"MaxResults":51}`, "InvalidMaxResultsException"},
+		"a limit that is too low": {"AUDITOR", `{"MaxResults":0}`, "InvalidMaxResultsException"},
+		"times":                   {"AUDITOR", `{"StartTime":2,"EndTime":1}`, "InvalidTimeRangeException"},
 		"two attributes": {"AUDITOR",
 			`{"LookupAttributes":[{"AttributeKey":"EventId","AttributeValue":"a"},{"AttributeKey":"EventId",` +
 				`"AttributeValue":"b"}]}`, "InvalidLookupAttributesException"},
@@ -162,11 +162,11 @@ func TestRefusals(t *testing.T) {
 			"InvalidLookupAttributesException"},
 		"empty value": {"AUDITOR", `{"LookupAttributes":[{"AttributeKey":"EventId"}]}`,
 			"InvalidLookupAttributesException"},
-		"odd boolean": {"AUDITOR", `{"LookupAttributes":[{"AttributeKey":"ReadOnly","AttributeValue":"yes"}]}`,
+		"an invalid boolean": {"AUDITOR", `{"LookupAttributes":[{"AttributeKey":"ReadOnly","AttributeValue":"yes"}]}`,
 			"InvalidLookupAttributesException"},
-		"insights":   {"AUDITOR", `{"EventCategory":"insight"}`, "InvalidEventCategoryException"},
-		"odd token":  {"AUDITOR", `{"NextToken":"AAAA"}`, "InvalidNextTokenException"},
-		"wrong type": {"AUDITOR", `{"MaxResults":"1"}`, "SerializationException"},
+		"insights":         {"AUDITOR", `{"EventCategory":"insight"}`, "InvalidEventCategoryException"},
+		"an invalid token": {"AUDITOR", `{"NextToken":"AAAA"}`, "InvalidNextTokenException"},
+		"wrong type":       {"AUDITOR", `{"MaxResults":"1"}`, "SerializationException"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -23,7 +23,7 @@ func TestLike(t *testing.T) {
 			t.Errorf("%q like %q: %v", c.s, c.pattern, got)
 		}
 	}
-	// Patterns that make others think for years.
+	// Patterns that take other implementations years.
 	if like(strings.Repeat("*a", 100), strings.Repeat("a", 5000)+"b") {
 		t.Error("matched")
 	}

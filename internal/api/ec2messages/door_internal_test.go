@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// A poll lasts as long as the agent expects, but holds up neither a server
-// that stops nor anything for a client that has gone.
+// A poll lasts as long as the agent expects, but it delays neither a server
+// that stops nor a client that has disconnected.
 func TestPoll(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {

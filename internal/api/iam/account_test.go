@@ -98,7 +98,7 @@ func TestPasswordPolicyIsEnforced(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	// The policy lets users change their own password, but not past a Deny.
+	// The policy lets users change their own password, unless a Deny applies.
 	change := func(c *awsiam.Client, from, to string) error {
 		_, err := c.ChangePassword(ctx, &awsiam.ChangePasswordInput{OldPassword: &from, NewPassword: &to})
 		return err

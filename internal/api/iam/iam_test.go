@@ -45,7 +45,7 @@ func allow(action, resource string) *string {
 
 const userARN = "arn:aws:iam::" + doortest.Account + ":user"
 
-// person makes a user with a key and an inline policy.
+// person creates a user with a key and an inline policy.
 func person(t *testing.T, s *doortest.Server, name string, document *string) *awsiam.Client {
 	t.Helper()
 	ctx := t.Context()
@@ -69,7 +69,7 @@ func person(t *testing.T, s *doortest.Server, name string, document *string) *aw
 	return s.IAM(aws.Credentials{AccessKeyID: *k.AccessKeyId, SecretAccessKey: *k.SecretAccessKey})
 }
 
-func TestALifeOfAUser(t *testing.T) {
+func TestUserLifecycle(t *testing.T) {
 	t.Parallel()
 	s := doortest.Start(t, nil)
 	ctx := t.Context()
@@ -95,7 +95,7 @@ func TestALifeOfAUser(t *testing.T) {
 	_, err = c.CreateUser(ctx, &awsiam.CreateUserInput{UserName: aws.String("no/slash")})
 	doortest.WantError(t, err, "ValidationError", 400, "userName is invalid")
 
-	// A document comes back as it was sent, whatever is in it.
+	// Any document is returned exactly as it was sent.
 	doc := aws.String(
 		"{\"Version\":\"2012-10-17\",\n " +
 			"\"Statement\":[{\"Effect\":\"Allow\",\"Action\":\"ssm:*\",\"Resource\":\"*\",\"Condition\":{\"StringEquals\":{\"aws:username\":\"a+b%20c é&<>\"}}}]}",
@@ -234,7 +234,7 @@ func TestALifeOfAUser(t *testing.T) {
 	doortest.WantError(t, err, "NoSuchEntity", 404, "alice")
 }
 
-func TestEveryCallIsDecidedOnTheObject(t *testing.T) {
+func TestEveryCallIsAuthorizedOnItsResource(t *testing.T) {
 	t.Parallel()
 	s := doortest.Start(t, nil)
 	ctx := t.Context()
@@ -320,7 +320,7 @@ func TestEveryCallIsDecidedOnTheObject(t *testing.T) {
 	must[*awsiam.ListUsersOutput](t)(tagged.ListUsers(ctx, &awsiam.ListUsersInput{}))
 }
 
-func TestABoundaryKeepsADelegateSmall(t *testing.T) {
+func TestABoundaryLimitsADelegate(t *testing.T) {
 	t.Parallel()
 	s := doortest.Start(t, nil)
 	ctx := t.Context()
@@ -622,7 +622,7 @@ func TestManagedPolicies(t *testing.T) {
 	doortest.WantError(t, err, "NoSuchEntity", 404, "does not exist or is not attachable")
 }
 
-func TestDevicesAreMadeEnabledAndListed(t *testing.T) {
+func TestDevicesAreCreatedEnabledAndListed(t *testing.T) {
 	t.Parallel()
 	s := doortest.Start(t, nil)
 	ctx := t.Context()
@@ -827,14 +827,14 @@ func TestSimulations(t *testing.T) {
 	doortest.WantError(t, err, "InvalidInput", 400, "PolicyInputList.1")
 }
 
-func TestOperationsWeDoNotHaveSaySo(t *testing.T) {
+func TestUnsupportedOperations(t *testing.T) {
 	t.Parallel()
 	s := doortest.Start(t, nil)
 	_, err := s.IAM(s.Admin).ListSAMLProviders(t.Context(), &awsiam.ListSAMLProvidersInput{})
 	doortest.WantError(t, err, "NotImplemented", 501, "iam:ListSAMLProviders is not implemented by Sekisho")
 }
 
-func TestPasswordsAreChangedByThoseWhoKnowThem(t *testing.T) {
+func TestChangePasswordRequiresTheOldOne(t *testing.T) {
 	t.Parallel()
 	s := doortest.Start(t, nil)
 	ctx := t.Context()

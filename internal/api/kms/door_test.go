@@ -42,7 +42,7 @@ func start(t *testing.T) *rig {
 	return r
 }
 
-// call makes a signed call and returns the code of the error, "" for none.
+// call makes a signed call and returns the error code, "" for success.
 func (r *rig) call(operation string, in fields, out any) string {
 	r.t.Helper()
 	body, err := json.Marshal(in)
@@ -59,7 +59,7 @@ func (r *rig) must(operation string, in fields, out any) {
 	}
 }
 
-// key makes a key and returns its ID.
+// key creates a key and returns its ID.
 func (r *rig) key() string {
 	r.t.Helper()
 	var out struct {
@@ -98,7 +98,7 @@ func TestBadRequestsAreRefused(t *testing.T) {
 			"ValidationException"},
 		"reserved alias": {"CreateAlias", fields{"AliasName": "alias/aws/x", "TargetKeyId": id},
 			"NotAuthorizedException"},
-		"odd alias": {"CreateAlias", fields{"AliasName": "alias/a b", "TargetKeyId": id},
+		"invalid alias": {"CreateAlias", fields{"AliasName": "alias/a b", "TargetKeyId": id},
 			"InvalidAliasNameException"},
 		"alias twice": {"CreateAlias", fields{"AliasName": "alias/a", "TargetKeyId": id},
 			"AlreadyExistsException"},
@@ -109,13 +109,13 @@ func TestBadRequestsAreRefused(t *testing.T) {
 			"ValidationException"},
 		"short rotation": {"EnableKeyRotation", fields{"KeyId": id, "RotationPeriodInDays": 89},
 			"ValidationException"},
-		"nothing to cancel": {"CancelKeyDeletion", fields{"KeyId": id}, "KMSInvalidStateException"},
-		"policy's name":     {"GetKeyPolicy", fields{"KeyId": id, "PolicyName": "other"}, "NotFoundException"},
-		"empty plaintext":   {"Encrypt", fields{"KeyId": id, "Plaintext": ""}, "ValidationException"},
-		"odd algorithm": {"Encrypt", fields{"KeyId": id, "Plaintext": "eA==",
+		"nothing to cancel":   {"CancelKeyDeletion", fields{"KeyId": id}, "KMSInvalidStateException"},
+		"unknown policy name": {"GetKeyPolicy", fields{"KeyId": id, "PolicyName": "other"}, "NotFoundException"},
+		"empty plaintext":     {"Encrypt", fields{"KeyId": id, "Plaintext": ""}, "ValidationException"},
+		"unknown algorithm": {"Encrypt", fields{"KeyId": id, "Plaintext": "eA==",
 			"EncryptionAlgorithm": "RSAES_OAEP_SHA_1"}, "InvalidKeyUsageException"},
-		"odd ciphertext": {"Decrypt", fields{"CiphertextBlob": "eA=="}, "InvalidCiphertextException"},
-		"no size":        {"GenerateDataKey", fields{"KeyId": id}, "ValidationException"},
+		"invalid ciphertext": {"Decrypt", fields{"CiphertextBlob": "eA=="}, "InvalidCiphertextException"},
+		"no size":            {"GenerateDataKey", fields{"KeyId": id}, "ValidationException"},
 		"two sizes": {"GenerateDataKey", fields{"KeyId": id, "KeySpec": "AES_256",
 			"NumberOfBytes": 1}, "ValidationException"},
 		"recipient": {"GenerateRandom", fields{"NumberOfBytes": 1,
@@ -125,8 +125,8 @@ func TestBadRequestsAreRefused(t *testing.T) {
 		"long tag value": {"TagResource", tags(fields{"TagKey": "x", "TagValue": long}), "TagException"},
 		"tags that differ in letter case": {"TagResource", tags(fields{"TagKey": "x", "TagValue": "1"},
 			fields{"TagKey": "X", "TagValue": "2"}), "TagException"},
-		"page size":  {"ListKeys", fields{"Limit": 0}, "ValidationException"},
-		"odd marker": {"ListKeys", fields{"Marker": "!"}, "InvalidMarkerException"},
+		"page size":      {"ListKeys", fields{"Limit": 0}, "ValidationException"},
+		"invalid marker": {"ListKeys", fields{"Marker": "!"}, "InvalidMarkerException"},
 	} {
 		if got := r.call(c.operation, c.in, nil); got != c.code {
 			t.Errorf("%s: %q, want %q", name, got, c.code)

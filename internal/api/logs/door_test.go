@@ -75,7 +75,7 @@ func start(t *testing.T) *rig {
 	return r
 }
 
-// call makes a signed call and returns the error's name, "" for none.
+// call makes a signed call and returns the error code, "" for success.
 func (r *rig) call(key, op, body string, into any) string {
 	r.t.Helper()
 	caller := sigv4.Credentials{AccessKeyID: key, SecretAccessKey: "secret"}
@@ -176,7 +176,7 @@ func (p page) messages() string {
 	return strings.Join(all, " ")
 }
 
-func TestReadingBothWays(t *testing.T) {
+func TestReadingForwardAndBackward(t *testing.T) {
 	t.Parallel()
 	r := start(t)
 	r.put("a-1", "1", "2", "3", "4", "5")
@@ -236,8 +236,8 @@ func TestFiltering(t *testing.T) {
 	}
 }
 
-// TestTheTrailHasNoMessages: what was typed in a session is not for the
-// readers of the audit trail.
+// TestTheTrailHasNoMessages: readers of the audit trail must not see the
+// content of session logs.
 func TestTheTrailHasNoMessages(t *testing.T) {
 	t.Parallel()
 	r := start(t)

@@ -35,7 +35,7 @@ func TestAddresses(t *testing.T) {
 	}
 }
 
-func TestWhatIsForS3(t *testing.T) {
+func TestRequestsForS3(t *testing.T) {
 	t.Parallel()
 	scope := func(service string) string { return "AKIA/20261123/us-east-1/" + service + "/aws4_request" }
 	for _, c := range []struct {
@@ -71,9 +71,9 @@ func TestPublicPolicies(t *testing.T) {
 		want      bool
 	}{
 		"everybody": {`{"Effect":"Allow","Principal":"*","Action":"s3:*","Resource":"*"}`, true},
-		"everybody in a map": {
+		"everyone, as a map": {
 			`{"Effect":"Allow","Principal":{"AWS":["arn:aws:iam::1:root","*"]},"Action":"s3:*","Resource":"*"}`, true},
-		"nobody but": {
+		"everyone except": {
 			`{"Effect":"Allow","NotPrincipal":{"AWS":"arn:aws:iam::1:root"},"Action":"s3:*","Resource":"*"}`, true},
 		"a deny": {`{"Effect":"Deny","Principal":"*","Action":"s3:*","Resource":"*"}`, false},
 		"one account": {
@@ -87,7 +87,7 @@ func TestPublicPolicies(t *testing.T) {
 		"not from a network": {
 			`{"Effect":"Allow","Principal":"*","Action":"s3:*","Resource":"*",` +
 				`"Condition":{"NotIpAddress":{"aws:SourceIp":"10.0.0.0/8"}}}`, true},
-		"a condition of no use": {
+		"a condition without effect": {
 			`{"Effect":"Allow","Principal":"*","Action":"s3:*","Resource":"*",` +
 				`"Condition":{"Bool":{"aws:SecureTransport":"true"}}}`, true},
 		"a pattern": {

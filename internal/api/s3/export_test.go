@@ -12,6 +12,6 @@ func Routes() map[string]string {
 	return all
 }
 
-// ModelRoutes is the table of the operations that the service model tells apart
-// by query parameters.
+// ModelRoutes lists the operations that the service model distinguishes by
+// query parameters.
 func ModelRoutes() map[string]string { return modelRoutes }

@@ -98,7 +98,7 @@ func TestObjectTags(t *testing.T) {
 	if got := r.do(reader, "GET", "/bucket/other", "", nil); got.code != "AccessDenied" {
 		t.Errorf("read of an object without the tag: %+v", got)
 	}
-	// A writer needs a right of its own to set tags.
+	// A writer needs a separate permission to set tags.
 	writer := r.user("writer", `[{"Effect":"Allow","Action":"s3:PutObject","Resource":"*"}]`)
 	if got := r.do(writer, "PUT", "/bucket/w", "x",
 		map[string]string{"X-Amz-Tagging": "team=ops"}); got.code != "AccessDenied" {

@@ -9,9 +9,9 @@ import (
 	"sekisho/internal/api/s3"
 )
 
-// TestEveryOperationAsksPolicy calls every operation without any permission, on
-// buckets that exist and that do not: each refuses, each is in the trail, and no
-// answer depends on what exists.
+// TestEveryOperationAsksPolicy calls every operation without permission, on
+// buckets that exist and that do not. Each call is refused and recorded, and
+// no response reveals what exists.
 func TestEveryOperationAsksPolicy(t *testing.T) {
 	t.Parallel()
 	r := start(t)

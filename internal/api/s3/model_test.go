@@ -11,8 +11,8 @@ import (
 	"sekisho/internal/servertest/awsmodel"
 )
 
-// TestAnswersFitTheServiceModel checks a successful answer of every operation
-// against S3's service model.
+// TestAnswersFitTheServiceModel checks a successful response of every
+// operation against S3's service model.
 func TestAnswersFitTheServiceModel(t *testing.T) {
 	t.Parallel()
 	m := awsmodel.Load(t, "s3")
@@ -122,7 +122,7 @@ func TestAnswersFitTheServiceModel(t *testing.T) {
 	call("PUT", "/b-3", "", nil)
 	call("DELETE", "/b-3", "", nil)
 
-	// These have no successful answer: there is nothing that they could return.
+	// These have no successful response.
 	unset := []string{"GetBucketCors", "GetBucketReplication", "GetBucketWebsite", "GetObjectLockConfiguration"}
 	left := m.Unchecked(slices.Compact(slices.Sorted(maps.Values(s3.Routes()))))
 	if !slices.Equal(left, unset) {

@@ -21,9 +21,9 @@ import (
 	"sekisho/internal/wire/sigv4"
 )
 
-// TestSubresourcesOfTheServiceModel calls every operation that S3's service model
-// tells apart by a query parameter and that is not here: it is refused by its
-// name, and the operation of the bare method does not run.
+// TestSubresourcesOfTheServiceModel calls every unsupported operation that
+// S3's service model distinguishes by a query parameter. It is refused by
+// name, and the operation of the plain method does not run.
 func TestSubresourcesOfTheServiceModel(t *testing.T) {
 	t.Parallel()
 	r := start(t)
@@ -64,8 +64,8 @@ func TestSubresourcesOfTheServiceModel(t *testing.T) {
 	}
 }
 
-// TestModelRoutesAreComplete compares the table of operations with the service
-// model that botocore has.
+// TestModelRoutesAreComplete compares the table of operations with botocore's
+// service model.
 func TestModelRoutesAreComplete(t *testing.T) {
 	t.Parallel()
 	m := awsmodel.Load(t, "s3")
@@ -89,8 +89,8 @@ func TestModelRoutesAreComplete(t *testing.T) {
 	}
 }
 
-// TestExpectContinueWithEmptyBody reads the interim answer that botocore waits
-// for, and then uses the connection again.
+// TestExpectContinueWithEmptyBody reads the interim response that botocore
+// waits for, and then uses the connection again.
 func TestExpectContinueWithEmptyBody(t *testing.T) {
 	t.Parallel()
 	r := start(t)
@@ -130,7 +130,7 @@ func TestExpectContinueWithEmptyBody(t *testing.T) {
 	}
 }
 
-// TestPresignedURLOfTheJavaScriptSDK puts a body through a URL that carries the
+// TestPresignedURLOfTheJavaScriptSDK uploads a body through a URL that has the
 // checksum of an empty one.
 func TestPresignedURLOfTheJavaScriptSDK(t *testing.T) {
 	t.Parallel()
@@ -167,8 +167,8 @@ func TestPresignedURLOfTheJavaScriptSDK(t *testing.T) {
 	}
 }
 
-// TestUnsignedRequestsAreRefusedAsByS3 checks requests that no door can be found
-// for by their signature.
+// TestUnsignedRequestsAreRefusedAsByS3 checks requests whose signature does
+// not lead to a door.
 func TestUnsignedRequestsAreRefusedAsByS3(t *testing.T) {
 	t.Parallel()
 	r := start(t)
@@ -180,9 +180,9 @@ func TestUnsignedRequestsAreRefusedAsByS3(t *testing.T) {
 		"unsigned": {"GET", "/bucket/key", "", true, "AccessDenied"},
 		"malformed credential": {"PUT", "/bucket/key", "AWS4-HMAC-SHA256 Credential=x, SignedHeaders=host, Signature=x",
 			true, "AuthorizationHeaderMalformed"},
-		"unsigned listing":      {"GET", "/", "", false, ""},
-		"another protocol":      {"POST", "/", "", false, ""},
-		"query of another door": {"GET", "/?Action=ListUsers", "", false, ""},
+		"unsigned listing":         {"GET", "/", "", false, ""},
+		"another protocol":         {"POST", "/", "", false, ""},
+		"query of another service": {"GET", "/?Action=ListUsers", "", false, ""},
 	} {
 		req, err := http.NewRequestWithContext(t.Context(), c.method, r.url+c.path, http.NoBody)
 		if err != nil {
@@ -212,8 +212,8 @@ func TestUnsignedRequestsAreRefusedAsByS3(t *testing.T) {
 	}
 }
 
-// TestMultipartOverHTTP uploads parts with checksums that were not announced, and
-// reads the object's checksums back.
+// TestMultipartOverHTTP uploads parts with checksums that were not announced,
+// and reads the object's checksums.
 func TestMultipartOverHTTP(t *testing.T) {
 	t.Parallel()
 	r := start(t)
@@ -275,8 +275,8 @@ func TestMultipartOverHTTP(t *testing.T) {
 		"missing part checksum":   {"", nil, "InvalidRequest"},
 		"malformed part checksum": {"<ChecksumCRC32>x</ChecksumCRC32>", nil, "InvalidArgument"},
 		"wrong part checksum":     {"<ChecksumCRC32>AAAAAA==</ChecksumCRC32>", nil, "InvalidPart"},
-		"other type":              {stated, map[string]string{"X-Amz-Checksum-Type": "FULL_OBJECT"}, "InvalidRequest"},
-		"odd type":                {stated, map[string]string{"X-Amz-Checksum-Type": "x"}, "InvalidRequest"},
+		"another type":            {stated, map[string]string{"X-Amz-Checksum-Type": "FULL_OBJECT"}, "InvalidRequest"},
+		"an unknown type":         {stated, map[string]string{"X-Amz-Checksum-Type": "x"}, "InvalidRequest"},
 		"malformed checksum":      {stated, map[string]string{"X-Amz-Checksum-Crc32": "x"}, "InvalidRequest"},
 		"wrong checksum":          {stated, map[string]string{"X-Amz-Checksum-Crc32": "AAAAAA=="}, "BadDigest"},
 	} {
@@ -309,7 +309,7 @@ func TestMultipartOverHTTP(t *testing.T) {
 	}
 }
 
-// TestCopyOntoItself makes a new version where versions are kept.
+// TestCopyOntoItself creates a new version if versioning is on.
 func TestCopyOntoItself(t *testing.T) {
 	t.Parallel()
 	r := start(t)

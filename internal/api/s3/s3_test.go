@@ -127,7 +127,7 @@ func (r *rig) send(creds sigv4.Credentials, method, path, body, hash, region str
 	return out
 }
 
-// TestNodeRole: what a node's role may do, and no longer may.
+// TestNodeRole: what a node's role may do, and what it no longer may.
 func TestNodeRole(t *testing.T) {
 	t.Parallel()
 	r := start(t)
@@ -206,7 +206,7 @@ func TestBucketPolicy(t *testing.T) {
 	if got := r.do(r.admin, "GET", "/bucket/closed/a", "", nil); got.code != "AccessDenied" {
 		t.Errorf("denied by the bucket: %+v", got)
 	}
-	// Deny holds whatever way the object is read.
+	// The Deny applies however the object is read.
 	if got := r.do(r.admin, "PUT", "/bucket/copy", "",
 		map[string]string{"X-Amz-Copy-Source": "bucket/closed/a"}); got.code != "AccessDenied" {
 		t.Errorf("copied past the bucket: %+v", got)
@@ -234,14 +234,15 @@ func TestBucketPolicy(t *testing.T) {
 			t.Errorf("%s: %+v", what, got)
 		}
 	}
-	// Nobody is let in unsigned.
+	// Unsigned requests are refused.
 	if got := r.send(sigv4.Credentials{}, "GET", "/bucket/open/a?X-Amz-Credential=x/20261123/us-east-1/s3/aws4_request",
 		"", "", region, nil); got.status < 400 {
 		t.Errorf("unsigned: %+v", got)
 	}
 }
 
-// TestStreaming: bodies that are not what was declared leave nothing behind.
+// TestStreaming: bodies that differ from their declaration leave no data
+// behind.
 func TestStreaming(t *testing.T) {
 	t.Parallel()
 	r := start(t)
@@ -271,12 +272,12 @@ func TestStreaming(t *testing.T) {
 			""},
 		"trailer and two empty lines": {chunked("hello", crc("hello")) + "\r\n\r\n", sigv4.StreamingUnsigned, trailer(5),
 			400, "IncompleteBody"},
-		"trailer that is no checksum": {chunked("hello", "x"), sigv4.StreamingUnsigned, trailer(5), 400, "InvalidRequest"},
+		"trailer that is not a checksum": {chunked("hello", "x"), sigv4.StreamingUnsigned, trailer(5), 400, "InvalidRequest"},
 		"another length": {chunked("hello", crc("hello")), sigv4.StreamingUnsigned, trailer(6), 400,
 			"IncompleteBody"},
 		"no length": {chunked("hello", crc("hello")), sigv4.StreamingUnsigned,
 			map[string]string{"X-Amz-Trailer": "x-amz-checksum-crc32"}, 411, "MissingContentLength"},
-		"odd trailer": {chunked("hello", crc("hello")), sigv4.StreamingUnsigned,
+		"an invalid trailer": {chunked("hello", crc("hello")), sigv4.StreamingUnsigned,
 			map[string]string{"X-Amz-Trailer": "x-evil", "X-Amz-Decoded-Content-Length": "5"}, 400, "InvalidRequest"},
 		"malformed": {"hello", sigv4.StreamingUnsigned, trailer(5), 400, "IncompleteBody"},
 		"chunk unsigned": {"5\r\nhello\r\n0\r\n\r\n", sigv4.StreamingSigned,
@@ -292,7 +293,7 @@ func TestStreaming(t *testing.T) {
 			"InvalidDigest"},
 		"two checksums": {"hello", sigv4.UnsignedPayload, map[string]string{"X-Amz-Checksum-Crc32": crc(
 			"hello"), "X-Amz-Checksum-Sha1": "x"}, 400, "InvalidRequest"},
-		"odd checksum": {"hello", sigv4.UnsignedPayload, map[string]string{"X-Amz-Checksum-Xxh3": "x"}, 400,
+		"an invalid checksum": {"hello", sigv4.UnsignedPayload, map[string]string{"X-Amz-Checksum-Xxh3": "x"}, 400,
 			"InvalidRequest"},
 	} {
 		key := "/bucket/" + strings.ReplaceAll(what, " ", "-")
@@ -332,9 +333,9 @@ func TestReading(t *testing.T) {
 		"not modified since": {map[string]string{"If-Modified-Since": "Mon, 01 Jan 2125 00:00:00 GMT"}, 304, "", ""},
 		"modified since": {map[string]string{"If-Unmodified-Since": "Mon, 01 Jan 2001 00:00:00 GMT"}, 412, "",
 			"PreconditionFailed"},
-		"match wins": {map[string]string{"If-Match": etag, "If-Unmodified-Since": "Mon, 01 Jan 2001 00:00:00 GMT"},
+		"If-Match takes precedence": {map[string]string{"If-Match": etag, "If-Unmodified-Since": "Mon, 01 Jan 2001 00:00:00 GMT"},
 			200, "0123456789", ""},
-		"another's bucket": {map[string]string{"X-Amz-Expected-Bucket-Owner": "999999999999"}, 403, "", "AccessDenied"},
+		"another owner's bucket": {map[string]string{"X-Amz-Expected-Bucket-Owner": "999999999999"}, 403, "", "AccessDenied"},
 	} {
 		got := r.do(r.admin, "GET", "/bucket/k", "", c.header)
 		if got.status != c.status || got.code != c.code || got.code == "" && got.body != c.body {
@@ -362,54 +363,54 @@ func TestRefusals(t *testing.T) {
 		status             int
 		code               string
 	}{
-		"no bucket":     {"GET", "/nobucket/k", "", nil, 404, "NoSuchBucket"},
-		"no key":        {"GET", "/bucket/none", "", nil, 404, "NoSuchKey"},
-		"no version":    {"GET", "/bucket/k?versionId=ABCDEFGHIJKLMNOPQRSTUVWXYZ012345", "", nil, 404, "NoSuchVersion"},
-		"odd version":   {"GET", "/bucket/k?versionId=none", "", nil, 400, "InvalidArgument"},
-		"empty version": {"GET", "/bucket/k?versionId=", "", nil, 400, "InvalidArgument"},
-		"odd source": {"PUT", "/bucket/c", "", map[string]string{"X-Amz-Copy-Source": "/bucket/k?versionId=none"}, 400,
+		"no bucket":          {"GET", "/nobucket/k", "", nil, 404, "NoSuchBucket"},
+		"no key":             {"GET", "/bucket/none", "", nil, 404, "NoSuchKey"},
+		"no version":         {"GET", "/bucket/k?versionId=ABCDEFGHIJKLMNOPQRSTUVWXYZ012345", "", nil, 404, "NoSuchVersion"},
+		"an invalid version": {"GET", "/bucket/k?versionId=none", "", nil, 400, "InvalidArgument"},
+		"empty version":      {"GET", "/bucket/k?versionId=", "", nil, 400, "InvalidArgument"},
+		"an invalid source": {"PUT", "/bucket/c", "", map[string]string{"X-Amz-Copy-Source": "/bucket/k?versionId=none"}, 400,
 			"InvalidArgument"},
-		"source's owner": {"PUT", "/bucket/c", "", map[string]string{"X-Amz-Copy-Source": "/bucket/k",
+		"the owner of the source": {"PUT", "/bucket/c", "", map[string]string{"X-Amz-Copy-Source": "/bucket/k",
 			"X-Amz-Source-Expected-Bucket-Owner": "999999999999"}, 403, "AccessDenied"},
 		"default region": {"PUT", "/new-bucket",
 			"<CreateBucketConfiguration><LocationConstraint>us-east-1</LocationConstraint></CreateBucketConfiguration>", nil,
 			400, "InvalidLocationConstraint"},
-		"odd region": {"PUT", "/new-bucket",
+		"an invalid region": {"PUT", "/new-bucket",
 			"<CreateBucketConfiguration><LocationConstraint>moon</LocationConstraint></CreateBucketConfiguration>", nil, 400,
 			"InvalidLocationConstraint"},
 		"other region": {"PUT", "/new-bucket",
 			"<CreateBucketConfiguration><LocationConstraint>eu-west-1</LocationConstraint></CreateBucketConfiguration>", nil,
 			400, "IllegalLocationConstraintException"},
 
-		"bucket exists": {"PUT", "/bucket", "", nil, 409, "BucketAlreadyOwnedByYou"},
-		"bucket's name": {"PUT", "/Bad_Name", "", nil, 400, "InvalidBucketName"},
-		"not empty":     {"DELETE", "/bucket", "", nil, 409, "BucketNotEmpty"},
-		"long key":      {"PUT", long, "x", nil, 400, "KeyTooLongError"},
-		"exists":        {"PUT", "/bucket/k", "x", map[string]string{"If-None-Match": "*"}, 412, "PreconditionFailed"},
-		"changed":       {"PUT", "/bucket/k", "x", map[string]string{"If-Match": "no"}, 412, "PreconditionFailed"},
+		"bucket exists":          {"PUT", "/bucket", "", nil, 409, "BucketAlreadyOwnedByYou"},
+		"an invalid bucket name": {"PUT", "/Bad_Name", "", nil, 400, "InvalidBucketName"},
+		"not empty":              {"DELETE", "/bucket", "", nil, 409, "BucketNotEmpty"},
+		"long key":               {"PUT", long, "x", nil, 400, "KeyTooLongError"},
+		"exists":                 {"PUT", "/bucket/k", "x", map[string]string{"If-None-Match": "*"}, 412, "PreconditionFailed"},
+		"changed":                {"PUT", "/bucket/k", "x", map[string]string{"If-Match": "no"}, 412, "PreconditionFailed"},
 		"KMS": {"PUT", "/bucket/n", "x", map[string]string{"X-Amz-Server-Side-Encryption": "aws:kms"}, 501,
 			"NotImplemented"},
-		"customer's key": {"PUT", "/bucket/n", "x",
+		"an encryption key of the customer": {"PUT", "/bucket/n", "x",
 			map[string]string{"X-Amz-Server-Side-Encryption-Customer-Algorithm": "AES256"}, 501, "NotImplemented"},
-		"tag twice": {"PUT", "/bucket/n", "x", map[string]string{"X-Amz-Tagging": "a=b&a=c"}, 400, "InvalidTag"},
-		"odd tags":  {"PUT", "/bucket/n", "x", map[string]string{"X-Amz-Tagging": "a=%zz"}, 400, "InvalidArgument"},
+		"tag twice":    {"PUT", "/bucket/n", "x", map[string]string{"X-Amz-Tagging": "a=b&a=c"}, 400, "InvalidTag"},
+		"invalid tags": {"PUT", "/bucket/n", "x", map[string]string{"X-Amz-Tagging": "a=%zz"}, 400, "InvalidArgument"},
 		"public": {"PUT", "/bucket/n", "x", map[string]string{"X-Amz-Acl": "public-read"}, 400,
 			"AccessControlListNotSupported"},
 		"metadata": {"PUT", "/bucket/n", "x", map[string]string{"X-Amz-Meta-A": strings.Repeat("x", 3000)}, 400,
 			"MetadataTooLarge"},
-		"subresource": {"PUT", "/bucket?cors", "x", nil, 501, "NotImplemented"},
-		"two of them": {"GET", "/bucket?policy&acl", "", nil, 501, "NotImplemented"},
-		"method":      {"PATCH", "/bucket/k", "", nil, 501, "NotImplemented"},
-		"XML":         {"PUT", "/bucket?versioning", "<a>", nil, 400, "MalformedXML"},
+		"subresource":    {"PUT", "/bucket?cors", "x", nil, 501, "NotImplemented"},
+		"two conditions": {"GET", "/bucket?policy&acl", "", nil, 501, "NotImplemented"},
+		"method":         {"PATCH", "/bucket/k", "", nil, 501, "NotImplemented"},
+		"XML":            {"PUT", "/bucket?versioning", "<a>", nil, 400, "MalformedXML"},
 		"versioning": {"PUT", "/bucket?versioning", "<VersioningConfiguration/>", nil, 400,
 			"IllegalVersioningConfigurationException"},
 		"nothing deleted": {"POST", "/bucket?delete", "<Delete/>", nil, 400, "MalformedXML"},
 		"upload":          {"PUT", "/bucket/k?uploadId=none&partNumber=1", "x", nil, 404, "NoSuchUpload"},
 		"token":           {"GET", "/bucket?list-type=2&continuation-token=!", "", nil, 400, "InvalidArgument"},
 		"max-keys":        {"GET", "/bucket?list-type=2&max-keys=x", "", nil, 400, "InvalidArgument"},
-		"copy of itself": {"PUT", "/bucket/k", "", map[string]string{"X-Amz-Copy-Source": "/bucket/k"}, 400,
+		"copy onto itself": {"PUT", "/bucket/k", "", map[string]string{"X-Amz-Copy-Source": "/bucket/k"}, 400,
 			"InvalidRequest"},
-		"copy of nothing": {"PUT", "/bucket/c", "", map[string]string{"X-Amz-Copy-Source": "bucket"}, 400, "InvalidArgument"},
+		"copy of a missing object": {"PUT", "/bucket/c", "", map[string]string{"X-Amz-Copy-Source": "bucket"}, 400, "InvalidArgument"},
 	} {
 		got := r.do(r.admin, c.method, c.path, c.body, c.header)
 		if got.status != c.status || got.code != c.code {

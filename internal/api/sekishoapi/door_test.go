@@ -72,7 +72,7 @@ func (s sessions) Session(_ context.Context, id root.SessionID) (*root.Session, 
 
 type trail = audittest.Trail
 
-// fixture is a door over a store with a sealed recording of alice's.
+// fixture is a door over a store with a sealed recording of alice's session.
 type fixture struct {
 	dir   string
 	rec   *record.Recorder
@@ -155,7 +155,7 @@ func (f *fixture) start(t *testing.T, id root.SessionID) *record.Recording {
 	return rec
 }
 
-// call makes a signed call and decodes the answer into out.
+// call makes a signed call and decodes the response into out.
 func (f *fixture) call(t *testing.T, key, operation, body string, out any) (status int, code string) {
 	t.Helper()
 	r := httptest.NewRequest(http.MethodPost, "https://h.example/", strings.NewReader(body))
@@ -224,7 +224,7 @@ func TestPages(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The signature covers the bytes of the seal, so they must pass unchanged.
+	// The signature covers the bytes of the seal, so they must be unchanged.
 	if string(last.Seal)+"\n" != string(seal) {
 		t.Errorf("seal %s, want %s", last.Seal, seal)
 	}
@@ -312,7 +312,7 @@ func TestVerify(t *testing.T) {
 	}
 }
 
-func TestWhoMay(t *testing.T) {
+func TestPermissions(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	if _, err := f.start(t, bob).Seal(record.Exit{}); err != nil {
@@ -419,7 +419,7 @@ func TestHoldAndRelease(t *testing.T) {
 	}
 }
 
-// TestSearch: a search finds what was shown, in recordings that the caller may
+// TestSearch: a search finds visible text, in recordings that the caller may
 // read and in no others.
 func TestSearch(t *testing.T) {
 	t.Parallel()

@@ -78,13 +78,14 @@ func TestEvidencePages(t *testing.T) {
 	for _, file := range z.File {
 		r, err := file.Open()
 		if err == nil {
-			_, err = io.Copy(io.Discard, r) // checks the sum
+			_, err = io.Copy(io.Discard, r) // verifies the checksum
 		}
 		if err != nil {
 			t.Errorf("%s: %v", file.Name, err)
 		}
 	}
-	// The trail is empty, so the decision is all that may be missing.
+	// The trail is empty, so the decision is the only part that may be
+	// missing.
 	if rep := evidence.Verify(z, f.rec.Keys(), nil); len(rep.Problems) != 1 || rep.Session != bob {
 		t.Errorf("%+v", rep.Problems)
 	}
@@ -118,7 +119,7 @@ func TestEvidencePermissions(t *testing.T) {
 	}
 }
 
-// TestVerifySaysEncrypted: verify says when the server saw no content.
+// TestVerifySaysEncrypted: verify reports when the server saw no content.
 func TestVerifySaysEncrypted(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)

@@ -14,7 +14,7 @@ import (
 	"sekisho/internal/session/record"
 )
 
-// present is a node that takes what is typed.
+// present is a node that accepts input.
 type present struct {
 	*participants.Registry
 	typed []byte
@@ -40,8 +40,8 @@ func (p *present) Type(_ context.Context, _ *root.Session, data []byte) error {
 	return nil
 }
 
-// TestJoinSession: a user with permission types into the session, the recording says who
-// typed, and the owner sees who is there.
+// TestJoinSession: a user with permission types into the session, the
+// recording says who typed, and the owner sees who is present.
 func TestJoinSession(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -101,7 +101,7 @@ func TestJoinSession(t *testing.T) {
 	if _, code := f.call(t, "joiner", "LeaveSession", body, &out); code != "" || len(f.present.List(bob)) != 0 {
 		t.Errorf("%q", code)
 	}
-	// The keystrokes are in the recording alone.
+	// The keystrokes are in the recording only.
 	for _, e := range f.trail.Events() {
 		if strings.Contains(fmt.Sprint(e), "bHMN") {
 			t.Errorf("the audit trail has what was typed: %+v", e)

@@ -72,7 +72,7 @@ func start(t *testing.T) *rig {
 	return &rig{b, t, api.New(front)}
 }
 
-// call makes a call and returns the code of the error, "" for none.
+// call makes a call and returns the error code, "" for success.
 func (r *rig) call(c sigv4.Credentials, operation string, in fields, out any) string {
 	r.t.Helper()
 	body, err := json.Marshal(in)
@@ -110,7 +110,7 @@ func TestRequestsAreRefusedByCode(t *testing.T) {
 		code            string
 	}{
 		{"a session on an unknown node", "StartSession", fields{"Target": unknownNode}, "TargetNotConnected"},
-		{"a session by an unknown document", "StartSession", fields{"Target": unknownNode, "DocumentName": "None"},
+		{"a session with an unknown document", "StartSession", fields{"Target": unknownNode, "DocumentName": "None"},
 			"InvalidDocument"},
 		{"an unknown session to end", "TerminateSession", fields{"SessionId": ""}, "ValidationException"},
 		{"an unknown session to resume", "ResumeSession", fields{"SessionId": "admin-0123456789abcdef0"},
@@ -130,7 +130,7 @@ func TestRequestsAreRefusedByCode(t *testing.T) {
 			"InvalidDocumentVersion"},
 		{"an unknown document", "DescribeDocument", fields{"Name": "None"}, "InvalidDocument"},
 		{"an unknown document to delete", "DeleteDocument", fields{"Name": "None"}, "InvalidDocument"},
-		{"a command to nobody", "SendCommand", fields{"DocumentName": "AWS-RunShellScript"}, "ValidationException"},
+		{"a command without nodes", "SendCommand", fields{"DocumentName": "AWS-RunShellScript"}, "ValidationException"},
 		{"a command to one node twice", "SendCommand", fields{"DocumentName": "AWS-RunShellScript",
 			"InstanceIds": []string{unknownNode, unknownNode}}, "DuplicateInstanceId"},
 		{"an unknown command", "CancelCommand", fields{"CommandId": "0a0a0a0a-0000-4000-8000-000000000000"},

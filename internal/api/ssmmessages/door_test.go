@@ -76,7 +76,7 @@ func start(t *testing.T) *rig {
 	return r
 }
 
-// nodeKey is the key of all nodes: making one takes long.
+// nodeKey is the key of all nodes, because generating keys is slow.
 var nodeKey = sync.OnceValues(func() (*rsa.PrivateKey, error) { return rsa.GenerateKey(rand.Reader, 2048) })
 
 // register registers a machine and returns its credentials.
@@ -123,7 +123,7 @@ func (r *rig) request(c sigv4.Credentials, method, path, body string) *http.Requ
 	return req
 }
 
-// create asks for a channel's token, and returns it or the code of the error.
+// create requests a channel token, and returns it or the error code.
 func (r *rig) create(c sigv4.Credentials, kind, name, body string) (status int, token, code string) {
 	r.t.Helper()
 	resp, err := r.web.Client().Do(r.request(c, http.MethodPost, "/v1/"+kind+"/"+name, body))
@@ -158,7 +158,7 @@ func (r *rig) open(c sigv4.Credentials, kind, name, frame string, header http.He
 	return conn, conn.Write(r.t.Context(), link.Text, []byte(frame))
 }
 
-// closed waits for the end of a channel and returns its code.
+// closed waits for the end of a channel and returns its close code.
 func (r *rig) closed(conn *link.Conn) link.Code {
 	r.t.Helper()
 	for {

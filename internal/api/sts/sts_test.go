@@ -29,8 +29,8 @@ func check(t *testing.T, err error) {
 	}
 }
 
-// clock is a clock that is moved by hand; it begins now, since requests are
-// signed with the real time.
+// clock is a clock that tests move; it starts now, since requests are signed
+// with the real time.
 type clock struct {
 	mu     sync.Mutex
 	offset time.Duration
@@ -53,7 +53,7 @@ type person struct {
 	creds aws.Credentials
 }
 
-// newPerson makes a user with a key and, unless it is empty, a policy.
+// newPerson creates a user with a key and, unless it is empty, a policy.
 func newPerson(t *testing.T, s *doortest.Server, name, document string) person {
 	t.Helper()
 	ctx := t.Context()
@@ -107,7 +107,7 @@ func whoami(t *testing.T, c *awssts.Client) string {
 	return *out.Account + " " + *out.UserId + " " + *out.Arn
 }
 
-func TestEverybodyMayAskWhoTheyAre(t *testing.T) {
+func TestGetCallerIdentityNeedsNoPermission(t *testing.T) {
 	t.Parallel()
 	s := doortest.Start(t, nil)
 	p := newPerson(
@@ -183,7 +183,7 @@ func TestWhoMayAssumeARole(t *testing.T) {
 				403,
 				"arn:aws:iam::"+account+":user/"+c.who+" is not authorized to perform: sts:AssumeRole on resource: "+*c.role,
 			)
-			if c.role == ghost || c.role == service { // whether a role is there is not told
+			if c.role == ghost || c.role == service { // the error does not reveal whether the role exists
 				doortest.WantError(t, err, "AccessDenied", 403, "because no role trust policy allows the sts:AssumeRole action")
 			}
 			continue
@@ -402,7 +402,7 @@ func TestFederation(t *testing.T) {
 	)
 }
 
-func TestADeactivatedKeyEndsWhatItIssued(t *testing.T) {
+func TestDeactivatingAKeyEndsItsSessions(t *testing.T) {
 	t.Parallel()
 	s := doortest.Start(t, nil)
 	ctx := t.Context()
@@ -450,7 +450,8 @@ func TestRolesAssumeRoles(t *testing.T) {
 	out, err := alice.AssumeRole(ctx, &awssts.AssumeRoleInput{RoleArn: first, RoleSessionName: aws.String("work")})
 	check(t, err)
 	role := s.STS(temporary(out.Credentials))
-	// A grant to the role's ARN is the role's, and its policies need not repeat it.
+	// A grant to the role's ARN applies to the role, and its policies need not
+	// repeat it.
 	chained, err := role.AssumeRole(ctx, &awssts.AssumeRoleInput{RoleArn: second, RoleSessionName: aws.String("deep")})
 	check(t, err)
 	if got, want := whoami(t, s.STS(temporary(chained.Credentials))),
@@ -463,7 +464,7 @@ func TestRolesAssumeRoles(t *testing.T) {
 		&awssts.AssumeRoleInput{RoleArn: second, RoleSessionName: aws.String("deep"), DurationSeconds: aws.Int32(7200)},
 	)
 	doortest.WantError(t, err, "ValidationError", 400, "exceeds")
-	// What began with alice ends with alice.
+	// Credentials that alice's issued end with hers.
 	check(t, s.Directory.Keys.SetActive(ctx, "alice", alice.creds.AccessKeyID, false))
 	if got := whoami(t, s.STS(temporary(chained.Credentials))); !strings.Contains(got, "InvalidClientTokenId") {
 		t.Errorf("after the key was deactivated: %s", got)

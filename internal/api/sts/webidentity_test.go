@@ -58,7 +58,7 @@ func TestAssumeRoleWithWebIdentity(t *testing.T) {
 		t.Fatal(err)
 	}
 	assume := func(roleARN, token string) (*awssts.AssumeRoleWithWebIdentityOutput, error) {
-		// As clients do: without any credentials.
+		// Like clients, without any credentials.
 		return s.STS(aws.Credentials{}).AssumeRoleWithWebIdentity(ctx, &awssts.AssumeRoleWithWebIdentityInput{
 			RoleArn: &roleARN, RoleSessionName: aws.String("alice-here"), WebIdentityToken: &token,
 		})
@@ -141,18 +141,18 @@ func TestAssumeRoleWithWebIdentity(t *testing.T) {
 			"InvalidIdentityToken"},
 		"expired": {"", p.Sign(p.Claims(now, map[string]any{"exp": now.Add(-time.Minute).Unix()})),
 			"ExpiredTokenException"},
-		"without an end": {"", p.Sign(p.Claims(now, map[string]any{"exp": nil})), "ExpiredTokenException"},
+		"without an expiry": {"", p.Sign(p.Claims(now, map[string]any{"exp": nil})), "ExpiredTokenException"},
 		"not yet": {"", p.Sign(p.Claims(now, map[string]any{"nbf": now.Add(time.Hour).Unix()})),
 			"InvalidIdentityToken"},
 		"no subject": {"", p.Sign(p.Claims(now, map[string]any{"sub": nil})), "InvalidIdentityToken"},
 		"no token":   {"", "abcd", "InvalidIdentityToken"},
-		"an address said to be verified by a string": {"",
+		"an address verified as a string": {"",
 			p.Sign(p.Claims(now, map[string]any{"sub": "c-1", "email": "carol@example.com", "email_verified": "true"})),
 			"InvalidIdentityToken"},
 		"an address that is not verified": {"",
 			p.Sign(p.Claims(now, map[string]any{"sub": "c-1", "email": "carol@example.com", "email_verified": false})),
 			"AccessDenied"},
-		"an address of which nothing is said": {"",
+		"an address without verification": {"",
 			p.Sign(p.Claims(now, map[string]any{"sub": "c-1", "email": "carol@example.com"})), "AccessDenied"},
 		"another subject": {"", p.Sign(p.Claims(now, map[string]any{"sub": "mallory"})),
 			"AccessDenied"},
@@ -174,7 +174,7 @@ func TestAssumeRoleWithWebIdentity(t *testing.T) {
 		t.Errorf("bad tokens had the keys fetched %d times", n)
 	}
 
-	// What began with the provider ends with it.
+	// Credentials end with the provider that they came from.
 	if _, err := iam.DeleteOpenIDConnectProvider(ctx,
 		&awsiam.DeleteOpenIDConnectProviderInput{OpenIDConnectProviderArn: provider.OpenIDConnectProviderArn}); err != nil {
 		t.Fatal(err)

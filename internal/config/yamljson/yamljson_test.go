@@ -90,8 +90,8 @@ l:
 	}
 }
 
-// FuzzRoundTrip: what becomes JSON is JSON, and comes back from YAML as it
-// was.
+// FuzzRoundTrip: the output is JSON, and converting it to YAML and back does
+// not change it.
 func FuzzRoundTrip(f *testing.F) {
 	for _, s := range []string{"a: 1\nb: [x, {c: 'd'}]", `{"a":"\u2028 \t"}`, "a: |\n  b\n\n  c", "- 1\n- ~\n- 1e3",
 		"a: 'yes'", "a: \"\\x07\""} {

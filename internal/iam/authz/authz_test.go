@@ -12,7 +12,7 @@ import (
 	"sekisho/internal/iam/policy"
 )
 
-// policies are one document, whoever asks.
+// policies is one document for every caller.
 type policies struct{ set *policy.Set }
 
 func (p policies) Policies(context.Context, *sekisho.Principal) (*policy.Set, error) {
@@ -44,8 +44,8 @@ func with(p sekisho.Principal, change func(p *sekisho.Principal)) *sekisho.Princ
 	return &p
 }
 
-// TestContext: every key that the server fills in, and those that must not be
-// there, each by a condition that nothing else can satisfy.
+// TestContext: each condition key that the server sets, and each that must be
+// missing, in a condition that nothing else can satisfy.
 func TestContext(t *testing.T) {
 	t.Parallel()
 	facts := authz.Facts{
@@ -91,7 +91,7 @@ func TestContext(t *testing.T) {
 		{&alice, `"StringEquals":{"aws:PrincipalAccount":"123456789012","aws:ResourceAccount":"123456789012",` +
 			`"aws:PrincipalType":"User"}`, true},
 		{&alice, `"StringEquals":{"aws:username":"alice","aws:userid":"AIDAEXAMPLE","aws:PrincipalTag/team":"blue"}`, true},
-		// A long-term key says nothing of a second factor.
+		// A long-term key does not say whether a second factor was used.
 		{&alice, `"Null":{"aws:MultiFactorAuthPresent":"true","aws:MultiFactorAuthAge":"true","aws:TokenIssueTime":"true"}`,
 			true},
 		{&alice, `"Null":{"aws:SourceIdentity":"true","aws:FederatedProvider":"true","ssm:SourceInstanceARN":"true",` +
@@ -103,12 +103,12 @@ func TestContext(t *testing.T) {
 		{session, `"StringEquals":{"aws:SourceIdentity":"alice@example.com"}`, true},
 		{session, `"StringEquals":{"aws:FederatedProvider":"arn:aws:iam::123456789012:oidc-provider/idp.example.com"}`, true},
 		{mfa, `"Bool":{"aws:MultiFactorAuthPresent":"true"},"NumericEquals":{"aws:MultiFactorAuthAge":"90"}`, true},
-		{later, `"NumericEquals":{"aws:MultiFactorAuthAge":"0"}`, true}, // clocks differ: no age below nothing
+		{later, `"NumericEquals":{"aws:MultiFactorAuthAge":"0"}`, true}, // clocks differ: ages below zero count as zero
 		{role, `"Null":{"aws:username":"true"},"StringEquals":{"aws:userid":"AROAEXAMPLE:bob"},` +
 			`"ArnEquals":{"aws:PrincipalArn":"arn:aws:iam::123456789012:role/ops"}`, true},
 		{hybrid, `"ArnEquals":{"ssm:SourceInstanceARN":"arn:aws:ssm:ap-northeast-1:123456789012:managed-instance/mi-0123456789abcdef0"},"Null":{"ec2:SourceInstanceARN":"true"}`, true},
 		{ec2, `"ArnEquals":{"ec2:SourceInstanceARN":"arn:aws:ec2:ap-northeast-1:123456789012:instance/i-01234567890abcdef"},"Null":{"ssm:SourceInstanceARN":"true"}`, true},
-		// it has no policies to be allowed by
+		// it has no policies that could allow it
 		{web, `"Null":{"aws:userid":"true","aws:PrincipalArn":"true","aws:username":"true"}`, false},
 	} {
 		a := authorizer(
@@ -124,8 +124,9 @@ func TestContext(t *testing.T) {
 	}
 }
 
-// TestWhatIsNotKnownIsAbsent: a fact the server does not have is no key.
-func TestWhatIsNotKnownIsAbsent(t *testing.T) {
+// TestUnknownFactsAreAbsent: a fact that the server does not have is not a
+// condition key.
+func TestUnknownFactsAreAbsent(t *testing.T) {
 	t.Parallel()
 	a := authorizer(
 		t,
@@ -169,7 +170,7 @@ func TestTagsOfResourceAndRequest(t *testing.T) {
 	}
 }
 
-// A role-session name may contain a comma, which a tag value cannot.
+// A role session name may contain a comma, which a tag value cannot.
 func TestOwnSessionsOfARoleSessionWithAComma(t *testing.T) {
 	t.Parallel()
 	p := sekisho.Principal{
@@ -214,11 +215,11 @@ func TestStartSession(t *testing.T) {
 		steps  int
 	}{
 		"a grant on the node implies the default document": {onNode, def, true, 1},
-		"not a document that is named":                     {onNode, named, false, 4},
-		"nor in strict mode":                               {onNode, strict, false, 2},
+		"but not a document that is named":                 {onNode, named, false, 4},
+		"nor the default document in strict mode":          {onNode, strict, false, 2},
 		"a grant that checks the document":                 {checked, def, false, 3},
-		"and one that grants it":                           {checked + "," + onShell, def, true, 3},
-		"both, in strict mode":                             {onNode + "," + onShell, strict, true, 2},
+		"a grant on node and document":                     {checked + "," + onShell, def, true, 3},
+		"node and document, in strict mode":                {onNode + "," + onShell, strict, true, 2},
 		"an implied document is not denied":                {onNode + "," + denyShell, def, true, 1},
 		"a denied node":                                    {onNode + "," + denyNode, def, false, 1},
 		"nothing":                                          {onShell, def, false, 2},

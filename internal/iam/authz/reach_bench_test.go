@@ -10,10 +10,10 @@ import (
 	"sekisho/internal/iam/policy"
 )
 
-// BenchmarkReach answers who can reach one of 10,000 nodes, what one of 1,000
-// principals can reach, and what all of them can. Principals have one of 20 sets
-// of policies, as if each were in one of 20 groups, or sets of their own. The
-// policies name nodes by tag and allow access in office hours.
+// BenchmarkReach finds who can reach one of 10,000 nodes, what one of 1,000
+// principals can reach, and what all of them can. Principals have one of 20
+// sets of policies, as if each were in one of 20 groups, or sets of their own.
+// The policies name nodes by tag and allow access in office hours.
 func BenchmarkReach(b *testing.B) {
 	b.Run("20 sets of policies", func(b *testing.B) { benchmarkReach(b, 20) })
 	b.Run("1000 sets of policies", func(b *testing.B) { benchmarkReach(b, 1000) })
@@ -80,7 +80,7 @@ func benchmarkReach(b *testing.B, kinds int) {
 		}
 		return 0
 	}
-	reachable := min(kinds, 20) // of the tags that nodes have
+	reachable := min(kinds, 20) // of the tags of the nodes
 	type reachers = map[*authz.Authorizer]*authz.Reachers
 	b.Run("one node", func(b *testing.B) {
 		for b.Loop() {

@@ -54,25 +54,25 @@ func TestReach(t *testing.T) {
 	}{
 		"nothing": {`{"Effect":"Allow","Action":"s3:*","Resource":"*"}`, "", "13T00 Never 15T00"},
 		"always":  {statement("Allow", ""), "", "13T00 Always 15T00"},
-		"the tag is known": {statement("Allow", `"StringEquals":{"ssm:resourceTag/Env":"prod"}`), "",
+		"a known tag": {statement("Allow", `"StringEquals":{"ssm:resourceTag/Env":"prod"}`), "",
 			"13T00 Always 15T00"},
 		"another tag": {statement("Allow", `"StringEquals":{"ssm:resourceTag/Env":"test"}`), "",
 			"13T00 Never 15T00"},
 		"recurring": {statement("Allow", hours), "",
 			"13T00 Never 13T09 Always 13T18 Never 14T09 Always 14T18 Never 15T00"},
-		"by address": {statement("Allow", office), "",
+		"limited by address": {statement("Allow", office), "",
 			"13T00 Depends[aws:SourceIp IpAddress 203.0.113.0/24] 15T00"},
-		"from that address":    {statement("Allow", office), "203.0.113.9", "13T00 Always 15T00"},
-		"from another address": {statement("Allow", office), "198.51.100.9", "13T00 Never 15T00"},
-		"unless denied": {statement("Allow", "") + "," +
+		"limited by address, from that address": {statement("Allow", office), "203.0.113.9", "13T00 Always 15T00"},
+		"limited by address, from another":      {statement("Allow", office), "198.51.100.9", "13T00 Never 15T00"},
+		"allowed unless denied": {statement("Allow", "") + "," +
 			statement("Deny", `"BoolIfExists":{"aws:MultiFactorAuthPresent":"false"}`), "",
 			"13T00 Depends[not aws:MultiFactorAuthPresent BoolIfExists false] 15T00"},
-		"denied whatever": {statement("Allow", office) + "," + statement("Deny", ""), "", "13T00 Never 15T00"},
-		"one way always":  {statement("Allow", office) + "," + statement("Allow", ""), "", "13T00 Always 15T00"},
-		"address, then always": {statement("Allow", office) + "," +
+		"denied in any case":         {statement("Allow", office) + "," + statement("Deny", ""), "", "13T00 Never 15T00"},
+		"one condition always holds": {statement("Allow", office) + "," + statement("Allow", ""), "", "13T00 Always 15T00"},
+		"by address, then always": {statement("Allow", office) + "," +
 			statement("Allow", `"DateGreaterThanEquals":{"aws:CurrentTime":"2026-04-14T00:00:00Z"}`), "",
 			"13T00 Depends[aws:SourceIp IpAddress 203.0.113.0/24] 14T00 Always 15T00"},
-		"null is unknown, too": {statement("Allow", `"Null":{"aws:TokenIssueTime":"false"}`), "",
+		"a null condition is unknown, too": {statement("Allow", `"Null":{"aws:TokenIssueTime":"false"}`), "",
 			"13T00 Depends[aws:TokenIssueTime Null false] 15T00"},
 		"needs the document": {
 			`{"Effect":"Allow","Action":"ssm:StartSession","Resource":"arn:aws:ssm:*:*:managed-instance/*",` +
@@ -105,8 +105,8 @@ func TestReach(t *testing.T) {
 	}
 }
 
-// What is reported as Always or Never holds for every value of the unknown
-// keys, as a request with those values is decided.
+// A result of Always or Never holds for every value of the unknown keys, when
+// a request with those values is decided.
 func TestReachAgreesWithDecisions(t *testing.T) {
 	t.Parallel()
 	conditions := []string{
@@ -162,8 +162,9 @@ func (f fixedPolicies) Policies(context.Context, *sekisho.Principal) (*policy.Se
 	return f.set, nil
 }
 
-// What a principal can reach of 10,000 nodes, over a week with a recurring
-// window. Who can reach a node of 1,000 principals is a tenth of it.
+// Finds what a principal can reach of 10,000 nodes, over a week with a
+// recurring window. Who can reach a node of 1,000 principals takes a tenth of
+// that.
 func BenchmarkReachOfManyNodes(b *testing.B) {
 	doc, err := policy.Parse([]byte(`{"Version":"2012-10-17","Statement":[
 		{"Effect":"Allow","Action":"ssm:StartSession","Resource":"arn:aws:ssm:*:*:managed-instance/*","Condition":{
@@ -196,8 +197,8 @@ func BenchmarkReachOfManyNodes(b *testing.B) {
 	}
 }
 
-// A Reacher shares answers among nodes that the policies do not tell apart, and
-// among no others.
+// A Reacher shares answers among nodes that the policies do not distinguish,
+// and only among those.
 func TestReachSharesAnswersAmongLikeNodes(t *testing.T) {
 	t.Parallel()
 	from := time.Date(2026, 4, 13, 0, 0, 0, 0, time.UTC)
@@ -211,8 +212,8 @@ func TestReachSharesAnswersAmongLikeNodes(t *testing.T) {
 		"by denied ID": allow("*", "") +
 			`,{"Effect":"Deny","Action":"ssm:*","NotResource":["arn:aws:ssm:*:*:managed-instance/mi-*1",` +
 			`"arn:aws:ssm:*:*:document/*"]}`,
-		"by a variable":    allow("arn:aws:ssm:*:*:managed-instance/${ssm:resourceTag/Env}-*", ""),
-		"by a tag's value": allow("*", `"StringEquals":{"aws:PrincipalTag/Team":"${ssm:resourceTag/Team}"}`),
+		"by a variable":  allow("arn:aws:ssm:*:*:managed-instance/${ssm:resourceTag/Env}-*", ""),
+		"by a tag value": allow("*", `"StringEquals":{"aws:PrincipalTag/Team":"${ssm:resourceTag/Team}"}`),
 	} {
 		a := authorizer(t, statements)
 		reacher := func() *authz.Reacher {
@@ -254,8 +255,8 @@ func TestReachSharesAnswersAmongLikeNodes(t *testing.T) {
 	}
 }
 
-// Reachers share answers among principals whose policies are the same and do not
-// tell them apart, and among no others.
+// Reachers share answers among principals that have the same policies and that
+// these do not distinguish, and only among those.
 func TestReachersTellPrincipalsApart(t *testing.T) {
 	t.Parallel()
 	from := time.Date(2026, 4, 13, 0, 0, 0, 0, time.UTC)
@@ -275,7 +276,7 @@ func TestReachersTellPrincipalsApart(t *testing.T) {
 	}
 	for name, tt := range map[string]struct {
 		statement string
-		reachers  int // how many the principals need
+		reachers  int // how many compiled sets the principals need
 	}{
 		"by nothing":           {allow(`"StringEquals":{"ssm:resourceTag/Team":"blue"}`), 2}, // a user and a role
 		"by name":              {allow(`"StringEquals":{"aws:username":"alice"}`), 3},

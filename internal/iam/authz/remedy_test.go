@@ -13,8 +13,8 @@ import (
 	"sekisho/internal/iam/policy"
 )
 
-// A denial names the aspect that failed and what would satisfy it. It reveals the
-// policies to nobody who may not simulate them.
+// A denial names the failed aspect and what would satisfy it. It shows the
+// policies only to users who may simulate them.
 func TestDenialNamesWhatFailed(t *testing.T) {
 	t.Parallel()
 	const action, node = "ssm:StartSession", "arn:aws:ssm:eu-central-1:123456789012:managed-instance/mi-0123456789abcdef0"
@@ -72,7 +72,7 @@ func TestDenialNamesWhatFailed(t *testing.T) {
 			[]policy.Aspect{policy.AspectWhere}, false, ""},
 		"denied on this node": {allow(`"Resource":"*"`) + `,{"Effect":"Deny","Action":"*","Resource":"` + node + `"}`,
 			[]policy.Aspect{policy.AspectWhich}, false, ""},
-		"denied, whatever happens": {allow(`"Resource":"*"`) + `,{"Effect":"Deny","Action":"*","Resource":"*"}`,
+		"denied, unconditionally": {allow(`"Resource":"*"`) + `,{"Effect":"Deny","Action":"*","Resource":"*"}`,
 			[]policy.Aspect{policy.AspectWho}, false, ""},
 	} {
 		t.Run(name, func(t *testing.T) {

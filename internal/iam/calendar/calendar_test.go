@@ -81,7 +81,7 @@ func TestFromICalendar(t *testing.T) {
 		zone   string
 		want   string
 	}{
-		"a day": {[]string{"UID:1 DTSTART;VALUE=DATE:20260101"}, "Asia/Tokyo",
+		"one day": {[]string{"UID:1 DTSTART;VALUE=DATE:20260101"}, "Asia/Tokyo",
 			"2025-12-31T15:00/2026-01-01T15:00"},
 		"days": {[]string{"UID:1 DTSTART;VALUE=DATE:20260503 DTEND;VALUE=DATE:20260506"}, "Asia/Tokyo",
 			"2026-05-02T15:00/2026-05-05T15:00"},
@@ -99,7 +99,7 @@ func TestFromICalendar(t *testing.T) {
 			"2026-03-23T21:00/2026-03-24T05:00 2026-03-30T20:00/2026-03-31T04:00"},
 		"days, clocks change": {[]string{"UID:1 DTSTART;VALUE=DATE:20260328 RRULE:FREQ=DAILY;COUNT=3"}, "Europe/Berlin",
 			"2026-03-27T23:00/2026-03-28T23:00 2026-03-28T23:00/2026-03-29T22:00 2026-03-29T22:00/2026-03-30T22:00"},
-		"until a date": {[]string{"UID:1 DTSTART;VALUE=DATE:20260101 RRULE:FREQ=DAILY;UNTIL=20260102"},
+		"up to a date": {[]string{"UID:1 DTSTART;VALUE=DATE:20260101 RRULE:FREQ=DAILY;UNTIL=20260102"},
 			"America/New_York", "2026-01-01T05:00/2026-01-02T05:00 2026-01-02T05:00/2026-01-03T05:00"},
 		"exceptions": {
 			[]string{"UID:1 DTSTART:20260101T000000Z DURATION:PT1H RRULE:FREQ=DAILY;COUNT=4 " +
@@ -128,27 +128,27 @@ func TestFromICalendarRefuses(t *testing.T) {
 	t.Parallel()
 	until := time.Date(2126, 1, 1, 0, 0, 0, 0, time.UTC)
 	for name, text := range map[string]string{
-		"nothing":                    "",
-		"another format":             "2026-01-01",
-		"no start":                   file("UID:1 SUMMARY:x"),
-		"unknown zone":               file("UID:1 DTSTART;TZID=Nowhere/Land:20260415T090000 DURATION:PT1H"),
-		"the server's zone":          file("UID:1 DTSTART;TZID=Local:20260415T090000 DURATION:PT1H"),
-		"a zone of the file":         file("UID:1 DTSTART;TZID=Office:20260415T090000 DURATION:PT1H"),
-		"the server's zone, for end": file("UID:1 DTSTART:20260415T090000Z DTEND;TZID=Local:20260415T100000"),
-		"malformed rule":             file("UID:1 DTSTART:20260101T000000Z DURATION:PT1H RRULE:FREQ=OFTEN"),
+		"nothing":                        "",
+		"another format":                 "2026-01-01",
+		"no start":                       file("UID:1 SUMMARY:x"),
+		"unknown zone":                   file("UID:1 DTSTART;TZID=Nowhere/Land:20260415T090000 DURATION:PT1H"),
+		"the server's zone":              file("UID:1 DTSTART;TZID=Local:20260415T090000 DURATION:PT1H"),
+		"a zone of the file":             file("UID:1 DTSTART;TZID=Office:20260415T090000 DURATION:PT1H"),
+		"the server's zone, for the end": file("UID:1 DTSTART:20260415T090000Z DTEND;TZID=Local:20260415T100000"),
+		"malformed rule":                 file("UID:1 DTSTART:20260101T000000Z DURATION:PT1H RRULE:FREQ=OFTEN"),
 		"every second": file(
 			"UID:1 DTSTART:20260101T000000Z DURATION:PT1H RRULE:FREQ=SECONDLY;BYMONTH=2;BYMONTHDAY=30"),
 		"never": file("UID:1 DTSTART:20260101T000000Z DURATION:PT1H RRULE:FREQ=DAILY;BYMONTH=2;BYMONTHDAY=30"),
 		"too many recurring": file(
 			strings.Split(strings.Repeat("DTSTART:20260101T000000Z DURATION:PT1H RRULE:FREQ=YEARLY;COUNT=1\n", 201), "\n")...),
-		"too many, in several calendars": strings.Repeat(
+		"too many in several calendars": strings.Repeat(
 			file("UID:1 DTSTART:20260101T000000Z DURATION:PT1H RRULE:FREQ=YEARLY;COUNT=1"), 201),
 		"every 7 days by weekday": file(
 			"UID:1 DTSTART:20260101T000000Z DURATION:PT1H RRULE:FREQ=DAILY;INTERVAL=14;BYDAY=MO"),
 		"no day": file("UID:1 DTSTART:20260101T000000Z DURATION:PT1H RRULE:FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=30"),
-		"no day, and a date": file(
+		"no day, with a date": file(
 			"UID:1 DTSTART:20260101T000000Z DURATION:PT1H RRULE:FREQ=MONTHLY;BYDAY=5MO;BYMONTHDAY=1 RDATE:20260105T000000Z"),
-		"no such weekday": file("UID:1 DTSTART:20260101T000000Z DURATION:PT1H RRULE:FREQ=MONTHLY;BYDAY=9MO"),
+		"an unknown weekday": file("UID:1 DTSTART:20260101T000000Z DURATION:PT1H RRULE:FREQ=MONTHLY;BYDAY=9MO"),
 		"a huge interval": file(
 			"UID:1 DTSTART:20260101T000000Z DURATION:PT1H RRULE:FREQ=MONTHLY;INTERVAL=9223372036854775807"),
 		"many times of day":   file("UID:1 DTSTART:20260101T000000Z DURATION:PT1H RRULE:FREQ=YEARLY;BYHOUR=1,2"),

@@ -18,11 +18,11 @@ const (
 	ssh             = "arn:aws:ssm:us-east-1::document/AWS-StartSSHSession"
 )
 
-// request is one StartSession to be decided by a grant's policy.
+// request is a StartSession request that a grant's policy decides.
 type request struct {
 	node     string
 	tags     map[string]string
-	document string // "" = none named
+	document string // "" = not named
 	at       string
 	ip       string
 	mfa      bool
@@ -124,7 +124,7 @@ func TestPolicy(t *testing.T) {
 			[]request{at("2026-04-17T00:00:00Z"), at("2026-04-20T23:59:59Z")},
 			[]request{at("2026-04-21T00:00:00Z"), at("2026-04-16T23:59:59Z")},
 		},
-		"a span": {
+		"a period": {
 			grant.Grant{Targets: []string{"*"}, NotBefore: time.Date(2026, 4, 14, 3, 0, 0, 0, time.UTC),
 				NotAfter: time.Date(2026, 4, 14, 4, 0, 0, 0, time.UTC)},
 			[]request{base, at("2026-04-14T03:59:59Z")}, []request{at("2026-04-14T02:59:59Z"), at("2026-04-14T04:00:00Z")},
@@ -197,25 +197,25 @@ func TestPolicyRefuses(t *testing.T) {
 	t.Parallel()
 	all := []string{"*"}
 	for name, g := range map[string]grant.Grant{
-		"no target":        {},
-		"a name":           {Targets: []string{"web-1"}},
-		"a pattern":        {Targets: []string{"mi-*"}},
-		"a tag pattern":    {Targets: []string{"tag:Env=*"}},
-		"a tag variable":   {Targets: []string{"tag:Env=${aws:username}"}},
-		"an empty tag":     {Targets: []string{"tag:Env="}},
-		"too many targets": {Targets: strings.Split(strings.Repeat("*,", 51), ",")},
-		"no zone":          {Targets: all, Weekdays: []string{"mon"}},
-		"zone alone":       {Targets: all, Zone: "UTC"},
-		"unknown zone":     {Targets: all, From: "09:00", Zone: "Mars"},
-		"weekday":          {Targets: all, Weekdays: []string{"monday"}, Zone: "UTC"},
-		"half a range":     {Targets: all, Weekdays: []string{"mon-"}, Zone: "UTC"},
-		"time":             {Targets: all, From: "9", Zone: "UTC"},
-		"empty window":     {Targets: all, From: "09:00", To: "09:00", Zone: "UTC"},
-		"address":          {Targets: all, SourceIPs: []string{"10.0.0.0/99"}},
-		"calendar":         {Targets: all, During: []string{"a b"}},
-		"calendar twice":   {Targets: all, During: []string{"a"}, Except: []string{"a"}},
-		"document":         {Targets: all, Documents: []string{"*"}},
-		"ends first":       {Targets: all, NotBefore: time.Unix(2, 0), NotAfter: time.Unix(1, 0)},
+		"no target":             {},
+		"a name":                {Targets: []string{"web-1"}},
+		"a pattern":             {Targets: []string{"mi-*"}},
+		"a tag pattern":         {Targets: []string{"tag:Env=*"}},
+		"a tag variable":        {Targets: []string{"tag:Env=${aws:username}"}},
+		"an empty tag":          {Targets: []string{"tag:Env="}},
+		"too many targets":      {Targets: strings.Split(strings.Repeat("*,", 51), ",")},
+		"no zone":               {Targets: all, Weekdays: []string{"mon"}},
+		"a zone without a time": {Targets: all, Zone: "UTC"},
+		"unknown zone":          {Targets: all, From: "09:00", Zone: "Mars"},
+		"weekday":               {Targets: all, Weekdays: []string{"monday"}, Zone: "UTC"},
+		"one end of a range":    {Targets: all, Weekdays: []string{"mon-"}, Zone: "UTC"},
+		"time":                  {Targets: all, From: "9", Zone: "UTC"},
+		"empty window":          {Targets: all, From: "09:00", To: "09:00", Zone: "UTC"},
+		"address":               {Targets: all, SourceIPs: []string{"10.0.0.0/99"}},
+		"calendar":              {Targets: all, During: []string{"a b"}},
+		"calendar twice":        {Targets: all, During: []string{"a"}, Except: []string{"a"}},
+		"document":              {Targets: all, Documents: []string{"*"}},
+		"ends before it begins": {Targets: all, NotBefore: time.Unix(2, 0), NotAfter: time.Unix(1, 0)},
 	} {
 		g.Region, g.Account = region, account
 		if text, err := g.Policy(); err == nil {

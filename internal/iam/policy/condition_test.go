@@ -37,8 +37,8 @@ func TestConditionLogic(t *testing.T) {
 	operators := []struct {
 		name    string
 		negated bool
-		want    string // policy value
-		eq, ne  string // a request value the comparison accepts, and one it does not
+		want    string // the policy value
+		eq, ne  string // a request value that the comparison accepts, and one that it does not
 	}{
 		{"StringEquals", false, "a*", "a*", "ab"},
 		{"StringNotEquals", true, "a*", "a*", "ab"},
@@ -68,7 +68,7 @@ func TestConditionLogic(t *testing.T) {
 		{"ArnNotLike", true, "arn:aws:s3:::a*", "arn:aws:s3:::ab", "arn:aws:s3:::b"},
 	}
 	for _, op := range operators {
-		// test is what one request value amounts to.
+		// test is the expected result of one request value.
 		test := func(r string) bool { return (r == op.eq) != op.negated }
 		shapes := []struct {
 			name    string
@@ -117,7 +117,7 @@ func TestConditionLogic(t *testing.T) {
 						if got := verdict(t, version, full, "test:KEY", op.want, ctx); got != want {
 							t.Errorf("%s %s, %s: %v, want %v", version, full, sh.name, got, want)
 						}
-						// Any value may match; none may, for the negated.
+						// Any value may match; for negated operators none may.
 						if got := verdict(t, version, full, "test:KEY", []string{op.want, op.want}, ctx); got != want {
 							t.Errorf("%s %s, %s, value twice: %v, want %v", version, full, sh.name, got, want)
 						}
@@ -202,7 +202,7 @@ func TestConditionDetails(t *testing.T) {
 	}
 }
 
-// The same key in two spellings is two conditions, both needed.
+// The same key in two spellings is two conditions, both of which must hold.
 func TestConditionKeySpellings(t *testing.T) {
 	t.Parallel()
 	d, err := policy.Parse([]byte(`{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"*","Resource":"*",

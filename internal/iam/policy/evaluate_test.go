@@ -150,7 +150,7 @@ func TestEvaluationLogic(t *testing.T) {
 			alice, owner, "implicitDeny", policy.PolicyIdentity},
 		{"empty principal matches no empty field", policy.Policies{Resource: res(`"Principal":{"AWS":""}`)},
 			policy.Principal{Type: policy.TypeAssumedRole}, "", "implicitDeny", policy.PolicyIdentity},
-		{"resource statement for nobody", policy.Policies{Identity: docs(allowAll), Resource: parse(t, denyAll)}, alice,
+		{"resource statement without a principal", policy.Policies{Identity: docs(allowAll), Resource: parse(t, denyAll)}, alice,
 			owner, "allowed", ""},
 
 		{"abroad, both sides", policy.Policies{Identity: docs(allowAll), Resource: res(`"Principal":"*"`)}, foreign, owner,
@@ -507,8 +507,8 @@ func TestUnusableKeepsItsReason(t *testing.T) {
 	}
 }
 
-// wide is a set of many statements and a request that uses every kind of
-// comparison on its way.
+// wide is a set of many statements, and a request that uses every kind of
+// comparison.
 func wide(tb testing.TB, n int) (*policy.Set, *policy.Request) {
 	tb.Helper()
 	var docs []*policy.Document

@@ -11,8 +11,8 @@ import (
 	"sekisho/internal/iam/policy/naive"
 )
 
-// What random policies and requests are made of. The vocabulary is small, so
-// that they meet often.
+// The vocabulary of random policies and requests. It is small, so that they
+// often match.
 var (
 	somePatterns = rapid.SampledFrom([]string{
 		"*", "ssm:*", "ssm:StartSession", "SSM:startsession", "ssm:Start*", "ssm:*Session", "ssm:?tartSession",
@@ -180,12 +180,12 @@ func drawKeys(t *rapid.T) map[string]any {
 			values = rapid.SampledFrom([]string{"true", "false"})
 		}
 		switch rapid.IntRange(0, 5).Draw(t, name) {
-		case 0: // absent
+		case 0: // missing
 		case 1:
 			list := rapid.SliceOfN(values.Filter(func(s string) bool { return s != "" }), 1, 3).Draw(t, name)
 			keys[name] = list
 		default:
-			// An empty text is not a value in lists.
+			// An empty string is not a value in lists.
 			keys[name] = values.Filter(func(s string) bool { return s != "" }).Draw(t, name)
 		}
 	}

@@ -7,8 +7,8 @@ import (
 	"unicode/utf8"
 )
 
-// slowMatch is the definition of wildcard matching, character by character,
-// without any cleverness but a memory of failures.
+// slowMatch defines wildcard matching, character by character, with only a
+// memory of failures as an optimization.
 func slowMatch(pat string, text string, mode patternMode) bool {
 	type atom struct {
 		c       rune
@@ -57,7 +57,7 @@ func slowMatch(pat string, text string, mode patternMode) bool {
 	return match(0, 0)
 }
 
-// slowARN is ArnLike as documented: six parts, each compared by itself.
+// slowARN defines ArnLike as documented: six parts, compared separately.
 func slowARN(pat, text string) bool {
 	ps, ts := strings.SplitN(pat, ":", 6), strings.SplitN(text, ":", 6)
 	if len(ps) < 6 || len(ts) < 6 {
@@ -139,7 +139,7 @@ func FuzzWildcards(f *testing.F) {
 		if got, want := arn.match(text, nil), slowARN(pat, text); got != want {
 			t.Fatalf("arn %q %q: %v, want %v", pat, text, got, want)
 		}
-		// Through a variable the text is literal, whatever it contains.
+		// In a variable the text is literal, whatever it contains.
 		ctx := NewContext()
 		ctx.Set("k", Single(text))
 		v := compilePattern("${k}", modeLike, true)
@@ -156,8 +156,8 @@ func FuzzWildcards(f *testing.F) {
 	})
 }
 
-// Backtracking over these would outlive the test binary's time limit many
-// times over; a bounded matcher needs milliseconds.
+// With backtracking these would exceed the time limit of tests many times
+// over. A bounded matcher needs milliseconds.
 func TestPathologicalWildcards(t *testing.T) {
 	t.Parallel()
 	text := strings.Repeat("a", 2000)

@@ -93,7 +93,8 @@ func drawWorld(t *rapid.T) world {
 }
 
 func parseAll(t *rapid.T, statements []string) *Document {
-	// A statement that never matches stands in for none: a document needs one.
+	// A statement that never matches takes the place of none: a document needs
+	// one.
 	all := append([]string{`{"Effect":"Allow","Action":"none:none","Resource":"none"}`}, statements...)
 	d, err := Parse([]byte(`{"Version":"2012-10-17","Statement":[` + strings.Join(all, ",") + `]}`))
 	if err != nil {
@@ -161,7 +162,7 @@ func drawRequest(t *rapid.T) *Request {
 	}
 }
 
-// insert returns list with s at a drawn place.
+// insert returns list with s at a random position.
 func insert(t *rapid.T, list []string, s string) []string {
 	return slices.Insert(slices.Clone(list), rapid.IntRange(0, len(list)).Draw(t, "at"), s)
 }

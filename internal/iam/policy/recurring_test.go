@@ -44,7 +44,7 @@ func TestRecurringTimes(t *testing.T) {
 			[]string{"2026-04-14T23:59:59Z", "2026-04-15T09:00:00Z", "2026-04-18T03:00:00Z", "2026-04-19T03:00:00Z",
 				"2026-04-12T23:59:59Z"},
 		},
-		"a weekday there is another in UTC": {
+		"a weekday that is another one in UTC": {
 			[]string{when("Allow", `"StringEquals":{"sekisho:Weekday/Asia/Tokyo":"Mon"}`)},
 			[]string{"2026-04-12T15:00:00Z", "2026-04-13T14:59:59Z"},
 			[]string{"2026-04-12T14:59:59Z", "2026-04-13T15:00:00Z"},
@@ -120,7 +120,7 @@ func TestRecurringTimes(t *testing.T) {
 			[]string{"2026-10-03T15:30:00Z", "2026-10-03T15:59:59Z"}, []string{"2026-10-03T15:29:59Z", "2026-10-03T16:00:00Z"},
 		},
 		// Volgograd moved from UTC+4 to UTC+3 for good on 2020-12-26 at 22:00 UTC.
-		"a zone that moves for good": {
+		"a zone that moves permanently": {
 			[]string{when("Allow", `"DateGreaterThanEquals":{"sekisho:TimeOfDay/Europe/Volgograd":"09:00"},`+
 				`"DateLessThan":{"sekisho:TimeOfDay/Europe/Volgograd":"10:00"}`)},
 			[]string{"2020-12-26T05:00:00Z", "2020-12-28T06:00:00Z"}, []string{"2020-12-26T06:00:00Z", "2020-12-28T05:00:00Z"},
@@ -129,7 +129,8 @@ func TestRecurringTimes(t *testing.T) {
 			[]string{when("Allow", `"DateEquals":{"sekisho:Date/Asia/Tokyo":"2028-02-29"}`)},
 			[]string{"2028-02-28T15:00:00Z", "2028-02-29T14:59:59Z"}, []string{"2028-02-28T14:59:59Z", "2028-02-29T15:00:00Z"},
 		},
-		// The second that was inserted after 2016-12-31T23:59:59Z has no number of its own.
+		// The second inserted after 2016-12-31T23:59:59Z has no number of its
+		// own.
 		"around a leap second": {
 			[]string{when("Allow", `"DateLessThan":{"sekisho:TimeOfDay/UTC":"24:00"},`+
 				`"DateGreaterThanEquals":{"sekisho:TimeOfDay/UTC":"23:59:59"}`)},
@@ -195,7 +196,7 @@ func TestRecurringTimesThatAreRefused(t *testing.T) {
 		"time beyond the day":     `"DateLessThan":{"sekisho:TimeOfDay/UTC":"24:01"}`,
 		"time with a date":        `"DateLessThan":{"sekisho:TimeOfDay/UTC":"2026-04-15T09:00:00Z"}`,
 		"date with a time":        `"DateLessThan":{"sekisho:Date/UTC":"2026-04-15T09:00:00Z"}`,
-		"no such date":            `"DateLessThan":{"sekisho:Date/UTC":"2026-02-30"}`,
+		"a missing date":          `"DateLessThan":{"sekisho:Date/UTC":"2026-02-30"}`,
 		"calendar as a text":      `"StringEquals":{"sekisho:Calendar/holidays":"true"}`,
 		"calendar without a name": `"Bool":{"sekisho:Calendar/":"true"}`,
 		"maybe":                   `"Bool":{"sekisho:Calendar/holidays":"maybe"}`,
@@ -226,7 +227,7 @@ func TestRecurringTimesThatAreRefused(t *testing.T) {
 	}
 }
 
-// A value that cannot be is refused together with the closest one that can.
+// An impossible value is refused with the closest possible one.
 func TestClosestValidValue(t *testing.T) {
 	t.Parallel()
 	for condition, closest := range map[string]string{
@@ -260,7 +261,7 @@ func TestClosestValidValue(t *testing.T) {
 	}
 }
 
-// Every zone with a name of its own is in the embedded database.
+// Every zone that policies can name is in the embedded database.
 func TestZones(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("zones.txt")
@@ -336,7 +337,7 @@ func TestCalendars(t *testing.T) {
 			"outside": {set(known, out), map[bool]policy.Effect{false: policy.Allowed, true: policy.ImplicitDeny}[within]},
 			"denied": {set(known, when("Allow", ""), deny),
 				map[bool]policy.Effect{false: policy.Allowed, true: policy.ExplicitDeny}[within]},
-			// A missing calendar must neither allow nor lose a Deny.
+			// A missing calendar must neither allow nor disable a Deny.
 			"missing, within":  {set(nil, in), policy.ImplicitDeny},
 			"missing, outside": {set(nil, out), policy.ImplicitDeny},
 			"missing, denied":  {set(nil, when("Allow", ""), deny), policy.ExplicitDeny},
@@ -360,8 +361,8 @@ func TestCalendars(t *testing.T) {
 	}
 }
 
-// Between the seconds that Times returns, no decision changes. The spans of
-// time contain changes of the zones' offsets.
+// Between the times that Times returns, no decision changes. The periods
+// include changes of the zones' offsets.
 func TestTimesCoversRecurringTimes(t *testing.T) {
 	t.Parallel()
 	dice := rand.New(rand.NewPCG(3, 4))
@@ -423,7 +424,7 @@ func TestTimesCoversRecurringTimes(t *testing.T) {
 		for _, c := range changes {
 			named[c.Unix()] = true
 		}
-		// Every second around whole quarters of an hour, where all bounds are.
+		// Every second around quarter hours, where all bounds are.
 		before := at(set, first)
 		for sec := first.Unix() + 1; sec <= last.Unix(); sec++ {
 			if off := sec % 900; off > 61 && off < 899 {

@@ -33,21 +33,21 @@ func TestTimes(t *testing.T) {
 		"no time": {[]string{when("Allow", `"StringEquals":{"aws:username":"x"}`)}, "", true},
 		"a window": {[]string{when("Allow", `"DateGreaterThan":{"aws:CurrentTime":"2026-04-15T00:00:10Z"},`+
 			`"DateLessThan":{"AWS:currenttime":"2026-04-15T00:00:20Z"}`)}, "10 11 20 21", true},
-		"another zone": {[]string{when("Deny", `"DateLessThan":{"aws:CurrentTime":"2026-04-15T09:00:10+09:00"}`)}, "10 11",
+		"a window in another zone": {[]string{when("Deny", `"DateLessThan":{"aws:CurrentTime":"2026-04-15T09:00:10+09:00"}`)}, "10 11",
 			true},
-		"part of one": {[]string{when("Allow", `"DateLessThan":{"aws:CurrentTime":"2026-04-15T00:00:10.5Z"}`)}, "10 11",
+		"one of several conditions": {[]string{when("Allow", `"DateLessThan":{"aws:CurrentTime":"2026-04-15T00:00:10.5Z"}`)}, "10 11",
 			true},
-		"a number":        {[]string{when("Allow", `"NumericLessThan":{"aws:EpochTime":"1776211210"}`)}, "10 11", true},
-		"a broken number": {[]string{when("Allow", `"NumericLessThan":{"aws:EpochTime":"1776211210.25"}`)}, "10 11", true},
-		"a date, counted": {[]string{when("Allow", `"DateLessThan":{"aws:EpochTime":"1776211210"}`)}, "10 11", true},
-		"of a token": {[]string{when("Deny", `"DateLessThan":{"aws:TokenIssueTime":"2026-04-15T00:00:30Z"}`)}, "30 31",
+		"a number":           {[]string{when("Allow", `"NumericLessThan":{"aws:EpochTime":"1776211210"}`)}, "10 11", true},
+		"a broken number":    {[]string{when("Allow", `"NumericLessThan":{"aws:EpochTime":"1776211210.25"}`)}, "10 11", true},
+		"a date as a number": {[]string{when("Allow", `"DateLessThan":{"aws:EpochTime":"1776211210"}`)}, "10 11", true},
+		"the issue time of the token": {[]string{when("Deny", `"DateLessThan":{"aws:TokenIssueTime":"2026-04-15T00:00:30Z"}`)}, "30 31",
 			true},
 		"once": {[]string{when("Allow", `"DateEquals":{"aws:CurrentTime":["2026-04-15T00:00:10Z",`+
 			`"2026-04-15T00:00:11Z"]}`)}, "10 11 12", true},
-		"no time of ours": {[]string{when("Allow", `"DateLessThan":{"aws:PrincipalTag/until":"2026-04-15T00:00:10Z"}`)}, "",
+		"an unrelated time": {[]string{when("Allow", `"DateLessThan":{"aws:PrincipalTag/until":"2026-04-15T00:00:10Z"}`)}, "",
 			true},
-		"is there": {[]string{when("Allow", `"Null":{"aws:TokenIssueTime":"false"}`)}, "", true},
-		"a text":   {[]string{when("Allow", `"StringLike":{"aws:CurrentTime":"2026-04-15T0*"}`)}, "", false},
+		"a null condition": {[]string{when("Allow", `"Null":{"aws:TokenIssueTime":"false"}`)}, "", true},
+		"a text":           {[]string{when("Allow", `"StringLike":{"aws:CurrentTime":"2026-04-15T0*"}`)}, "", false},
 		"a variable": {[]string{`{"Effect":"Allow","Action":"*","Resource":"arn:aws:s3:::b/${aws:CurrentTime}"}`}, "",
 			false},
 		"in a condition": {[]string{when("Allow", `"StringEquals":{"aws:PrincipalTag/now":"${aws:EpochTime}"}`)}, "", false},
@@ -63,8 +63,8 @@ func TestTimes(t *testing.T) {
 	}
 }
 
-// Between the moments that Times names, no decision changes.
-func TestNothingChangesBetweenTimes(t *testing.T) {
+// Between the times that Times returns, no decision changes.
+func TestDecisionsDoNotChangeBetweenTimes(t *testing.T) {
 	t.Parallel()
 	base := time.Date(2026, 4, 15, 0, 0, 0, 0, time.UTC)
 	dice := rand.New(rand.NewPCG(1, 2))

@@ -66,7 +66,7 @@ func TestValidate(t *testing.T) {
 			`"Action":"sts:AssumeRole"}}`, ""},
 		{policy.KindTrust, `{"Statement":{"Effect":"Allow","Principal":"*","Action":"sts:AssumeRole"}}`, ""},
 		{policy.KindIdentity, `{"Statement":` + allowAll + `}`, version},
-		// Values that no request matches.
+		// Values that no request can match.
 		{policy.KindIdentity, cond(`{"NumericLessThan":{"aws:MultiFactorAuthAge":"abc"}}`), legacy},
 		{policy.KindIdentity, cond(`{"NumericEquals":{"aws:MultiFactorAuthAge":["1",""]}}`), legacy},
 		{policy.KindIdentity, cond(`{"ForAnyValue:NumericEqualsIfExists":{"a":"${aws:username}"}}`), legacy},
@@ -202,7 +202,7 @@ func TestCharactersAndLength(t *testing.T) {
 			t.Errorf("%.60q: %v", doc, ve)
 		}
 	}
-	// An escape is plain text to the check of characters.
+	// To the check of characters an escape is plain text.
 	if err := policy.Validate([]byte(strings.Replace(ok, "é", `\u4e16`, 1)), policy.KindIdentity); err != nil {
 		t.Error(err)
 	}
@@ -236,7 +236,7 @@ func FuzzValidate(f *testing.F) {
 			}
 			return
 		}
-		// What is accepted when saved must be usable when loaded.
+		// Whatever is accepted when saved must be usable when loaded.
 		if _, err := policy.Parse(src); err != nil {
 			t.Fatalf("valid, but: %v", err)
 		}

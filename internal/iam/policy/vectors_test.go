@@ -266,7 +266,7 @@ func TestValidationVectors(t *testing.T) {
 			}
 			err := policy.Validate([]byte(v.Document), kind)
 			if err == nil {
-				// Whether a principal exists only the store knows; here nobody does.
+				// Only the store knows whether a principal exists; here none does.
 				err = nobodyExists(t, v.Document, kind)
 			}
 			if v.ExpectError == nil {

@@ -25,8 +25,9 @@ func gate(rate float64, burst int, log *bytes.Buffer) *admission.Gate {
 	)
 }
 
-// TestManyAgentsAtOnce: five thousand agents that arrive at once are admitted
-// at the configured rate and in order; the others get an error with the time to retry.
+// TestManyAgentsAtOnce: of five thousand agents that arrive at once, those
+// that fit are admitted at the configured rate and in order. The others get an
+// error with the time to retry.
 func TestManyAgentsAtOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -54,7 +55,7 @@ func TestManyAgentsAtOnce(t *testing.T) {
 			})
 		}
 		all.Wait()
-		// 100 at once, and those of eight seconds.
+		// 100 at once, and those of the next eight seconds.
 		if len(in) < 1690 || len(in) > 1710 || refused != 5000-len(in) {
 			t.Errorf("%d were let in, %d refused", len(in), refused)
 		}
@@ -75,8 +76,8 @@ func TestManyAgentsAtOnce(t *testing.T) {
 	})
 }
 
-// Who leaves the queue leaves the place to others.
-func TestWhoGoesAwayMakesRoom(t *testing.T) {
+// An agent that leaves the queue makes room for another.
+func TestLeavingTheQueueMakesRoom(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		g := gate(1, 1, new(bytes.Buffer))
@@ -98,7 +99,7 @@ func TestWhoGoesAwayMakesRoom(t *testing.T) {
 	})
 }
 
-// A caller that comes again and again, so that the queue fills and empties each
+// A caller that returns repeatedly, so that the queue fills and empties each
 // time, does not fill the log.
 func TestRepeatedQueueIsLoggedRarely(t *testing.T) {
 	t.Parallel()
@@ -113,14 +114,14 @@ func TestRepeatedQueueIsLoggedRarely(t *testing.T) {
 		if n := strings.Count(log.String(), "\n"); n < 2 || n > 6 {
 			t.Errorf("%d lines are logged:\n%.2000s", n, log.String())
 		}
-		// The counts cover all of the time.
+		// The counts cover the whole time.
 		if !strings.Contains(log.String(), "waited=1000") {
 			t.Errorf("%s", log.String())
 		}
 	})
 }
 
-func TestNoBound(t *testing.T) {
+func TestNoLimit(t *testing.T) {
 	t.Parallel()
 	g := gate(0, 0, new(bytes.Buffer))
 	for range 10_000 {

@@ -21,11 +21,11 @@ import (
 
 const node = sekisho.NodeID("mi-0123456789abcdef0")
 
-// conn is an agent's end of a channel.
+// conn is the agent's end of a channel.
 type conn struct {
 	in, out chan []byte
-	stuck   bool // Write does not return before its context ends
-	alive   bool // Ping is answered
+	stuck   bool // Write returns only when its context ends
+	alive   bool // pings are answered
 
 	mu     sync.Mutex
 	closed []string
@@ -78,13 +78,13 @@ func (c *conn) reasons() []string {
 	return slices.Clone(c.closed)
 }
 
-// world notes what the hub tells.
+// world records the calls of the control channels.
 type world struct {
 	mu     sync.Mutex
 	edges  []string
 	done   []mgs.TaskComplete
 	refuse error         // of Connected
-	slow   chan struct{} // Disconnected waits for it, when not nil
+	slow   chan struct{} // awaited by Disconnected, if not nil
 }
 
 func (w *world) note(format string, args ...any) {
@@ -150,7 +150,7 @@ func (w *world) want(t *testing.T, edges ...string) {
 
 func newChannels() *control.Channels { return control.New(slog.New(slog.DiscardHandler)) }
 
-// serve runs a channel and returns where its end can be read.
+// serve runs a channel; its error can be read from the result.
 func serve(ctx context.Context, h *control.Channels, n sekisho.NodeID, ip string, c *conn, w *world) chan error {
 	end := make(chan error, 1)
 	go func() { end <- h.Serve(ctx, n, control.Agent{Source: ip}, c, w, w, w) }()
@@ -159,7 +159,7 @@ func serve(ctx context.Context, h *control.Channels, n sekisho.NodeID, ip string
 
 func frame(m mgs.Message) []byte { return m.AppendTo(nil) }
 
-func TestComingAndGoing(t *testing.T) {
+func TestConnectAndDisconnect(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h, c, w := newChannels(), newConn(), &world{}
@@ -201,14 +201,14 @@ func TestTheServerStops(t *testing.T) {
 		synctest.Wait()
 		stop(errors.New("the server is stopping"))
 		<-end
-		w.want(t, "up ", "down the server is stopping") // kept although the context has ended
+		w.want(t, "up ", "down the server is stopping") // recorded although the context has ended
 
 		ctx, cancel := context.WithCancel(t.Context())
 		end = serve(ctx, h, node, "", newConn(), w)
 		synctest.Wait()
 		cancel()
 		<-end
-		w.want(t, "up ", "down the server is stopping", "up ", "down the server stopped") // in people's words
+		w.want(t, "up ", "down the server is stopping", "up ", "down the server stopped") // as users read it
 	})
 }
 
@@ -228,7 +228,7 @@ func TestANewerChannelReplaces(t *testing.T) {
 			len(older.out) != 0 {
 			t.Errorf("delivered to the wrong one: %v", err)
 		}
-		w.want(t, "up old", "up new") // the node never went
+		w.want(t, "up old", "up new") // the node was never disconnected
 		close(newer.in)
 		<-endNewer
 		w.want(t, "up old", "up new", "down EOF")
@@ -236,8 +236,8 @@ func TestANewerChannelReplaces(t *testing.T) {
 }
 
 // While the first agent answers, a second one with its identity is refused,
-// and both are named.
-func TestTwoOfOneIdentity(t *testing.T) {
+// and both addresses are reported.
+func TestTwoAgentsWithOneIdentity(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h, w := newChannels(), &world{}
@@ -262,7 +262,7 @@ func TestTwoOfOneIdentity(t *testing.T) {
 	})
 }
 
-// A dead channel delays the return of its node by seconds, not more.
+// A dead channel delays the return of its node by seconds only.
 func TestDeadChannelGivesWay(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -286,9 +286,9 @@ func TestDeadChannelGivesWay(t *testing.T) {
 	})
 }
 
-// A channel that opens while the end of the one before is still being noted
-// is noted after it.
-func TestEdgesAreInOrder(t *testing.T) {
+// A channel that opens while the end of its predecessor is being recorded is
+// recorded after it.
+func TestConnectionsAreRecordedInOrder(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h, w := newChannels(), &world{slow: make(chan struct{})}
@@ -324,7 +324,8 @@ func TestNotAccepted(t *testing.T) {
 		}
 		w.want(t)
 
-		// The channel it would have replaced is gone, and that is noted.
+		// The channel that it would have replaced has ended, and this is
+		// recorded.
 		w.refuse = nil
 		end := serve(t.Context(), h, node, "old", newConn(), w)
 		synctest.Wait()
@@ -431,7 +432,7 @@ func TestMalformedFrames(t *testing.T) {
 	}
 }
 
-func TestDeliverOutlivesItsCallerAndEndsAtLast(t *testing.T) {
+func TestDeliverOutlivesItsCallerAndTimesOut(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h, c, w := newChannels(), newConn(), &world{}
@@ -453,8 +454,8 @@ func TestDeliverOutlivesItsCallerAndEndsAtLast(t *testing.T) {
 	})
 }
 
-// TestJobs: what agents say of commands is passed on, and acknowledged when it
-// was taken. What nobody can read costs an agent nothing.
+// TestJobs: messages of agents about commands are forwarded, and acknowledged
+// once they are stored. Unreadable messages do not harm the agent.
 func TestJobs(t *testing.T) {
 	t.Parallel()
 	h, w, c := newChannels(), &world{}, newConn()

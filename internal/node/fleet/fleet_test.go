@@ -21,10 +21,10 @@ import (
 	"sekisho/internal/wire/id"
 )
 
-// links are the nodes whose channel is open.
+// links are the nodes with an open channel.
 type links map[sekisho.NodeID]bool
 
-// linkedFrom is where the channels of links come from.
+// linkedFrom is the address of their channels.
 const linkedFrom = "192.0.2.1"
 
 func (l links) Connected(n sekisho.NodeID) bool { return l[n] }
@@ -87,7 +87,7 @@ func rsaKey(t *testing.T, bits int) *rsa.PrivateKey {
 	return k
 }
 
-// key is made once: making one is slow.
+// key is generated once, because that is slow.
 var key = sync.OnceValue(func() *rsa.PrivateKey {
 	k, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
@@ -137,7 +137,7 @@ func TestBoundsOfActivations(t *testing.T) {
 		{"defaults", fleet.NewActivation{}, ""},
 		{"most", fleet.NewActivation{RegistrationLimit: 1000}, ""},
 		{"too many", fleet.NewActivation{RegistrationLimit: 1001}, "RegistrationLimit"},
-		{"fewer than none", fleet.NewActivation{RegistrationLimit: -1}, "RegistrationLimit"},
+		{"negative", fleet.NewActivation{RegistrationLimit: -1}, "RegistrationLimit"},
 		{"30 days", fleet.NewActivation{ExpiresAt: time.Date(2026, 12, 23, 12, 0, 0, 0, time.UTC)}, ""},
 		{"longer", fleet.NewActivation{ExpiresAt: time.Date(2026, 12, 23, 12, 0, 1, 0, time.UTC)}, "30 days"},
 		{"now", fleet.NewActivation{ExpiresAt: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)}, "30 days"},
@@ -182,8 +182,8 @@ func TestRegister(t *testing.T) {
 	}
 }
 
-// Whoever guesses gets one answer, whatever is wrong, until both halves are
-// right.
+// A caller who guesses gets the same error whatever is wrong, until both
+// halves are right.
 func TestRegistrationsRefused(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -201,7 +201,7 @@ func TestRegistrationsRefused(t *testing.T) {
 		func(r *fleet.Registration) { r.ActivationID, r.ActivationCode = id.UUID(), "" },
 		func(r *fleet.Registration) { r.ActivationID = "" },
 		func(r *fleet.Registration) { r.ActivationID = other.ID },
-		func(r *fleet.Registration) { r.ActivationCode, r.PublicKey = "wrong", "!" }, // nothing else is looked at
+		func(r *fleet.Registration) { r.ActivationCode, r.PublicKey = "wrong", "!" }, // nothing else is checked
 	} {
 		in := good
 		change(&in)
@@ -263,7 +263,7 @@ func TestRegistrationsRefused(t *testing.T) {
 }
 
 // A source that keeps guessing is refused before it queues with machines that
-// register; one with some failures among correct registrations is not.
+// register. One with some failures among correct registrations is not.
 func TestGuessersDoNotQueue(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
@@ -273,7 +273,7 @@ func TestGuessersDoNotQueue(t *testing.T) {
 		for range n {
 			wrong := in
 			wrong.ActivationCode = "wrong"
-			_, _ = f.Register(t.Context(), wrong) // refused, with or without a look at the code
+			_, _ = f.Register(t.Context(), wrong) // refused, whether or not the code is checked
 		}
 	}
 	check := func(from string, want sekisho.Code) {
@@ -286,7 +286,7 @@ func TestGuessersDoNotQueue(t *testing.T) {
 	}
 	in.SourceIP = "192.0.2.2"
 	guess(19)
-	if _, err := f.Register(t.Context(), in); err != nil { // it starts the count again
+	if _, err := f.Register(t.Context(), in); err != nil { // it resets the count
 		t.Fatal(err)
 	}
 	guess(99)
@@ -308,7 +308,7 @@ func TestGuessesAreLimitedBySource(t *testing.T) {
 		_, err := f.Register(t.Context(), in)
 		return sekisho.CodeOf(err)
 	}
-	// A source that knows the code may register as many as it likes.
+	// A source that knows the code may register any number of machines.
 	for range 100 {
 		if c := try("192.0.2.1", code); c != "" {
 			t.Fatalf("a right code was answered with %q", c)
@@ -348,15 +348,15 @@ func TestGuessesAreLimitedBySource(t *testing.T) {
 	}
 }
 
-// blind is a store that keeps no sightings: eleven thousand are not the point.
+// blind is a store without sightings, which this test does not need.
 type blind struct{ *memStore }
 
 func (blind) NoteSighting(context.Context, *fleet.Sighting, int) (time.Time, error) {
 	return time.Time{}, nil
 }
 
-// A flood of sources fills the table, and then all newcomers together have
-// what one source has.
+// Many sources fill the table. Then all new sources together have the limit of
+// one.
 func TestGuessesFromEverywhere(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
@@ -465,7 +465,7 @@ func TestWhyNotConnected(t *testing.T) {
 			f.now = f.now.Add(time.Hour)
 		}, []string{"last heard at 2026-11-23T13:00:00Z from 192.0.2.9", "the connection[2J broke off"},
 			sekisho.PingConnectionLost},
-		{"gone just now", func(f *fixture, n sekisho.NodeID) {
+		{"disconnected a moment ago", func(f *fixture, n sekisho.NodeID) {
 			must(f.t, f.Connected(ctx, n, "192.0.2.9"))
 			f.now = f.now.Add(time.Minute)
 			must(f.t, f.Disconnected(ctx, n, ""))
@@ -532,7 +532,7 @@ func TestWhyNotConnected(t *testing.T) {
 }
 
 // TestCopyDoesNotChangeTheAddress: while the node is connected, reports with
-// its credentials from elsewhere leave its address alone.
+// its credentials from another address do not change its address.
 func TestCopyDoesNotChangeTheAddress(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()

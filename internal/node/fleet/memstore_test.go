@@ -22,7 +22,7 @@ type memStore struct {
 	sightings   map[string]*fleet.Sighting
 	revision    int64
 	revisions   map[sekisho.NodeID]int64
-	broken      error // what every call answers when set
+	broken      error // returned by every call if set
 }
 
 func newMemStore() *memStore {
@@ -241,7 +241,7 @@ func (m *memStore) DeregisteredNodes(_ context.Context, most int) ([]*sekisho.No
 	return all[:min(most, len(all))], m.broken
 }
 
-// The double does what the stores do.
+// The double passes the conformance suite of stores.
 func TestMemStore(t *testing.T) {
 	t.Parallel()
 	storetest.Fleet(t, func(*testing.T) fleet.Store { return newMemStore() })

@@ -6,8 +6,8 @@ import (
 	"sekisho/internal/node/fleet"
 )
 
-// TestReportedNamesAreOnlyNames: the name that a node reports never has the form
-// of another node's ID, nor of a pattern or a list of hosts.
+// TestReportedNamesAreOnlyNames: a name that a node reports never has the form
+// of another node's ID, a pattern or a list of hosts.
 func TestReportedNamesAreOnlyNames(t *testing.T) {
 	t.Parallel()
 	f := setup(t)

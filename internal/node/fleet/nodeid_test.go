@@ -54,7 +54,7 @@ func TestFixedNodeIDs(t *testing.T) {
 	_, _, err = f.CreateActivation(ctx, fleet.NewActivation{NodeID: fixed})
 	wantError(t, err, sekisho.CodeConflict, "")
 
-	// Once the machine is gone, another may be called by its ID.
+	// Once the machine is deregistered, another may have its ID.
 	must(t, f.Deregister(ctx, fixed))
 	again, code := f.activate(fleet.NewActivation{NodeID: fixed})
 	_, err = f.Register(ctx, f.registration(again, code))
@@ -66,9 +66,9 @@ func TestFixedNodeIDs(t *testing.T) {
 	f.activate(fleet.NewActivation{NodeID: "i-00000000000000001"})
 }
 
-// Two activations for one ID cannot both be made, but one of them may be older
-// than this rule, or made by another server at the same time.
-func TestAnIDIsGivenOnce(t *testing.T) {
+// Two activations for one ID cannot both be created, but one may be older than
+// this rule, or created by another server at the same time.
+func TestAnIDIsUsedOnce(t *testing.T) {
 	t.Parallel()
 	f, ctx := setup(t), t.Context()
 	a, code := f.activate(fleet.NewActivation{NodeID: fixed})
@@ -115,7 +115,7 @@ func TestProfiles(t *testing.T) {
 		t.Errorf("%d changes reported, want 3", len(told))
 	}
 
-	// A role that was given meanwhile stays.
+	// A role that was assigned meanwhile stays.
 	must(t, f.SetProfile(ctx, n.ID, p, ""))
 	must(t, f.SetRole(ctx, n.ID, "third"))
 	must(t, f.SetProfile(ctx, n.ID, nil, p.Association))

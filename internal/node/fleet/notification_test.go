@@ -37,7 +37,7 @@ func TestNotifications(t *testing.T) {
 
 	must(t, f.Connected(ctx, n.ID, "203.0.113.9"))
 	must(t, f.Report(ctx, n.ID, fleet.Facts{SourceIP: n.LastSourceIP}))
-	must(t, f.Report(ctx, n.ID, fleet.Facts{SourceIP: "203.0.113.9"})) // to and fro
+	must(t, f.Report(ctx, n.ID, fleet.Facts{SourceIP: "203.0.113.9"})) // back and forth
 	want("AddressChanged 203.0.113.9<-"+n.LastSourceIP, "AddressChanged "+n.LastSourceIP+"<-203.0.113.9")
 
 	for range 3 {
@@ -58,16 +58,16 @@ func TestNotifications(t *testing.T) {
 	want("IdentityChanged 198.51.100.1<-203.0.113.9", "AddressChanged "+n.LastSourceIP+"<-203.0.113.9")
 }
 
-// forgetful is a store in which everything is seen for the first time, as where
-// others push it out.
+// forgetful is a store in which everything is seen for the first time, as if
+// other sightings had pushed it out.
 type forgetful struct{ *memStore }
 
 func (forgetful) NoteSighting(context.Context, *fleet.Sighting, int) (time.Time, error) {
 	return time.Time{}, nil
 }
 
-// Strangers from everywhere do not make news without end.
-func TestStrangersNewsIsBounded(t *testing.T) {
+// Many unknown machines do not cause endless notifications.
+func TestNotificationsOfStrangersAreLimited(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
 	told := 0

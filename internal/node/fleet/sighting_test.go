@@ -25,7 +25,7 @@ func (f *fixture) wantState(id sekisho.NodeID, want fleet.State, why string) {
 	}
 }
 
-// A node's whole life, state by state.
+// The states of a node over its life.
 func TestStates(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -50,7 +50,7 @@ func TestStates(t *testing.T) {
 	must(t, f.Connected(ctx, n, "192.0.2.1"))
 	f.wantState(n, fleet.StateConnected, "")
 	step()
-	// Somebody else's calls in its name make no difference while it is there.
+	// While it is connected, calls of others in its name make no difference.
 	f.Refused(ctx, n, "198.51.100.1", fleet.SeenBadCredentials, "The signature does not match.")
 	f.wantState(n, fleet.StateConnected, "")
 	step()
@@ -85,7 +85,8 @@ func TestStates(t *testing.T) {
 	}
 }
 
-// What strangers say cannot fill the list, nor take another's place in it.
+// Reports of unknown machines can neither fill the list nor displace other
+// entries.
 func TestStraysAreBounded(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -134,10 +135,8 @@ func TestStraysAreBounded(t *testing.T) {
 	}
 }
 
-// Credentials used from elsewhere are reported once an hour, and not when the
-// node has moved.
-// TestNodeWithoutRole: a node that has no role to get credentials of is not
-// mistaken for one whose credentials are wrong.
+// TestNodeWithoutRole: a node that has no role is not reported as one with
+// wrong credentials.
 func TestNodeWithoutRole(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -179,7 +178,7 @@ func TestCredentialsElsewhere(t *testing.T) {
 	}
 }
 
-// Only what was shown last can be approved, once.
+// Only the identity that was shown last can be approved, once.
 func TestApproveIdentity(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()

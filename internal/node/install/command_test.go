@@ -18,8 +18,8 @@ const (
 		"'s/^/# /' \"$6\"; }; "
 )
 
-// The line gives a shell the activation on its standard input, and nobody
-// anything as an argument.
+// The command passes the activation to a shell on its standard input, and to
+// no program as an argument.
 func TestCommand(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
@@ -27,14 +27,14 @@ func TestCommand(t *testing.T) {
 		o        install.Order
 		want     []string
 	}{
-		{"trusted anyway", "", install.Order{}, nil},
+		{"a server that is trusted anyway", "", install.Order{}, nil},
 		{"a CA of its own", "the CA\n", install.Order{}, []string{"# the CA"}},
 		{"AWS's agent", "", install.Order{Agent: "amazon"}, []string{"SEKISHO_AGENT=amazon"}},
-		{"and its package", "the CA\n",
+		{"AWS's agent and its package", "the CA\n",
 			install.Order{Agent: "amazon", Package: "https://example.com/a_b/agent~1.deb?x=1&y=%20", PackageSHA256: aSum},
 			[]string{"SEKISHO_AGENT=amazon", "SEKISHO_AGENT_PACKAGE='https://example.com/a_b/agent~1.deb?x=1&y=%20'",
 				"SEKISHO_AGENT_SHA256=" + aSum}},
-		{"a package that is there", "", install.Order{Agent: "amazon", Package: "/root/agent.rpm"},
+		{"a package on the machine", "", install.Order{Agent: "amazon", Package: "/root/agent.rpm"},
 			[]string{"SEKISHO_AGENT_PACKAGE='/root/agent.rpm'"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -51,7 +51,7 @@ func TestCommand(t *testing.T) {
 					"# https://" + aHost + "/install/agent.sh",
 				},
 				tc.want...)
-			// curl is replaced by a program that shows its arguments.
+			// curl is replaced by a program that prints its arguments.
 			home := t.TempDir()
 			out := shell(t, home, fakers+strings.Replace(c.Line, "| sudo sh", "| cat", 1))
 			if sh, ok := strings.CutPrefix(c.UserData, "#cloud-config\nruncmd:\n  - ['sh', '-c', '"); !ok ||
@@ -100,11 +100,11 @@ func TestCommandRefuses(t *testing.T) {
 		"a second line":            func(o *install.Order) { o.ActivationID = "a\nid" },
 		"a command in the host":    func(o *install.Order) { o.Host = "a;id" },
 		"another agent":            func(o *install.Order) { o.Agent = "other" },
-		"a package of ours":        func(o *install.Order) { o.Package = "/root/agent.deb" },
+		"a package for our agent":  func(o *install.Order) { o.Package = "/root/agent.deb" },
 		"a quote in the package":   func(o *install.Order) { o.Agent, o.Package = "amazon", "/root/'a.deb" },
 		"a command in the package": func(o *install.Order) { o.Agent, o.Package = "amazon", "/root/$(id).deb" },
 		"a relative package":       func(o *install.Order) { o.Agent, o.Package = "amazon", "agent.deb" },
-		"a package by http": func(o *install.Order) {
+		"a package over http": func(o *install.Order) {
 			o.Agent, o.Package, o.PackageSHA256 = "amazon", "http://example.com/a.deb", aSum
 		},
 		"a package without checksum": func(o *install.Order) { o.Agent, o.Package = "amazon", "https://example.com/a.deb" },

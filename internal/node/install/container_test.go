@@ -57,7 +57,8 @@ if [ "$1" = register ]; then cat > "$DIR/code"; echo '{}' > "$SEKISHO_STATE/iden
 	}
 }
 
-// TestContainerRecipes: the images copy what `make build` and the repository have.
+// TestContainerRecipes: the files that the images copy exist in the repository
+// or are built by `make build`.
 func TestContainerRecipes(t *testing.T) {
 	t.Parallel()
 	recipes, err := filepath.Glob("../../../packaging/container/*.Dockerfile")

@@ -142,7 +142,8 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// The script is one that a shell reads, and refuses whoever is not root.
+// The script is valid shell code, and refuses to run as another user than
+// root.
 func TestScript(t *testing.T) {
 	t.Parallel()
 	script := get(
@@ -170,8 +171,8 @@ func TestScript(t *testing.T) {
 	}
 }
 
-// The unit that the script writes is the one that packages bring, but for the
-// place of the program.
+// The unit that the script writes is the one in the packages, except for the
+// path of the program.
 func TestUnit(t *testing.T) {
 	t.Parallel()
 	packaged, err := os.ReadFile("../../../packaging/sekisho-agent/sekisho-agent.service")

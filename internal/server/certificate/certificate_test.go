@@ -15,7 +15,7 @@ import (
 	"sekisho/internal/server/localca"
 )
 
-// write writes a new certificate of the authority for name over the files.
+// write replaces the files by a new certificate of the authority for name.
 func write(t *testing.T, a *localca.Authority, name, cert, key string) {
 	t.Helper()
 	pair, err := a.Issue(time.Hour, name)
@@ -46,8 +46,8 @@ func served(t *testing.T, s certificate.Source) string {
 	return leaf.DNSNames[0]
 }
 
-// TestRenewedFiles: a renewal is served without a restart, and a half-written one
-// does not take the server down.
+// TestRenewedFiles: a renewed certificate is served without a restart, and a
+// half-written one does not stop the server.
 func TestRenewedFiles(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

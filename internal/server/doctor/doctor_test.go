@@ -59,7 +59,7 @@ func TestDoctor(t *testing.T) {
 		t.Errorf("stopped server:\n%s", text)
 	}
 
-	// The port that the configuration names must be the one that is served.
+	// The configured port must be the one that is served.
 	c := listening(t, r.Config)
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
@@ -97,7 +97,7 @@ func TestDoctor(t *testing.T) {
 	}
 }
 
-// listening changes the configuration to a port that is free, and returns it.
+// listening changes the configuration to a free port, and returns it.
 func listening(t *testing.T, file string) *config.Server {
 	t.Helper()
 	text, err := os.ReadFile(file)

@@ -42,12 +42,12 @@ func TestHeader(t *testing.T) {
 		"line, longest": {
 			"PROXY TCP6 ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff 65535 65535\r\n",
 			"[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535"},
-		"line, unknown":       {"PROXY UNKNOWN\r\n", ""},
-		"line, unknown, more": {"PROXY UNKNOWN ffff::1 ffff::2 1 2\r\n", ""},
-		"binary, IPv4":        {v2(0x21, 0x11, four...), "203.0.113.9:56789"},
-		"binary, IPv6":        {v2(0x21, 0x21, six...), "[2001:db8::9]:56789"},
-		"binary, with fields": {v2(0x21, 0x11, append(bytes.Clone(four), tlv...)...), "203.0.113.9:56789"},
-		"binary, local":       {v2(0x20, 0x00), ""},
+		"line, unknown protocol":          {"PROXY UNKNOWN\r\n", ""},
+		"line, unknown protocol and more": {"PROXY UNKNOWN ffff::1 ffff::2 1 2\r\n", ""},
+		"binary, IPv4":                    {v2(0x21, 0x11, four...), "203.0.113.9:56789"},
+		"binary, IPv6":                    {v2(0x21, 0x21, six...), "[2001:db8::9]:56789"},
+		"binary, with fields":             {v2(0x21, 0x11, append(bytes.Clone(four), tlv...)...), "203.0.113.9:56789"},
+		"binary, local":                   {v2(0x20, 0x00), ""},
 	} {
 		r := strings.NewReader(c.in + rest)
 		ap, err := proxyproto.ReadHeader(r)
@@ -89,8 +89,8 @@ func TestHeader(t *testing.T) {
 	}
 }
 
-// TestListener: an HTTP server sees the address of the header when a balancer
-// sends it, and nobody else can say one.
+// TestListener: an HTTP server sees the address in the header of a balancer.
+// Other clients cannot set it.
 func TestListener(t *testing.T) {
 	t.Parallel()
 	serve := func(balancers ...netip.Prefix) string {
@@ -99,7 +99,7 @@ func TestListener(t *testing.T) {
 			t.Fatal(err)
 		}
 		srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			io.WriteString(w, r.RemoteAddr) // the client will tell
+			io.WriteString(w, r.RemoteAddr) // reported by the client
 		})}
 		go srv.Serve(&proxyproto.Listener{Listener: l, Balancers: balancers}) // ends with Close
 		t.Cleanup(func() { srv.Close() })

@@ -19,7 +19,7 @@ import (
 	"sekisho/internal/server/setup"
 )
 
-// options returns options for a machine of the test's own.
+// options returns options for a simulated machine.
 func options(t *testing.T) setup.Options {
 	t.Helper()
 	dir := t.TempDir()
@@ -135,7 +135,7 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// firstOf returns the first error of a joined one.
+// firstOf returns the first of several joined errors.
 func firstOf(err error) error {
 	if all, ok := err.(interface{ Unwrap() []error }); ok && len(all.Unwrap()) > 0 {
 		return firstOf(all.Unwrap()[0])
@@ -152,14 +152,14 @@ func TestCheck(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = busy.Close() })
 	for name, change := range map[string]func(o *setup.Options){
-		"no name":            func(o *setup.Options) { o.Names = nil },
-		"URL as name":        func(o *setup.Options) { o.Names = []string{"https://sekisho.example"} },
-		"account":            func(o *setup.Options) { o.Account = "12345" },
-		"region":             func(o *setup.Options) { o.Region = "Tokyo" },
-		"port in use":        func(o *setup.Options) { o.Listen = busy.Addr().String() },
-		"listen address":     func(o *setup.Options) { o.Listen = "no-port" },
-		"unknown TLS source": func(o *setup.Options) { o.TLS = "magic" },
-		"no certificate":     func(o *setup.Options) { o.TLS = setup.Files },
+		"no name":                func(o *setup.Options) { o.Names = nil },
+		"URL in place of a name": func(o *setup.Options) { o.Names = []string{"https://sekisho.example"} },
+		"account":                func(o *setup.Options) { o.Account = "12345" },
+		"region":                 func(o *setup.Options) { o.Region = "Tokyo" },
+		"port in use":            func(o *setup.Options) { o.Listen = busy.Addr().String() },
+		"listen address":         func(o *setup.Options) { o.Listen = "no-port" },
+		"unknown TLS source":     func(o *setup.Options) { o.TLS = "magic" },
+		"no certificate":         func(o *setup.Options) { o.TLS = setup.Files },
 		"missing certificate": func(o *setup.Options) {
 			o.TLS, o.Certificate, o.Key = setup.Files, "/nonexistent",
 				"/nonexistent"

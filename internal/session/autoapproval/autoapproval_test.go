@@ -43,7 +43,7 @@ func TestApproves(t *testing.T) {
 			`{ resource.getTag("Owner") == "eve" };`, false, false},
 		"a missing context": {`permit(principal,` + when + `{ context.iam.principalTags.getTag("x") == "y" };`, false,
 			false},
-		"only comments first": {"// engineers\npermit(principal, action, resource);", true, true},
+		"comments first": {"// engineers\npermit(principal, action, resource);", true, true},
 	} {
 		p, err := autoapproval.Parse(tt.policy)
 		if err != nil {
@@ -75,7 +75,7 @@ func TestParseRefuses(t *testing.T) {
 		"large":        strings.Repeat(" ", 64<<10) + "permit(principal, action, resource);",
 		"deeply nested": "permit(principal, action, resource) when { " + strings.Repeat("(", 300) + "true" +
 			strings.Repeat(")", 300) + " };",
-		"many nots": "permit(principal, action, resource) when { " + strings.Repeat("!", 300) + "true };",
+		"many negations": "permit(principal, action, resource) when { " + strings.Repeat("!", 300) + "true };",
 	} {
 		if _, err := autoapproval.Parse(text); err == nil {
 			t.Errorf("%s was accepted", name)

@@ -21,7 +21,7 @@ const (
 	nodeB = sekisho.NodeID("mi-0123456789abcdef1")
 )
 
-// fixture is a broker between doubles of everything around it.
+// fixture is a broker with doubles of its dependencies.
 type fixture struct {
 	*broker.Broker
 	t        *testing.T
@@ -33,7 +33,7 @@ type fixture struct {
 	changed  []sekisho.SessionID
 	absent   string           // of logs
 	process  string           // of every agent
-	finished []sekisho.Ending // by the relay, after the last output
+	finished []sekisho.Ending // from the relay, after the last output
 }
 
 func setup(t *testing.T) *fixture {
@@ -47,7 +47,7 @@ func setup(t *testing.T) *fixture {
 	return f
 }
 
-// start makes a new server process on the same store.
+// start creates a new server process on the same store.
 func (f *fixture) start() {
 	f.Broker = broker.New(broker.Config{
 		Store: f.store, Relay: relay{f}, Links: links{f}, Nodes: nodes{}, Logs: logPlaces{f},
@@ -232,7 +232,7 @@ func TestStartRefused(t *testing.T) {
 	}
 }
 
-// gone is a relay that fails once the caller has hung up.
+// gone is a relay that fails once the caller has disconnected.
 type gone struct {
 	relay
 	hangUp context.CancelFunc
@@ -243,7 +243,7 @@ func (g gone) Open(context.Context, *sekisho.Session) error {
 	return errors.New("disk full")
 }
 
-func TestStartOfACallerWhoHangsUp(t *testing.T) {
+func TestStartOfACallerWhoDisconnects(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -284,12 +284,12 @@ func TestAdmit(t *testing.T) {
 		{"nobody's", "guess", string(s.ID), broker.ClientLeg, "not issued"},
 		{"empty", "", string(s.ID), broker.ClientLeg, "not issued"},
 		{"overlong", strings.Repeat("x", 301), string(s.ID), broker.ClientLeg, "too long"},
-		{"of another session", other.Token, string(s.ID), broker.ClientLeg, "another channel"},
-		{"burnt by that", other.Token, string(other.ID), broker.ClientLeg, "used before"},
-		{"the agent's as client", agent(nodeA, s.ID), string(s.ID), broker.ClientLeg, "another channel"},
-		{"the client's as agent", s.Token, string(s.ID), broker.AgentLeg, "another channel"},
-		{"control for a session", control, string(s.ID), broker.AgentLeg, "another channel"},
-		{"of another node", func() string { tok, _ := f.NodeToken(ctx, nodeB); return tok }(), string(nodeA),
+		{"another session's token", other.Token, string(s.ID), broker.ClientLeg, "another channel"},
+		{"the token that this used up", other.Token, string(other.ID), broker.ClientLeg, "used before"},
+		{"the agent's token as the client", agent(nodeA, s.ID), string(s.ID), broker.ClientLeg, "another channel"},
+		{"the client's token as the agent", s.Token, string(s.ID), broker.AgentLeg, "another channel"},
+		{"a control channel token for a session", control, string(s.ID), broker.AgentLeg, "another channel"},
+		{"another node's token", func() string { tok, _ := f.NodeToken(ctx, nodeB); return tok }(), string(nodeA),
 			broker.ControlLeg, "another channel"},
 	} {
 		err := f.RedeemToken(ctx, tc.token, tc.subject, tc.leg)
@@ -375,7 +375,7 @@ func TestTerminate(t *testing.T) {
 		t.Errorf("%+v", closed)
 	}
 
-	// One that no relay has ends all the same, even if its node is gone.
+	// A session without a relay ends, too, even if its node is gone.
 	s = f.begin(nodeA)
 	clear(f.open)
 	delete(f.links, nodeA)
@@ -383,8 +383,8 @@ func TestTerminate(t *testing.T) {
 	f.wantStatus(s.ID, sekisho.SessionTerminated, "")
 }
 
-// TestAgentRestart: sessions of an earlier process of the agent end when the
-// agent connects again, those of this process and of AWS's agent go on.
+// TestAgentRestart: sessions of an earlier agent process end when the agent
+// reconnects. Those of this process and of AWS's agent continue.
 func TestAgentRestart(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -411,8 +411,8 @@ func TestAgentRestart(t *testing.T) {
 	}
 }
 
-// TestUndeliveredOutput: what an agent could not deliver is passed on to the
-// relay, which knows what is recorded.
+// TestUndeliveredOutput: a report of undelivered output is forwarded to the
+// relay, which knows what was recorded.
 func TestUndeliveredOutput(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
@@ -434,8 +434,8 @@ func TestUndeliveredOutput(t *testing.T) {
 	}
 }
 
-// The relay's later word does not change how a session ended.
-func TestAnEndIsTheEnd(t *testing.T) {
+// A later report of the relay does not change how a session ended.
+func TestTheFirstEndCounts(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
 	s := f.begin(nodeA)
@@ -488,7 +488,7 @@ func TestTaskComplete(t *testing.T) {
 	}
 }
 
-func TestAgentsTokenIsForItsOwnSessions(t *testing.T) {
+func TestAgentTokensAreForTheNodesOwnSessions(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	f := setup(t)
@@ -537,7 +537,7 @@ func TestRecover(t *testing.T) {
 	if len(f.open) != many+1 || f.open[ended.ID] {
 		t.Errorf("%d sessions open, the ended one: %v", len(f.open), f.open[ended.ID])
 	}
-	f.wantStatus(connected.ID, sekisho.SessionDisconnected, "") // until its legs are back
+	f.wantStatus(connected.ID, sekisho.SessionDisconnected, "") // until its ends are connected again
 	f.wantStatus(ended.ID, sekisho.SessionTerminated, "before")
 
 	clear(f.open)
@@ -552,8 +552,8 @@ func TestRecover(t *testing.T) {
 	}
 }
 
-// A session that is ended before it was opened again ends all the same, in the
-// relay too, so that its recording says how.
+// A session that is ended before it is resumed ends in the relay, too, so that
+// its recording has the reason.
 func TestSessionsEndBeforeTheyAreResumed(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -652,7 +652,7 @@ func (s *failingStore) UpdateSession(
 	return s.memStore.UpdateSession(ctx, id, change)
 }
 
-func TestEndsThatCannotBeStoredAreRetried(t *testing.T) {
+func TestFailedEndsAreRetried(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
 	store := &failingStore{memStore: f.store}

@@ -11,9 +11,9 @@ import (
 	"sekisho/internal/session/broker"
 )
 
-// Whoever listens hears of each session that it started, then that it ended,
-// once each, whichever way it ended.
-func TestBeginningsAndEndsAreTold(t *testing.T) {
+// Each session has one event for its start and one for its end, however it
+// ended.
+func TestStartAndEndEvents(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	f := setup(t)

@@ -8,20 +8,20 @@ import (
 	"sekisho/internal/wire/mgs"
 )
 
-// TestLogsOfSessions: what a node says of a session's log is kept, also after
-// the session's end, once, and from the session's own node alone.
+// TestLogsOfSessions: a node's report on a session's log is stored once, also
+// after the session's end, and only if it is the session's own node.
 func TestLogsOfSessions(t *testing.T) {
 	t.Parallel()
 	places := sekisho.SessionLogs{Bucket: "logs", Key: "nodes/alice.log"}
 	for name, c := range map[string]struct {
 		said  mgs.TaskComplete
-		where string // what is not where it should be
+		where string // objects that are missing at their destination
 		want  string // why the log is missing
 	}{
-		"delivered":                        {mgs.TaskComplete{S3Bucket: "logs"}, "", ""},
-		"refused":                          {mgs.TaskComplete{LogProblem: "not \x1b[31mallowed"}, "", "not [31mallowed"},
-		"said to be delivered, but is not": {mgs.TaskComplete{S3Bucket: "logs"}, "there is none.", "there is none."},
-		"the session never began":          {mgs.TaskComplete{FinalTaskStatus: mgs.TaskFailed}, "there is none.", ""},
+		"delivered":                          {mgs.TaskComplete{S3Bucket: "logs"}, "", ""},
+		"refused":                            {mgs.TaskComplete{LogProblem: "not \x1b[31mallowed"}, "", "not [31mallowed"},
+		"reported as delivered, but missing": {mgs.TaskComplete{S3Bucket: "logs"}, "there is none.", "there is none."},
+		"a session that never started":       {mgs.TaskComplete{FinalTaskStatus: mgs.TaskFailed}, "there is none.", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -19,7 +19,7 @@ type memStore struct {
 	mu       sync.Mutex
 	sessions map[sekisho.SessionID]sekisho.Session
 	tokens   map[string]*memToken
-	broken   error // what writes answer when set
+	broken   error // returned by writes if set
 }
 
 type memToken struct {
@@ -146,7 +146,7 @@ func (m *memStore) DropTokens(_ context.Context, before time.Time) error {
 	return m.broken
 }
 
-// The double does what the stores do.
+// The double passes the conformance suite of stores.
 func TestMemStore(t *testing.T) {
 	t.Parallel()
 	storetest.Sessions(t, func(*testing.T) broker.Store { return newMemStore() })

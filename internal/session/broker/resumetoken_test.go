@@ -8,8 +8,8 @@ import (
 	"sekisho/internal/session/broker"
 )
 
-// TestResumeByToken: a session's own token resumes that session, more than
-// once, as long as it runs, and opens nothing by itself.
+// TestResumeByToken: a session's own token resumes that session, any number of
+// times while it runs, and opens no channel by itself.
 func TestResumeByToken(t *testing.T) {
 	t.Parallel()
 	f := setup(t)

@@ -253,7 +253,7 @@ func TestEncoderLines(t *testing.T) {
 	var b []byte
 	b = e.AppendOutput(b, 248*time.Millisecond, []byte("\x1b[1mHi \"\\\x7f\u2028é\r\n\t\b\f\x00"))
 	b = e.AppendInput(b, 12*time.Second, []byte("ls\r"))
-	b = e.AppendResize(b, 11*time.Second, 0, 100000) // a clock that went back
+	b = e.AppendResize(b, 11*time.Second, 0, 100000) // a clock that was set back
 	b = e.AppendMarker(b, 12*time.Second+1500*time.Nanosecond, "here\xff")
 	b = e.AppendOutput(b, 13*time.Second, []byte("a\xffb"))
 	b = e.AppendOutput(b, 13*time.Second, nil)
@@ -289,8 +289,8 @@ func TestEncoderResume(t *testing.T) {
 	}
 }
 
-// TestSplitRunes cuts a text at every place, also in three, and expects every
-// event to be whole text and the text to be whole.
+// TestSplitRunes splits a text at every position, also into three parts. Every
+// event must be valid UTF-8, and the text must be complete.
 func TestSplitRunes(t *testing.T) {
 	t.Parallel()
 	const text = "aé関所😀z\u0301"
@@ -299,7 +299,7 @@ func TestSplitRunes(t *testing.T) {
 			var e cast.Encoder
 			b := []byte(header3)
 			b = e.AppendOutput(b, 1, []byte(text[:i]))
-			b = e.AppendInput(b, 1, []byte(text[:i])) // the other direction has its own tail
+			b = e.AppendInput(b, 1, []byte(text[:i])) // the other direction has its own incomplete rune
 			b = e.AppendOutput(b, 2, []byte(text[i:j]))
 			b = e.AppendOutput(b, 3, []byte(text[j:]))
 			b = e.AppendInput(b, 3, []byte(text[i:]))
@@ -347,7 +347,7 @@ func TestTailsThatNeverComplete(t *testing.T) {
 	}
 }
 
-// TestAnyBytesSurvive pushes random bytes through in random pieces.
+// TestAnyBytesSurvive encodes random bytes in random pieces.
 func TestAnyBytesSurvive(t *testing.T) {
 	t.Parallel()
 	rng := rand.New(rand.NewPCG(1, 2))
@@ -426,8 +426,8 @@ func TestResizeSize(t *testing.T) {
 	}
 }
 
-// FuzzReader expects no panic, and that what was read, written again, reads
-// the same.
+// FuzzReader: reading does not panic, and what was read is the same when it is
+// written and read again.
 func FuzzReader(f *testing.F) {
 	f.Add(
 		[]byte(
@@ -475,8 +475,8 @@ func FuzzReader(f *testing.F) {
 	})
 }
 
-// merge joins neighbours of one code and time: where an event is cut is not
-// part of what must survive.
+// merge joins neighbours of one code and time: the boundaries of events need
+// not be kept.
 func merge(evs []event) []string {
 	var out []string
 	var last event

@@ -142,7 +142,7 @@ func (f *fixture) event(t *testing.T, e audit.Event) {
 	}
 }
 
-// heads is what a witness gets now.
+// heads are the heads that a witness receives.
 func (f *fixture) heads(t *testing.T) record.Witness {
 	t.Helper()
 	w := record.Witness{Time: time.Now()}
@@ -206,8 +206,8 @@ func TestBundleOfEncryptedSession(t *testing.T) {
 	}
 }
 
-// TestWitnessDisagrees: a server that wrote its past again signs a bundle that
-// is right in itself; a witness shows it.
+// TestWitnessDisagrees: a server that rewrote its past signs a bundle that is
+// consistent in itself. A witness reveals it.
 func TestWitnessDisagrees(t *testing.T) {
 	t.Parallel()
 	f, other := newFixture(t, "x"), newFixture(t, "y")
@@ -299,8 +299,8 @@ func zipped(t *testing.T, parts []part) []byte {
 	return b.Bytes()
 }
 
-// TestManipulations changes bundles at random: every change is named, and the
-// name is that of the part that was changed.
+// TestManipulations changes bundles at random. Every change is reported with
+// the part that was changed.
 func TestManipulations(t *testing.T) {
 	t.Parallel()
 	seed := uint64(time.Now().UnixNano())
@@ -356,7 +356,7 @@ func TestManipulations(t *testing.T) {
 	}
 }
 
-// TestSignedLies: even where the manifest is signed, the parts are checked
+// TestSignedLies: even if the manifest is signed, its parts are checked
 // against each other.
 func TestSignedLies(t *testing.T) {
 	t.Parallel()
@@ -392,7 +392,7 @@ func TestSignedLies(t *testing.T) {
 	}
 }
 
-// resign makes a new manifest for parts.
+// resign creates a new manifest for parts.
 func resign(t *testing.T, f *fixture, parts []part) []part {
 	t.Helper()
 	m := record.Manifest{Format: evidence.Format, Session: alice, Made: time.Now().UTC()}

@@ -15,8 +15,8 @@ import (
 	"sekisho/internal/session/export"
 )
 
-// hostile is output that acts on a terminal or a page which believes it. Each
-// contains the word owned where nothing of it may remain.
+// hostile is output that affects a terminal or a page that interprets it. Each
+// contains the word owned where it must be removed.
 var hostile = map[string]string{
 	"clipboard":         "\x1b]52;c;owned\x07",
 	"clipboard, C1":     "\u009d52;c;owned\u009c",
@@ -32,11 +32,11 @@ var hostile = map[string]string{
 	"string cut at end": "\x1b]52;c;owned",
 }
 
-// markup is text that a page must show and not obey.
+// markup is text that a page must show literally.
 const markup = `</script><script>alert(1)</script><!--<img src=x onerror=alert(1)>&lt;"'` + "`"
 
-// recordingOf makes an asciicast with output, and with the same in the title,
-// a tag, a marker and the input.
+// recordingOf returns an asciicast with the output, and with the same text in
+// the title, a tag, a marker and the input.
 func recordingOf(t testing.TB, text string) []byte {
 	t.Helper()
 	b, err := cast.AppendHeader(nil, &cast.Header{
@@ -64,7 +64,7 @@ func write(t testing.TB, text string, f export.Format) string {
 	return out.String()
 }
 
-// allowed is what terminal output in an exported asciicast may consist of.
+// allowed are the sequences that an exported asciicast may contain.
 var allowed = regexp.MustCompile(`^(?:[^\x1b]|\x1b\[[0-9;]*m)*$`)
 
 func TestHostileOutput(t *testing.T) {
@@ -82,7 +82,8 @@ func TestHostileOutput(t *testing.T) {
 					return
 				}
 				checkRunes(t, got)
-				// Markers, title and tags are text: they keep letters, not what makes them act.
+				// Markers, title and tags are text: they keep letters and lose control
+				// sequences.
 				if f == export.Text && strings.Contains(lastLine(got), "owned") {
 					t.Errorf("%q", got)
 				}
@@ -91,8 +92,8 @@ func TestHostileOutput(t *testing.T) {
 	}
 }
 
-// lastLine is the last line of output in an exported text, before the exit
-// status.
+// lastLine returns the last line of output in an exported text, before the
+// exit status.
 func lastLine(s string) string {
 	lines := strings.Split(strings.TrimSpace(s), "\n")
 	return lines[len(lines)-2]
@@ -138,7 +139,7 @@ func checkCast(t *testing.T, got string) {
 	}
 }
 
-// TestMarkup: what looks like markup is text in the page.
+// TestMarkup: markup in the recording is text in the page.
 func TestMarkup(t *testing.T) {
 	t.Parallel()
 	got := write(t, markup, export.HTML)
@@ -171,7 +172,7 @@ func framesOf(t *testing.T, page string) []frame {
 	return frames
 }
 
-// screenOf joins all text of all frames.
+// screenOf joins the text of all frames.
 func screenOf(t *testing.T, page string) string {
 	t.Helper()
 	var b strings.Builder
@@ -185,8 +186,8 @@ func screenOf(t *testing.T, page string) string {
 	return b.String()
 }
 
-// TestPageIsSelfContained: the page loads nothing, and its policy allows its own
-// script and style only.
+// TestPageIsSelfContained: the page loads nothing, and its policy allows only
+// its own script and style.
 func TestPageIsSelfContained(t *testing.T) {
 	t.Parallel()
 	got := write(t, "x", export.HTML)
@@ -224,7 +225,7 @@ func TestTextHasLinesWithTimes(t *testing.T) {
 	}
 }
 
-// TestEncryptedSession: exports say that the server saw no content.
+// TestEncryptedSession: exports state that the server saw no content.
 func TestEncryptedSession(t *testing.T) {
 	t.Parallel()
 	for _, f := range []export.Format{export.Text, export.HTML} {
@@ -234,7 +235,7 @@ func TestEncryptedSession(t *testing.T) {
 	}
 }
 
-// TestFloodIsBounded: a flood of output makes a bounded number of frames.
+// TestFloodIsBounded: a flood of output results in a limited number of frames.
 func TestFloodIsBounded(t *testing.T) {
 	t.Parallel()
 	b, err := cast.AppendHeader(nil, &cast.Header{Cols: 80, Rows: 24})

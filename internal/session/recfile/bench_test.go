@@ -16,7 +16,8 @@ import (
 	"sekisho/internal/session/screen"
 )
 
-// buildLog is text like that of a compiler: regular, but no line twice.
+// buildLog returns text like a compiler's: regular, but without repeated
+// lines.
 func buildLog(n int) []byte {
 	r := mathrand.New(mathrand.NewPCG(1, 2))
 	var b bytes.Buffer
@@ -56,7 +57,7 @@ func diskFiles(t testing.TB) (cfg recfile.Config, main *os.File) {
 	return cfg, f[0]
 }
 
-// BenchmarkWrite reports the size of the file as a part of what was recorded.
+// BenchmarkWrite reports the size of the file relative to the recorded bytes.
 func BenchmarkWrite(b *testing.B) {
 	for _, data := range []struct {
 		name     string
@@ -133,7 +134,7 @@ func appendAll(w *recfile.Writer, p []byte) error {
 	return nil
 }
 
-// BenchmarkFirstFrame opens a recording of 1 GiB of output in its middle and
+// BenchmarkFirstFrame opens a recording of 1 GiB of output in the middle and
 // renders the screen.
 func BenchmarkFirstFrame(b *testing.B) {
 	cfg, main := diskFiles(b)
@@ -177,7 +178,7 @@ func BenchmarkFirstFrame(b *testing.B) {
 	}
 }
 
-// BenchmarkSearch looks for a rare word in 1,000,000 rendered lines, in
+// BenchmarkSearch searches 1,000,000 rendered lines for a rare word, in
 // transcripts of 10 recordings, on two processors.
 func BenchmarkSearch(b *testing.B) {
 	const recordings, lines = 10, 100_000

@@ -24,7 +24,7 @@ import (
 	"sekisho/internal/session/screen"
 )
 
-// memFile is a file in memory. A full disk has room for that many bytes more.
+// memFile is a file in memory. A full disk has room for this many more bytes.
 type memFile struct {
 	mu     sync.Mutex
 	b      []byte
@@ -197,7 +197,7 @@ func TestRoundTrip(t *testing.T) {
 		bytes.Contains(f.tail1.b, []byte("line")) {
 		t.Error("there is text in the clear")
 	}
-	// The index says what the blocks say.
+	// The index matches the blocks.
 	a, b := openAt(t, f), openAt(t, f)
 	ok(t, b.UseIndex(res.Index))
 	x, err := a.Blocks()
@@ -214,8 +214,8 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
-// TestSeek: at every moment the screen that a reader renders from a keyframe
-// is the one that was there.
+// TestSeek: the screen that a reader renders from a keyframe is the screen at
+// that time.
 func TestSeek(t *testing.T) {
 	t.Parallel()
 	f := newFiles()
@@ -272,8 +272,8 @@ func TestSeek(t *testing.T) {
 	}
 }
 
-// TestCrash stops the process before each of its writes, and after a part of
-// it: everything that Append returned for is there after the restart.
+// TestCrash stops the process before each of its writes, and during it. Every
+// record for which Append returned is present after the restart.
 func TestCrash(t *testing.T) {
 	t.Parallel()
 	seed := rand.Uint64()
@@ -290,8 +290,8 @@ func TestCrash(t *testing.T) {
 	hook := func() {
 		mu.Lock()
 		defer mu.Unlock()
-		// Records that are acknowledged while the files are copied may be in the
-		// copy or not.
+		// Records that are acknowledged while the files are copied may or may
+		// not be in the copy.
 		n := acked
 		crashes = append(crashes, crash{f.clone(), n})
 	}
@@ -312,8 +312,8 @@ func TestCrash(t *testing.T) {
 	_, err := w.Finish()
 	ok(t, err)
 	for i, c := range crashes {
-		// The write that was on its way may have been done in part: what is in
-		// the later snapshot beyond this one's end.
+		// The write in progress may have been done in part: it is the content
+		// of the later snapshot after the end of this one.
 		if i+1 < len(crashes) {
 			for j, m := range c.f.all() {
 				later := crashes[i+1].f.all()[j].b
@@ -343,8 +343,8 @@ func TestCrash(t *testing.T) {
 	}
 }
 
-// TestFullDisk: for every amount of room, a record is in the recording whole
-// or refused, and when there is room again the recording goes on.
+// TestFullDisk: with any amount of space, a record is either written
+// completely or refused, and the recording continues once there is space.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
 	for _, room := range []int{0, 1, 50, 300, 700, 1500, 3000} {
@@ -416,8 +416,8 @@ func sample(t testing.TB, texts string) *files {
 	return f
 }
 
-// TestManipulations changes a file in thousands of ways. Each is found: by the
-// chain, or by the digest of the last block, which the seal names.
+// TestManipulations changes a file in thousands of ways. The chain, or the
+// digest of the last block that the seal contains, reveals each.
 func TestManipulations(t *testing.T) {
 	t.Parallel()
 	seed := rand.Uint64()
@@ -485,7 +485,7 @@ func TestManipulations(t *testing.T) {
 		if err == nil && rep.Digest == whole.Digest && rep.Size == int64(len(b)) && !rep.Torn {
 			t.Fatalf("%d: %s: not found", n, what)
 		}
-		// A reader may refuse, or stop early, but it must never return anything
+		// A reader may refuse, or stop early, but it must never return content
 		// that was not recorded.
 		readAll(b)
 	}
@@ -505,9 +505,9 @@ func readAll(b []byte) {
 	_, _ = r.Duration()
 }
 
-// TestCutBack: the end of a recording in progress was cut off, but its tail
-// tells that there was more.
-func TestCutBack(t *testing.T) {
+// TestTruncatedRecordingInProgress: the end of a recording in progress was removed, but its tail
+// shows that there was more.
+func TestTruncatedRecordingInProgress(t *testing.T) {
 	t.Parallel()
 	f := newFiles()
 	w := create(t, f)
@@ -527,8 +527,8 @@ func TestCutBack(t *testing.T) {
 	}
 }
 
-// TestBomb: a block that claims to be small and is not, and one that claims to
-// be large, are refused without unpacking them.
+// TestBomb: a block that understates its size, and one that declares a large
+// one, are refused without being unpacked.
 func TestBomb(t *testing.T) {
 	t.Parallel()
 	enc, err := zstd.NewWriter(nil)
@@ -580,8 +580,8 @@ func FuzzReader(f *testing.F) {
 	})
 }
 
-// The content of blocks, once decrypted, is fuzzed by its own: an attacker
-// with the key must not crash a reader either.
+// The content of decrypted blocks is fuzzed separately: an attacker with the
+// key must not crash a reader either.
 func FuzzRecords(f *testing.F) {
 	f.Add([]byte("o\x00\x03abc"))
 	f.Add([]byte("k\x00\x05\x50\x18abc"))

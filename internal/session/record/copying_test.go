@@ -17,7 +17,7 @@ import (
 	"sekisho/internal/session/transfer"
 )
 
-// copyTap records what passes on a connection.
+// copyTap records the data of a connection.
 type copyTap struct {
 	net.Conn
 	mu  *sync.Mutex
@@ -44,8 +44,8 @@ func (c copyTap) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// TestCopiedFiles: the recording of a copy has a record of each file, the
-// export and the transcript show it, and nothing of the content is kept.
+// TestCopiedFiles: the recording of a copy has an entry for each file, the
+// export and the transcript show it, and no content is stored.
 func TestCopiedFiles(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -98,8 +98,8 @@ func TestCopiedFiles(t *testing.T) {
 	}
 }
 
-// TestCopyAfterRestart: a copy whose beginning an earlier process has seen is
-// not followed, and the recording says so.
+// TestCopyAfterRestart: a copy whose beginning an earlier process saw is not
+// parsed, and the recording says so.
 func TestCopyAfterRestart(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -8,8 +8,8 @@ import (
 	"sekisho/internal/session/record"
 )
 
-// TestSealOfEncryptedSession: the seal says that the server saw no content, so
-// that whoever verifies knows it without the key, also after a restart.
+// TestSealOfEncryptedSession: the seal states that the server saw no content,
+// so that verification without the key shows it, also after a restart.
 func TestSealOfEncryptedSession(t *testing.T) {
 	t.Parallel()
 	for _, restart := range []bool{false, true} {

@@ -14,7 +14,7 @@ import (
 	"sekisho/internal/session/record/recordtest"
 )
 
-// fullDisk is a file on a disk with room for that many bytes more.
+// fullDisk is a file on a disk with room for this many more bytes.
 type fullDisk struct {
 	recfile.Storage
 	room int
@@ -134,8 +134,8 @@ func TestFullDiskAtTheSeal(t *testing.T) {
 	}
 }
 
-// TestFullDiskInTheLedger: a recording that the ledger cannot name is not
-// sealed, and can be later.
+// TestFullDiskInTheLedger: a recording that cannot be entered in the ledger is
+// not sealed, and can be sealed later.
 func TestFullDiskInTheLedger(t *testing.T) {
 	t.Parallel()
 	r, rec := testRecorder(t)
@@ -168,8 +168,8 @@ func TestFullDiskInTheLedger(t *testing.T) {
 	}
 }
 
-// TestSealsAreLinked: a seal that does not name the one before it is found,
-// though it is signed and in the ledger.
+// TestSealsAreLinked: a seal that does not name its predecessor is reported,
+// although it is signed and in the ledger.
 func TestSealsAreLinked(t *testing.T) {
 	t.Parallel()
 	r, rec := testRecorder(t)
@@ -190,7 +190,7 @@ func TestSealsAreLinked(t *testing.T) {
 	}
 }
 
-// TestOutputDoesNotAllocate between blocks.
+// TestOutputDoesNotAllocate, between blocks.
 func TestOutputDoesNotAllocate(t *testing.T) {
 	_, rec := testRecorder(t)
 	p := []byte("some output\r\n")

@@ -14,7 +14,7 @@ import (
 )
 
 // openFormat1 opens a copy of a store that an earlier version wrote: two
-// sealed recordings, and one that it left open.
+// sealed recordings, and one that is still open.
 func openFormat1(t *testing.T) (*record.Recorder, string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -53,7 +53,8 @@ func TestFormat1IsReadable(t *testing.T) {
 	}
 }
 
-// TestFormat1LeftOpen: a recording of format 1 is not continued, but sealed.
+// TestFormat1LeftOpen: a recording of format 1 is sealed instead of being
+// continued.
 func TestFormat1LeftOpen(t *testing.T) {
 	t.Parallel()
 	r, dir := openFormat1(t)
@@ -83,7 +84,7 @@ func TestFormat1LeftOpen(t *testing.T) {
 }
 
 // TestFormat1DamageFoundAtRecovery: a recording of format 1 that was changed
-// before it was sealed is sealed as it lies there.
+// before it was sealed is sealed as it is.
 func TestFormat1DamageFoundAtRecovery(t *testing.T) {
 	t.Parallel()
 	r, dir := openFormat1(t)
@@ -102,7 +103,8 @@ func TestFormat1DamageFoundAtRecovery(t *testing.T) {
 	wantFlaw(t, err, record.CastFile, "changed since")
 }
 
-// TestFormat1Tampering goes through every class of it and wants the place named.
+// TestFormat1Tampering covers every class of change and checks the reported
+// position.
 func TestFormat1Tampering(t *testing.T) {
 	t.Parallel()
 	const other = sekisho.SessionID("alice-other")
@@ -182,7 +184,7 @@ func TestFormat1Tampering(t *testing.T) {
 				return bytes.Join(l[:len(l)-2], nil)
 			})
 		}, record.ChainFile, "5 checkpoints", 6},
-		{"end of cast and chain cut alike", func(t *testing.T, dir, _ string) {
+		{"end of cast and chain cut at the same place", func(t *testing.T, dir, _ string) {
 			edit(t, dir+"/session.chain", func(b []byte) []byte { return bytes.Join(lines(b)[:3], nil) })
 			edit(t, dir+"/session.cast", func(b []byte) []byte { return bytes.Join(lines(b)[:21], nil) })
 		}, record.ChainFile, "the seal covers 6", 4},
@@ -216,14 +218,14 @@ func TestFormat1Tampering(t *testing.T) {
 		{"seal cut", func(t *testing.T, dir, _ string) {
 			edit(t, dir+"/seal.json", func(b []byte) []byte { return b[:len(b)-1] })
 		}, record.SealFile, "cut short", 0},
-		{"seal with a member more", func(t *testing.T, dir, _ string) {
+		{"seal with an additional member", func(t *testing.T, dir, _ string) {
 			edit(
 				t,
 				dir+"/seal.json",
 				func(b []byte) []byte { return bytes.Replace(b, []byte(`{`), []byte(`{"x":1,`), 1) },
 			)
 		}, record.SealFile, "not a signed line", 0},
-		{"checkpoint passed off as seal", func(t *testing.T, dir, _ string) {
+		{"checkpoint in place of the seal", func(t *testing.T, dir, _ string) {
 			chain, err := os.ReadFile(dir + "/session.chain")
 			ok(t, err)
 			edit(t, dir+"/seal.json", func([]byte) []byte { return lines(chain)[0] })
@@ -231,7 +233,7 @@ func TestFormat1Tampering(t *testing.T) {
 		{"seal of another session", func(t *testing.T, dir, other string) {
 			ok(t, os.Rename(other+"/seal.json", dir+"/seal.json"))
 		}, record.SealFile, "another session", 0},
-		{"all of another session", func(t *testing.T, dir, other string) {
+		{"everything of another session", func(t *testing.T, dir, other string) {
 			ok(t, os.RemoveAll(dir))
 			ok(t, os.Rename(other, dir))
 		}, record.SealFile, "another session", 0},

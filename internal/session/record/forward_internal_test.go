@@ -18,8 +18,8 @@ func muxFrame(command byte, stream uint32, data string) []byte {
 	return append(b, data...)
 }
 
-// TestForwarding: each connection is counted on its own, however the bytes are
-// cut into frames, and payload that does not multiplex is one connection.
+// TestForwarding: each connection is counted separately, however the bytes are
+// split into frames. Payload without multiplexing is one connection.
 func TestForwarding(t *testing.T) {
 	t.Parallel()
 	client := bytes.Join([][]byte{
@@ -136,7 +136,7 @@ func TestSecretPrompts(t *testing.T) {
 		{"the password was changed\r\n$ ", "ls\r", false},
 	} {
 		var f inputFilter
-		for _, b := range []byte(tt.output) { // as slowly as it may come
+		for _, b := range []byte(tt.output) { // as slowly as possible
 			f.shown([]byte{b})
 		}
 		if got := f.hides([]byte(tt.typed)); got != tt.hidden {
@@ -152,7 +152,7 @@ func TestSecretPrompts(t *testing.T) {
 			t.Errorf("after %q: hidden though the agent says that the terminal echoes", tt.output)
 		}
 	}
-	// A secret that comes key by key is hidden up to the end of its line.
+	// A secret that is typed byte by byte is hidden up to the end of its line.
 	var f inputFilter
 	f.shown([]byte("Password: "))
 	for _, c := range "hunter2\r" {

@@ -15,8 +15,8 @@ import (
 	"sekisho/internal/session/record"
 )
 
-// TestPageFromNow: a user who opens a running session sees the screen as it is, and
-// then everything that follows, exactly once.
+// TestPageFromNow: a user who opens a running session sees the current screen,
+// and then all later output exactly once.
 func TestPageFromNow(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -46,7 +46,7 @@ func TestPageFromNow(t *testing.T) {
 	}
 	ok(t, rec.Output([]byte("!")))
 	ok(t, r.Close())
-	r = open(t, dir, record.Options{}) // the position outlives the server
+	r = open(t, dir, record.Options{}) // the position survives a restart of the server
 	rec = start(t, r, alice)
 	_, err = rec.Seal(record.Exit{})
 	ok(t, err)
@@ -99,8 +99,8 @@ func TestPageFromBadPositions(t *testing.T) {
 	}
 }
 
-// TestPageFromWaits: the page comes as soon as there is something, and at the
-// end of the wait if there is not.
+// TestPageFromWaits: the page is returned as soon as there is output, or at
+// the end of the wait.
 func TestPageFromWaits(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -93,7 +93,8 @@ func dirOf(t testing.TB, dir string, id sekisho.SessionID) string {
 	return m[0]
 }
 
-// events reads the cast of a recording: code and exact bytes of each event.
+// events reads the cast of a recording: the code and the exact bytes of each
+// event.
 func events(t testing.TB, r *record.Recorder, id sekisho.SessionID) (cast.Header, []string) {
 	t.Helper()
 	var b bytes.Buffer
@@ -256,8 +257,8 @@ func TestOmitInput(t *testing.T) {
 	}
 }
 
-// TestHostileTexts: texts that others choose neither break a seal nor reach a
-// player's title bar with control characters.
+// TestHostileTexts: texts that users control neither break a seal nor reach
+// the title bar of a player with control characters.
 func TestHostileTexts(t *testing.T) {
 	t.Parallel()
 	r := open(t, t.TempDir(), record.Options{})
@@ -315,8 +316,8 @@ func TestHostileSessionIDs(t *testing.T) {
 	}
 }
 
-// TestLinksAreNotFollowed: whoever can plant links in the store must not make
-// the server read or write elsewhere.
+// TestLinksAreNotFollowed: an attacker who can create links in the store must
+// not make the server read or write elsewhere.
 func TestLinksAreNotFollowed(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -395,7 +396,7 @@ func TestConcurrentRecordings(t *testing.T) {
 	}
 }
 
-// sealed makes a recording with several checkpoints.
+// sealed creates a recording with several checkpoints.
 func sealed(t testing.TB, r *record.Recorder, id sekisho.SessionID, seed uint64) record.Summary {
 	t.Helper()
 	rec := start(t, r, id)
@@ -452,7 +453,7 @@ func TestLedgerTampering(t *testing.T) {
 				func(b []byte) []byte { return bytes.Replace(b, []byte("done"), []byte("gone"), 1) },
 			)
 		}, "bob-1/seal.json", "not the seal of ledger line 2"},
-		{"recording slipped in", func(t *testing.T, root, b1 string) {
+		{"recording added", func(t *testing.T, root, b1 string) {
 			ok(t, os.CopyFS(filepath.Join(filepath.Dir(b1), "bob-9"), os.DirFS(b1)))
 		}, "bob-9", "not in the ledger"},
 		{"recording moved", func(t *testing.T, root, b1 string) {
@@ -581,7 +582,7 @@ func TestRestartContinues(t *testing.T) {
 		ok(t, r.Close())
 
 		<-time.After(7 * time.Second)
-		r = open(t, dir, record.Options{OmitInput: true}) // the recording keeps what its header says
+		r = open(t, dir, record.Options{OmitInput: true}) // the recording keeps the settings in its header
 		none, err := r.Recover(t.Context(), func(sekisho.SessionID) bool { return false })
 		if err != nil || len(none) != 0 {
 			t.Fatalf("recovered %v, %v", none, err)
@@ -608,7 +609,7 @@ func TestRestartContinues(t *testing.T) {
 	})
 }
 
-// TestCrashKeepsCounting: times and counts continue from what lies behind the
+// TestCrashKeepsCounting: times and counts continue from the data after the
 // last checkpoint.
 func TestCrashKeepsCounting(t *testing.T) {
 	t.Parallel()
@@ -684,8 +685,8 @@ func TestKeyChangesWithinARecording(t *testing.T) {
 	}
 }
 
-// TestCrashBetweenLedgerAndSeal: the ledger names a seal that is still under
-// its temporary name.
+// TestCrashBetweenLedgerAndSeal: the ledger names a seal that still has its
+// temporary name.
 func TestCrashBetweenLedgerAndSeal(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -695,7 +696,8 @@ func TestCrashBetweenLedgerAndSeal(t *testing.T) {
 	ok(t, r.Close())
 	where := dirOf(t, dir, alice)
 	ok(t, os.Rename(where+"/seal.json", where+"/seal.json.tmp"))
-	// The other crash: the temporary file is there, the ledger does not know it.
+	// The other crash: the temporary file exists, and the ledger does not know
+	// it.
 	r = open(t, dir, record.Options{})
 	ok(t, start(t, r, "alice-3").Close())
 	ok(t, os.WriteFile(dirOf(t, dir, "alice-3")+"/seal.json.tmp", []byte("torn"), 0o600))
@@ -814,8 +816,8 @@ func TestLivePages(t *testing.T) {
 	}
 }
 
-// TestHiddenInput: what is typed while the terminal does not echo is counted
-// and not kept.
+// TestHiddenInput: input while the terminal does not echo is counted and not
+// stored.
 func TestHiddenInput(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -837,8 +839,8 @@ func TestHiddenInput(t *testing.T) {
 	}
 }
 
-// TestNothingInTheClear: what passed is in none of the files, neither while
-// the session runs nor afterwards.
+// TestNothingInTheClear: no file contains the transferred data in the clear,
+// neither during the session nor afterwards.
 func TestNothingInTheClear(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -877,7 +879,7 @@ func TestNothingInTheClear(t *testing.T) {
 	}
 }
 
-// otherSealer is that of another keyring.
+// otherSealer is the sealer of another keyring.
 type otherSealer struct{ recordtest.Sealer }
 
 func (s otherSealer) Open(purpose string, sealed, aad []byte) ([]byte, error) {
@@ -924,8 +926,8 @@ func TestLongStream(t *testing.T) {
 	}
 }
 
-// FuzzVerify changes one of the two files in any way: what verifies is what
-// was recorded.
+// FuzzVerify changes one of the two files in any way: if it verifies, it has
+// what was recorded.
 func FuzzVerify(f *testing.F) {
 	r, err := record.Open(f.TempDir(), testKey(1), record.Options{Sealer: recordtest.Sealer{}})
 	ok(f, err)
@@ -985,7 +987,7 @@ func (f *memFile) ModTime() time.Time         { return time.Time{} }
 func (f *memFile) IsDir() bool                { return false }
 func (f *memFile) Sys() any                   { return nil }
 
-// TestReady: what would keep a recording from being begun is known before.
+// TestReady: obstacles to a recording are known before it begins.
 func TestReady(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -1012,12 +1014,12 @@ func TestReady(t *testing.T) {
 	}
 }
 
-// TestTampering goes through every class of it and wants the place named.
+// TestTampering covers every class of change and checks the reported position.
 func TestTampering(t *testing.T) {
 	t.Parallel()
 	const other = sekisho.SessionID("alice-other")
 	main := func(dir string) string { return filepath.Join(dir, record.MainFile) }
-	// block returns where a block lies.
+	// block returns the position of a block.
 	block := func(t *testing.T, b []byte, n int) (from, to int) {
 		r, err := recfile.Open(bytes.NewReader(b), int64(len(b)))
 		ok(t, err)
@@ -1107,7 +1109,7 @@ func TestTampering(t *testing.T) {
 		{"seal of another session", func(t *testing.T, dir, other string) {
 			ok(t, os.Rename(other+"/seal.json", dir+"/seal.json"))
 		}, record.SealFile, "another session"},
-		{"all of another session", func(t *testing.T, dir, other string) {
+		{"everything of another session", func(t *testing.T, dir, other string) {
 			ok(t, os.RemoveAll(dir))
 			ok(t, os.Rename(other, dir))
 		}, record.SealFile, "another session"},
@@ -1143,7 +1145,8 @@ func TestTampering(t *testing.T) {
 	}
 }
 
-// TestEveryByteCounts changes every byte of both files, and cuts them there.
+// TestEveryByteCounts changes every byte of both files, and truncates them
+// there.
 func TestEveryByteCounts(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -1179,8 +1182,8 @@ func TestEveryByteCounts(t *testing.T) {
 	}
 }
 
-// TestDamageFoundAtRecovery: what was changed before it was sealed stays
-// visible for ever, and the recording is left as it is.
+// TestDamageFoundAtRecovery: damage from before the seal stays visible, and
+// the recording is left as it is.
 func TestDamageFoundAtRecovery(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -1191,7 +1194,7 @@ func TestDamageFoundAtRecovery(t *testing.T) {
 		{"changed", func(t *testing.T, main string) {
 			edit(t, main, func(b []byte) []byte { b[len(b)-100] ^= 1; return b })
 		}, "block 1: its signature"},
-		{"nonsense at the end", func(t *testing.T, main string) {
+		{"garbage at the end", func(t *testing.T, main string) {
 			edit(t, main, func(b []byte) []byte { return append(b, make([]byte, 200)...) })
 		}, "not the beginning of a block"},
 		{"gone", func(t *testing.T, main string) { ok(t, os.Remove(main)) }, "session.rec: it is missing"},
@@ -1232,8 +1235,8 @@ func TestDamageFoundAtRecovery(t *testing.T) {
 	}
 }
 
-// TestEmptyRecordingIsRemoved: a crash in the middle of Start, before anything
-// was recorded, leaves nothing.
+// TestEmptyRecordingIsRemoved: a crash in Start before anything was recorded
+// leaves nothing behind.
 func TestEmptyRecordingIsRemoved(t *testing.T) {
 	t.Parallel()
 	month := filepath.Join("recordings", "2026", "11")
@@ -1273,8 +1276,8 @@ func TestEmptyRecordingIsRemoved(t *testing.T) {
 	}
 }
 
-// TestKilled takes the store as a killed server leaves it: everything that was
-// shown is there after the restart, sealed or continued.
+// TestKilled opens the store of a killed server: all output that was shown is
+// present after the restart, sealed or continued.
 func TestKilled(t *testing.T) {
 	t.Parallel()
 	for _, resumed := range []bool{false, true} {
@@ -1318,8 +1321,8 @@ func TestKilled(t *testing.T) {
 	}
 }
 
-// TestForwardedConnections: a session that forwards connections keeps what
-// they were, across a restart, and nothing that passed through them.
+// TestForwardedConnections: the recording of a forwarding session lists its
+// connections, across a restart, without their data.
 func TestForwardedConnections(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -1332,7 +1335,7 @@ func TestForwardedConnections(t *testing.T) {
 	ok(t, r.Close())
 	r = open(t, dir, record.Options{})
 	rec = start(t, r, alice)
-	ok(t, rec.SetKind(record.SessionKind{Type: "Standard_Stream"})) // it was said already
+	ok(t, rec.SetKind(record.SessionKind{Type: "Standard_Stream"})) // it was recorded already
 	ok(t, rec.Output([]byte("another secret")))
 	_, err := rec.Seal(record.Exit{})
 	ok(t, err)
@@ -1366,8 +1369,8 @@ func TestForwardedConnections(t *testing.T) {
 	}
 }
 
-// TestForwardedPayload: where the header asks for it, the bytes of forwarded
-// connections are kept, and exported as output and input.
+// TestForwardedPayload: if the header asks for it, the bytes of forwarded
+// connections are stored, and exported as output and input.
 func TestForwardedPayload(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -1442,8 +1445,8 @@ func TestRetentionOfDocument(t *testing.T) {
 	}
 }
 
-// TestRetention: policy removes the oldest sealed recordings, says so in the
-// ledger, and leaves what is held, unsealed or altered.
+// TestRetention: policy removes the oldest sealed recordings and records this
+// in the ledger. It keeps recordings that are held, unsealed or altered.
 func TestRetention(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -1481,8 +1484,8 @@ func TestRetention(t *testing.T) {
 		ok(t, live.Output([]byte("x")))
 		ok(t, r.Close())
 
-		// After a restart the hold is still in force; a crash in the middle of a
-		// removal is finished.
+		// After a restart the hold is still in force, and a removal that a
+		// crash interrupted is completed.
 		r = open(t, dir, record.Options{})
 		ok(
 			t,
@@ -1520,8 +1523,8 @@ func TestRetention(t *testing.T) {
 	})
 }
 
-// TestSearch: the text that was seen is found, with its time, in a transcript
-// or without one, and in no file in the clear.
+// TestSearch: visible text is found with its time, with or without a
+// transcript, and no file has it in the clear.
 func TestSearch(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

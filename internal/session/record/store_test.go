@@ -23,7 +23,7 @@ import (
 	"sekisho/internal/session/record/recstore/recstoretest"
 )
 
-// storeOf opens a folder as the store of recordings.
+// storeOf opens a folder as a recording store.
 func storeOf(t testing.TB) *recstoretest.Faulty {
 	t.Helper()
 	f, err := recstore.OpenFolder(t.TempDir())
@@ -71,7 +71,7 @@ func sealOne(t testing.TB, r *record.Recorder, id sekisho.SessionID, output stri
 	ok(t, err)
 }
 
-// evictAll uploads everything, and drops it from the folder.
+// evictAll uploads everything, and removes it from the folder.
 func evictAll(t testing.TB, r *record.Recorder) {
 	t.Helper()
 	ok(t, r.MakeTranscripts(t.Context()))
@@ -92,8 +92,8 @@ func contentFiles(t testing.TB, dir string) []string {
 }
 
 // TestStoreSurvivesTheMachine: a session whose server and disk are lost is
-// continued in the same chain from what was uploaded, sealed, and verified
-// against the ledger, which comes from the store too.
+// continued in the same chain from the uploaded part, sealed, and verified
+// against the ledger, which comes from the store, too.
 func TestStoreSurvivesTheMachine(t *testing.T) {
 	t.Parallel()
 	s := storeOf(t)
@@ -109,7 +109,7 @@ func TestStoreSurvivesTheMachine(t *testing.T) {
 	want := castOf(t, r, alice)
 	ok(t, rec.Output([]byte("not uploaded")))
 
-	// The machine is gone: another one starts with an empty disk.
+	// The machine is lost: another one starts with an empty disk.
 	dir := t.TempDir()
 	r = openWith(t, dir, s)
 	rec, err := r.Start(header(alice))
@@ -139,8 +139,8 @@ func TestStoreSurvivesTheMachine(t *testing.T) {
 	}
 }
 
-// TestStoreRecoversUnsealed: recordings of sessions that nobody continues are
-// fetched and sealed after the loss of the disk.
+// TestStoreRecoversUnsealed: after the loss of the disk, recordings of
+// sessions that do not continue are fetched and sealed.
 func TestStoreRecoversUnsealed(t *testing.T) {
 	t.Parallel()
 	s := storeOf(t)
@@ -170,8 +170,8 @@ func TestStoreRecoversUnsealed(t *testing.T) {
 	}
 }
 
-// TestStoreServesEverything: listing, reading, verifying, exporting, searching,
-// holding and removing work on recordings that only the store has.
+// TestStoreServesEverything: listing, reading, verifying, exporting,
+// searching, holding and removing work on recordings that only the store has.
 func TestStoreServesEverything(t *testing.T) {
 	t.Parallel()
 	s := storeOf(t)
@@ -230,7 +230,7 @@ func TestStoreServesEverything(t *testing.T) {
 	if key, err := r.ContentKey(alice); err != nil || len(key) == 0 {
 		t.Errorf("content key: %v", err)
 	}
-	ok(t, r.MakeTranscripts(t.Context())) // must not fetch them all again
+	ok(t, r.MakeTranscripts(t.Context())) // must not fetch them again
 	if left := contentFiles(t, dir); len(left) != 0 {
 		t.Errorf("in the folder: %q", left)
 	}
@@ -251,8 +251,8 @@ func TestStoreServesEverything(t *testing.T) {
 	}
 }
 
-// TestStoreFaults: whatever call of the store fails, or fails though it took
-// effect, nothing is lost, and everything is in the store once that works.
+// TestStoreFaults: if any call of the store fails, with or without effect,
+// nothing is lost, and everything is in the store once it works.
 func TestStoreFaults(t *testing.T) {
 	t.Parallel()
 	for _, fault := range []recstoretest.Fault{recstoretest.Refuse, recstoretest.LoseResponse} {
@@ -313,9 +313,9 @@ func TestStoreFaults(t *testing.T) {
 	}
 }
 
-// TestStoreThatLies: a store that acknowledges what it does not keep, or keeps
-// other bytes, does not get the only copy.
-func TestStoreThatLies(t *testing.T) {
+// TestStoreThatLosesObjects: a store that acknowledges objects and does not keep them,
+// or keeps other bytes, does not get the only copy.
+func TestStoreThatLosesObjects(t *testing.T) {
 	t.Parallel()
 	for _, fault := range []recstoretest.Fault{recstoretest.DropPut, recstoretest.AlterPut} {
 		s := storeOf(t)
@@ -346,8 +346,8 @@ func TestStoreThatLies(t *testing.T) {
 	}
 }
 
-// TestStoreAlteredContent: what the store returns altered is not taken for the
-// recording.
+// TestStoreAlteredContent: altered content from the store is not accepted as
+// the recording.
 func TestStoreAlteredContent(t *testing.T) {
 	t.Parallel()
 	s := storeOf(t)
@@ -375,8 +375,8 @@ func TestStoreAlteredContent(t *testing.T) {
 	}
 }
 
-// TestCheckStore names what the store has lost, what was altered, and what nobody
-// put there.
+// TestCheckStore reports objects that the store lost, altered ones, and ones
+// that the server did not put there.
 func TestCheckStore(t *testing.T) {
 	t.Parallel()
 	s := storeOf(t)
@@ -390,7 +390,7 @@ func TestCheckStore(t *testing.T) {
 		var err error
 		switch {
 		case strings.HasSuffix(name, "alice-0/session.rec"), strings.HasSuffix(name, "alice-1/seal.json"),
-			strings.HasSuffix(name, "alice-3/session.text"): // which can be made again
+			strings.HasSuffix(name, "alice-3/session.text"): // which can be created again
 			err = s.Remove(t.Context(), name)
 		case strings.HasSuffix(name, "alice-2/session.rec"):
 			err = s.Put(t.Context(), name, strings.NewReader("short"), 5)
@@ -411,7 +411,7 @@ func TestCheckStore(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q", got)
 	}
-	// A check without the store must not call them good.
+	// A check without the store must not report them as intact.
 	archive, err := record.OpenArchive(dir, r.Keys(), nil)
 	ok(t, err)
 	defer archive.Close()
@@ -427,9 +427,9 @@ func TestCheckStore(t *testing.T) {
 	}
 }
 
-// TestSpoolIsBounded: while the store fails, recording goes on up to the bound of
-// the spool and then fails closed; it recovers by itself, and nothing that was
-// acknowledged is lost.
+// TestSpoolIsBounded: while the store fails, recording continues up to the
+// limit of the spool and then fails closed. It recovers by itself, and nothing
+// that was acknowledged is lost.
 func TestSpoolIsBounded(t *testing.T) {
 	t.Parallel()
 	s := storeOf(t)
@@ -488,8 +488,8 @@ func TestSpoolIsBounded(t *testing.T) {
 	}
 }
 
-// TestIdleStoreIsProbed: an idle server notices that the store fails, and that it
-// works again.
+// TestIdleStoreIsProbed: an idle server detects that the store fails, and that
+// it works again.
 func TestIdleStoreIsProbed(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -512,8 +512,8 @@ func TestIdleStoreIsProbed(t *testing.T) {
 	})
 }
 
-// TestRunStore: uploads happen by themselves, pause longer and longer while the
-// store fails, and once more at the end.
+// TestRunStore: uploads run by themselves, pause longer and longer while the
+// store fails, and run once more at the end.
 func TestRunStore(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -555,8 +555,8 @@ func TestRunStore(t *testing.T) {
 	})
 }
 
-// TestPowerFailure: a folder that has less of a recording and of the ledger than
-// the store, because the disk lost its last writes, is completed.
+// TestPowerFailure: a folder that has less of a recording and of the ledger
+// than the store, because the disk lost its last writes, is completed.
 func TestPowerFailure(t *testing.T) {
 	t.Parallel()
 	s := storeOf(t)
@@ -607,7 +607,7 @@ func TestLedgerOfOthers(t *testing.T) {
 	other := open(t, dir, record.Options{})
 	sealOne(t, other, "bob-1", "text")
 	ok(t, other.Close())
-	// Neither one with a ledger of its own, nor one with another key.
+	// Neither one with its own ledger, nor one with another key.
 	if err := record.RestoreLedger(t.Context(), t.TempDir(), s,
 		publicKeys(testKey(2))); sekisho.CodeOf(err) != sekisho.CodeConflict {
 		t.Errorf("got %v", err)
@@ -619,7 +619,7 @@ func TestLedgerOfOthers(t *testing.T) {
 }
 
 // TestStoreUnreachableAtStart: a server with its own ledger starts without the
-// store, and one without does not begin another ledger.
+// store. One without a ledger does not begin another.
 func TestStoreUnreachableAtStart(t *testing.T) {
 	t.Parallel()
 	s := storeOf(t)
@@ -640,8 +640,8 @@ func TestStoreUnreachableAtStart(t *testing.T) {
 	}
 }
 
-// TestSilentStoreAtStart: a store that does not answer delays the start and the
-// continuation of sessions once, and by seconds.
+// TestSilentStoreAtStart: a store that does not respond delays the start and
+// the continuation of sessions once, by seconds.
 func TestSilentStoreAtStart(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -665,7 +665,7 @@ func TestSilentStoreAtStart(t *testing.T) {
 	})
 }
 
-// silentStore does not answer when it is asked for a list.
+// silentStore does not respond to list requests.
 type silentStore struct{ recstore.Store }
 
 // List implements recstore.Store.
@@ -676,8 +676,8 @@ func (s silentStore) List(ctx context.Context, prefix string) iter.Seq2[recstore
 	}
 }
 
-// TestRemoveWhileStoreFails: what policy lets go of while the store fails is
-// removed later, and is in the ledger once.
+// TestRemoveWhileStoreFails: recordings that policy removes while the store
+// fails are removed later, and are in the ledger once.
 func TestRemoveWhileStoreFails(t *testing.T) {
 	t.Parallel()
 	s := storeOf(t)
@@ -708,8 +708,8 @@ func TestRemoveWhileStoreFails(t *testing.T) {
 	}
 }
 
-// TestMove: recordings of a folder go to a store and back, an interrupted move
-// continues, and every recording verifies wherever it is.
+// TestMove: recordings of a folder move to a store and back, an interrupted
+// move continues, and every recording verifies wherever it is.
 func TestMove(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -815,8 +815,8 @@ func TestStoredFormat1(t *testing.T) {
 	}
 }
 
-// TestFirstFrameFromStore: showing the first frame, or a moment in the middle, of
-// a large recording in the store reads a small part of it.
+// TestFirstFrameFromStore: showing the first frame, or a position in the
+// middle, of a large recording in the store reads a small part of it.
 func TestFirstFrameFromStore(t *testing.T) {
 	t.Parallel()
 	s := storeOf(t)

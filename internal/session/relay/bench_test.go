@@ -12,7 +12,7 @@ import (
 	"sekisho/internal/wire/mgs/mgstest"
 )
 
-// wire is a leg's connection in memory, of frames that the test has made.
+// wire is a connection in memory whose frames the test has prepared.
 type wire struct {
 	in   chan []byte
 	out  chan struct{} // one element for each frame written
@@ -43,7 +43,7 @@ func (w *wire) Write(_ context.Context, frames ...[]byte) error {
 
 func (w *wire) Close(string) {}
 
-// blank is a recording that keeps nothing.
+// blank is a recording that stores nothing.
 type blank struct{}
 
 func (blank) Start(context.Context, *sekisho.Session) (relay.RecordWriter, error) {
@@ -59,7 +59,8 @@ func (blank) Echo(bool)                    {}
 func (blank) Marker(string) error          { return nil }
 func (blank) Seal(relay.Exit) error        { return nil }
 
-// passing is a relay with a session of which one frame after the other passes.
+// passing is a relay with a session through which one frame after the other
+// passes.
 func passing(tb testing.TB, size int) (pass func()) {
 	tb.Helper()
 	r := relay.New(relay.Config{Recorder: blank{}, Observer: deafObserver{}, Log: slog.New(slog.DiscardHandler)})
@@ -95,9 +96,9 @@ func passing(tb testing.TB, size int) (pass func()) {
 	}
 }
 
-// TestFramesCostTheRelayNothing: a frame and its acknowledgement pass without a
-// copy and without an allocation.
-func TestFramesCostTheRelayNothing(t *testing.T) {
+// TestRelayingAllocatesNothing: a frame and its acknowledgement pass without
+// a copy and without an allocation.
+func TestRelayingAllocatesNothing(t *testing.T) {
 	pass := passing(t, mgs.LargePayload)
 	own := testing.AllocsPerRun(100, func() {
 		m := mgstest.StreamData(mgs.TypeOutputStreamData, 0, mgs.PayloadOutput, nil)

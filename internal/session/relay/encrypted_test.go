@@ -14,7 +14,7 @@ const asksForEncryption = `{"AgentVersion":"3.3.1","RequestedClientActions":[
 	{"ActionType":"SessionType","ActionParameters":{"SessionType":"Standard_Stream","Properties":null}},
 	{"ActionType":"KMSEncryption","ActionParameters":{"KMSKeyId":"alias/sessions","Challenge":"AAAA"}}]}`
 
-// answers is a client's answer to it.
+// answers is a client's handshake response.
 func answers(status string) string {
 	return `{"ClientVersion":"1.2.0","ProcessedClientActions":[{"ActionType":"SessionType","ActionStatus":1,` +
 		`"ActionResult":null,"Error":""},
@@ -30,7 +30,7 @@ func response(seq int64, status string) mgs.Message {
 	return mgstest.StreamData(mgs.TypeInputStreamData, seq, mgs.PayloadHandshakeResponse, []byte(answers(status)))
 }
 
-func TestEncryptedContentIsNotRecordedAsIfItWereOutput(t *testing.T) {
+func TestEncryptedContentIsNotRecorded(t *testing.T) {
 	with(t, sekisho.Session{Recording: sekisho.RecordingEncrypted}, func(w *world) {
 		agent, client := w.agent(), w.client()
 		agent.send(request(0))
@@ -52,8 +52,9 @@ func TestEncryptedContentIsNotRecordedAsIfItWereOutput(t *testing.T) {
 	})
 }
 
-// A session that was to be encrypted and is not is recorded like any other.
-func TestContentInTheClearIsRecorded(t *testing.T) {
+// A session that was meant to be encrypted and is not is recorded like any
+// other.
+func TestUnencryptedContentIsRecorded(t *testing.T) {
 	with(t, sekisho.Session{Recording: sekisho.RecordingEncrypted}, func(w *world) {
 		agent, client := w.agent(), w.client()
 		agent.send(request(0))
@@ -66,10 +67,10 @@ func TestContentInTheClearIsRecorded(t *testing.T) {
 	})
 }
 
-func TestClientsCannotSwitchTheRecordingOff(t *testing.T) {
+func TestClientsCannotTurnRecordingOff(t *testing.T) {
 	with(t, sekisho.Session{Recording: sekisho.RecordingEncrypted}, func(w *world) {
 		agent, client := w.agent(), w.client()
-		client.send(response(0, "1")) // nobody asked
+		client.send(response(0, "1")) // not requested
 		synctest.Wait()
 		agent.send(output(0, "clear"))
 		client.drain(t)
@@ -77,13 +78,13 @@ func TestClientsCannotSwitchTheRecordingOff(t *testing.T) {
 	})
 }
 
-func TestAgentsCannotSwitchTheRecordingOff(t *testing.T) {
+func TestAgentsCannotTurnRecordingOff(t *testing.T) {
 	with(t, sekisho.Session{Recording: sekisho.RecordingServer}, func(w *world) {
 		agent, client := w.agent(), w.client()
 		agent.send(request(0))
 		want(
 			t,
-			"the client hears",
+			"message to the client",
 			say(client.drain(t)),
 			"closed The session was ended: the agent requested end-to-end encryption, which the session's document does "+
 				"not enable.",
@@ -98,7 +99,8 @@ func TestAgentsCannotSwitchTheRecordingOff(t *testing.T) {
 	})
 }
 
-// The handshake of an encrypted session is not repeated after a restart of the server.
+// The handshake of an encrypted session is not repeated after a restart of the
+// server.
 func TestEncryptedSessionsOfAnEarlierProcess(t *testing.T) {
 	with(
 		t,

@@ -26,8 +26,8 @@ func exitCode(seq int64, code int) mgs.Message {
 	return mgstest.StreamData(mgs.TypeOutputStreamData, seq, mgs.PayloadExitCode, mgs.AppendExitCode(nil, code))
 }
 
-// TestLastOutputWaitsForTheClient: a session that is over keeps its last output
-// for a client that is away, however long within the grace.
+// TestLastOutputWaitsForTheClient: a session that has ended keeps its last
+// output for a disconnected client until the grace period ends.
 func TestLastOutputWaitsForTheClient(t *testing.T) {
 	for _, away := range []time.Duration{time.Second, 12 * time.Second, 2 * time.Minute, 9 * time.Minute} {
 		t.Run(away.String(), func(t *testing.T) {
@@ -73,8 +73,8 @@ func TestLastOutputIsNotKeptForever(t *testing.T) {
 	})
 }
 
-// TestLostOutputIsMarked: a recording that may lack the tail says so, and the
-// client is given a reason.
+// TestLostOutputIsMarked: a recording whose end may be missing says so, and
+// the client gets a reason.
 func TestLostOutputIsMarked(t *testing.T) {
 	const lost = "The connection to the node was lost before the end: the last output may be missing."
 	own := sekisho.Session{AgentProcess: "p1"}
@@ -90,10 +90,10 @@ func TestLostOutputIsMarked(t *testing.T) {
 		"undelivered output that is recorded": {own, func(w *world, _ *pipe) {
 			w.finish(sekisho.Ending{Status: sekisho.SessionTerminated, Incomplete: true, Messages: 1})
 		}, "", false},
-		"one message never came": {own, func(w *world, _ *pipe) {
+		"one message never arrives": {own, func(w *world, _ *pipe) {
 			w.finish(sekisho.Ending{Status: sekisho.SessionTerminated, Incomplete: true, Messages: 2})
 		}, lost, true},
-		"AWS's agent ends while its channel is away": {sekisho.Session{}, func(w *world, agent *pipe) {
+		"AWS's agent ends while disconnected": {sekisho.Session{}, func(w *world, agent *pipe) {
 			agent.Close("")
 			<-time.After(5 * time.Second)
 			w.finish(sekisho.Ending{Status: sekisho.SessionTerminated})
@@ -104,11 +104,11 @@ func TestLostOutputIsMarked(t *testing.T) {
 			agent.Close("")
 			w.finish(sekisho.Ending{Status: sekisho.SessionTerminated})
 		}, lost, true},
-		"AWS's agent does not come back": {sekisho.Session{}, func(_ *world, agent *pipe) {
+		"AWS's agent does not reconnect": {sekisho.Session{}, func(_ *world, agent *pipe) {
 			agent.Close("")
 			<-time.After(20 * time.Second)
 		}, "The agent of mi-0123456789abcdef0 disconnected and did not reconnect within 15s.", true},
-		"our agent does not come back": {own, func(w *world, agent *pipe) {
+		"our agent does not reconnect": {own, func(w *world, agent *pipe) {
 			agent.Close("")
 			<-time.After(9 * time.Minute)
 			want(w.t, "it may come back", w.endings(), "")
@@ -138,13 +138,13 @@ func TestLostOutputIsMarked(t *testing.T) {
 }
 
 // TestAcknowledgementLostWithItsConnection: AWS's plugin does not acknowledge
-// repeated messages. One lost acknowledgement must stop neither the session nor
-// its end.
+// repeated messages. One lost acknowledgement must block neither the session
+// nor its end.
 func TestAcknowledgementLostWithItsConnection(t *testing.T) {
 	with(t, sekisho.Session{}, func(w *world) {
 		agent, client := w.agent(), w.client()
 		agent.send(output(0, "a"))
-		client.drain(t) // it has it, but its acknowledgement is lost
+		client.drain(t) // it received it, but its acknowledgement is lost
 		client.Close("")
 		synctest.Wait()
 		client = w.client()
@@ -161,9 +161,9 @@ func TestAcknowledgementLostWithItsConnection(t *testing.T) {
 	})
 }
 
-// TestAClientThatAcknowledgesRepeatsIsWaitedFor: the relay never acknowledges
-// in the place of a client that would do it itself.
-func TestAClientThatAcknowledgesRepeatsIsWaitedFor(t *testing.T) {
+// TestRelayWaitsForAClientThatAcknowledgesRepeats: the relay does not
+// acknowledge for a client that acknowledges repeated messages itself.
+func TestRelayWaitsForAClientThatAcknowledgesRepeats(t *testing.T) {
 	with(t, sekisho.Session{AgentProcess: "p1"}, func(w *world) {
 		own := relay.Peer{Own: true}
 		agent, client := w.agent(), w.attach(w.ServeClient, own)
@@ -183,7 +183,7 @@ func TestAClientThatAcknowledgesRepeatsIsWaitedFor(t *testing.T) {
 	})
 }
 
-// slowTapes are recordings whose sealing takes a second.
+// slowTapes are recordings that take a second to seal.
 type slowTapes struct {
 	mu      sync.Mutex
 	sealing int
@@ -218,8 +218,8 @@ func (deafObserver) SessionStatus(context.Context, sekisho.SessionID, sekisho.Se
 func (deafObserver) SessionEnded(context.Context, sekisho.SessionID, sekisho.SessionStatus, string) {
 }
 
-// TestManySessionsEndAtOnce: few recordings are sealed at a time, since each one
-// costs a thread.
+// TestManySessionsEndAtOnce: few recordings are sealed at a time, because each
+// one occupies a thread.
 func TestManySessionsEndAtOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -240,7 +240,7 @@ func TestManySessionsEndAtOnce(t *testing.T) {
 	})
 }
 
-// TestRecorderIsSlow: starting one recording holds up no other session.
+// TestRecorderIsSlow: starting one recording delays no other session.
 func TestRecorderIsSlow(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

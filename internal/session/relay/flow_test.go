@@ -18,8 +18,8 @@ import (
 	"sekisho/internal/wire/mux"
 )
 
-// cable is a connection between a data channel and the relay that holds few frames:
-// who does not read it makes the other side wait, as a socket does.
+// cable is a connection between a data channel and the relay that holds few
+// frames: if one side does not read, the other waits, as with a socket.
 type cable struct {
 	up, down chan []byte // to the relay, and from it
 	over     chan struct{}
@@ -56,7 +56,8 @@ func (c *cable) take(ctx context.Context, from <-chan []byte) ([]byte, error) {
 	}
 }
 
-// peerEnd is the end of a cable at a data channel, relayEnd that at the relay.
+// peerEnd is the end of a cable at a data channel, relayEnd the one at the
+// relay.
 type (
 	peerEnd  struct{ *cable }
 	relayEnd struct{ *cable }
@@ -116,7 +117,7 @@ func (f *flows) session(t *testing.T, id sekisho.SessionID, away bool) (agent, c
 	return agent, client
 }
 
-// flood sends without end, and counts.
+// flood sends endlessly, and counts.
 func (f *flows) flood(c *datachannel.Channel, pt mgs.PayloadType) *atomic.Int64 {
 	sent := &atomic.Int64{}
 	f.work.Go(func() {
@@ -128,12 +129,13 @@ func (f *flows) flood(c *datachannel.Channel, pt mgs.PayloadType) *atomic.Int64 
 	return sent
 }
 
-// most is how much a sender gets rid of whose receiver takes nothing: its window, and
-// what the receiver acknowledges ahead.
+// most is how much a sender can send to a receiver that reads nothing: its
+// window, and what the receiver acknowledges ahead.
 const most = datachannel.DefaultWindowBytes + 128<<10
 
-// TestSlowClientSlowsItsOwnProgram: a program whose client takes nothing waits, the
-// program of another session does not, and the first continues when its client does.
+// TestSlowClientSlowsItsOwnProgram: if a client does not read, its program
+// waits and the program of another session does not. It continues when its
+// client does.
 func TestSlowClientSlowsItsOwnProgram(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -168,8 +170,8 @@ func TestSlowClientSlowsItsOwnProgram(t *testing.T) {
 	})
 }
 
-// TestMemoryOfASessionIsBounded: of a sender whose receiver is away, or takes nothing,
-// no more than its window is held, in each direction.
+// TestMemoryOfASessionIsBounded: if the receiver is disconnected or does not
+// read, the relay holds at most the sender's window in each direction.
 func TestMemoryOfASessionIsBounded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -179,8 +181,8 @@ func TestMemoryOfASessionIsBounded(t *testing.T) {
 		agent, client := f.session(t, "stuck-0123456789abcdef0", false)
 		for name, sent := range map[string]*atomic.Int64{
 			"output of a session without a client":     f.flood(awayAgent, mgs.PayloadOutput),
-			"output that the client does not take":     f.flood(agent, mgs.PayloadOutput),
-			"input that the program does not take":     f.flood(client, mgs.PayloadOutput),
+			"output that the client does not read":     f.flood(agent, mgs.PayloadOutput),
+			"input that the program does not read":     f.flood(client, mgs.PayloadOutput),
 			"files whose receiver has stopped reading": f.flood(agent, mgs.PayloadCopy),
 		} {
 			synctest.Wait()
@@ -202,7 +204,7 @@ func (m muxConn) Write(p []byte) (int, error) {
 	return len(p), m.c.Send(m.ctx, mgs.PayloadOutput, p)
 }
 
-// TestOneStalledStream: of 64 connections through one session, one is not read, and
+// TestOneStalledStream: one of 64 connections of a session is not read, and
 // the others transfer everything.
 func TestOneStalledStream(t *testing.T) {
 	t.Parallel()
@@ -236,7 +238,7 @@ func TestOneStalledStream(t *testing.T) {
 				return
 			}
 			f.work.Go(func() {
-				_, _ = st.Write(make([]byte, 8*each)) // of the stalled one, more than is held in memory
+				_, _ = st.Write(make([]byte, 8*each)) // for the stalled one, more than is held in memory
 				_ = st.CloseWrite()
 			})
 		}
@@ -249,7 +251,7 @@ func TestOneStalledStream(t *testing.T) {
 			t.Fatal(err)
 		}
 		if i == 0 {
-			continue // nobody reads it
+			continue // it is not read
 		}
 		reading.Go(func() {
 			n, err := io.CopyN(io.Discard, st, each)

@@ -25,8 +25,8 @@ func complete(seq int64) mgs.Message {
 	return mgstest.StreamData(mgs.TypeOutputStreamData, seq, mgs.PayloadHandshakeComplete, []byte("complete"))
 }
 
-// AWS's plugin breaks on an acknowledgement that comes right after the
-// handshake, and AWS's agent may send it then.
+// AWS's plugin breaks on an acknowledgement right after the handshake, and
+// AWS's agent may send it then.
 func TestTheHandshakeEndsAfterItsAcknowledgement(t *testing.T) {
 	with(t, sekisho.Session{}, func(w *world) {
 		agent, client := w.agent(), w.client()
@@ -41,15 +41,15 @@ func TestTheHandshakeEndsAfterItsAcknowledgement(t *testing.T) {
 		agent.send(ackOf(answer))
 		want(t, "after it", say(client.drain(t)), "ack 0, 1=complete, 2=data")
 
-		// In the ordinary order nothing waits.
+		// In the usual order nothing waits.
 		agent.send(output(3, "more"))
 		want(t, "later", say(client.drain(t)), "3=more")
 	})
 }
 
-// AWS's agent throws away what comes before it has noted that the handshake is
-// complete, which it says a moment earlier.
-func TestInputWaitsUntilTheAgentHasNotedItsHandshake(t *testing.T) {
+// AWS's agent discards input that arrives before it has recorded the end of
+// the handshake, which it reports a moment earlier.
+func TestInputWaitsUntilTheAgentIsReady(t *testing.T) {
 	for _, tc := range []struct {
 		name, version string
 		held          time.Duration
@@ -106,7 +106,7 @@ func TestInputWaitsUntilTheAgentHasNotedItsHandshake(t *testing.T) {
 	}
 }
 
-// An agent whose connection breaks meanwhile gets what waited for it.
+// Held input reaches an agent whose connection breaks meanwhile.
 func TestHeldInputReachesAnAgentThatReconnects(t *testing.T) {
 	with(t, sekisho.Session{}, func(w *world) {
 		agent, client := w.agent(), w.client()

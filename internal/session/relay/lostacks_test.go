@@ -9,13 +9,14 @@ import (
 	"sekisho/internal/session/relay"
 )
 
-// AWS's plugin does not acknowledge what it has had, and AWS's agent sends
-// nothing but its oldest message again: an acknowledgement that was lost with
-// the server must not stop them for good.
+// AWS's plugin does not acknowledge messages that it received before, and
+// AWS's agent resends only its oldest message. An acknowledgement that was
+// lost with the server must not block them forever.
 func TestAcknowledgementsLostWithTheServer(t *testing.T) {
 	with(t, sekisho.Session{Status: sekisho.SessionConnected}, func(w *world) {
 		agent, client := w.agent(), w.client()
-		// The client has had 7 and 8, and says nothing of them.
+		// The client has received 7 and 8, and does not acknowledge them
+		// again.
 		agent.send(output(7, "seven"))
 		want(t, "the relay waits for the oldest", say(client.drain(t)), "")
 		agent.send(output(7, "seven"))
@@ -36,7 +37,7 @@ func TestAcknowledgementsLostWithTheServer(t *testing.T) {
 		client = w.client()
 		want(t, "the next connection", say(client.drain(t)), "7=seven, 8=eight")
 
-		// It has not had 9.
+		// It has not received 9.
 		nine := output(9, "nine")
 		agent.send(nine)
 		want(t, "what is new", say(client.drain(t)), "9=nine")
@@ -56,8 +57,8 @@ func TestAcknowledgementsLostWithTheServer(t *testing.T) {
 	})
 }
 
-// A client that is away has not received what is repeated.
-func TestNothingIsGuessedOfAClientThatIsAway(t *testing.T) {
+// A disconnected client has not received the repeated messages.
+func TestNothingIsAcknowledgedForADisconnectedClient(t *testing.T) {
 	with(t, sekisho.Session{Status: sekisho.SessionConnected}, func(w *world) {
 		agent := w.agent()
 		repeat := func() {
@@ -77,15 +78,15 @@ func TestNothingIsGuessedOfAClientThatIsAway(t *testing.T) {
 	})
 }
 
-// AWS's agent misses an acknowledgement that comes before it has noted what it
-// sent, so that later messages are acknowledged and earlier ones are not. After
+// AWS's agent misses an acknowledgement that arrives before it has stored the
+// message, so later messages are acknowledged and earlier ones are not. After
 // a restart it repeats the one after such a gap.
 func TestAGapInWhatASenderRepeats(t *testing.T) {
 	with(t, sekisho.Session{Status: sekisho.SessionConnected}, func(w *world) {
 		agent, client := w.agent(), w.client()
 		agent.send(output(6, "six"))
 		agent.send(output(6, "six"))
-		for range 2 { // the client has had it
+		for range 2 { // the client has received it
 			<-time.After(600 * time.Millisecond)
 			agent.send(output(6, "six"))
 		}
@@ -142,8 +143,8 @@ func TestOwnAgentIsNotAskedToRepeat(t *testing.T) {
 	})
 }
 
-// In a session of this process a gap is waited for: the relay knows what was
-// acknowledged.
+// In a session of this process the relay waits for the gap to be filled: it
+// knows what was acknowledged.
 func TestAGapIsWaitedFor(t *testing.T) {
 	with(t, sekisho.Session{}, func(w *world) {
 		agent, client := w.agent(), w.client()

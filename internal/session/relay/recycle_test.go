@@ -10,9 +10,9 @@ import (
 	"sekisho/internal/wire/mgs"
 )
 
-// TestAcknowledgedFramesAreRecycled: a frame goes back to its connection when its
-// receiver has acknowledged it, unless an earlier connection of the receiver carried
-// it too: a write to that may be stuck.
+// TestAcknowledgedFramesAreRecycled: a frame returns to its connection when
+// its receiver has acknowledged it, unless an earlier connection of the
+// receiver sent it, too: a write to that may be stuck.
 func TestAcknowledgedFramesAreRecycled(t *testing.T) {
 	with(t, sekisho.Session{}, func(w *world) {
 		agent, client := w.agent(), w.client()
@@ -38,7 +38,8 @@ func TestAcknowledgedFramesAreRecycled(t *testing.T) {
 	})
 }
 
-// together is a connection that brings several frames at once, and counts writes.
+// together is a connection that delivers several frames at once, and counts
+// writes.
 type together struct {
 	*pipe
 	batches chan [][]byte
@@ -70,9 +71,9 @@ func (c *together) Write(ctx context.Context, frames ...[]byte) error {
 	return c.pipe.Write(ctx, frames...)
 }
 
-// TestFramesThatCameTogetherLeaveTogether: an acknowledgement and a key behind it are
-// one write to the agent.
-func TestFramesThatCameTogetherLeaveTogether(t *testing.T) {
+// TestFramesThatArriveTogetherAreOneWrite: an acknowledgement and a keystroke
+// after it become one write to the agent.
+func TestFramesThatArriveTogetherAreOneWrite(t *testing.T) {
 	with(t, sekisho.Session{}, func(w *world) {
 		agent, client := newTogether(), newTogether()
 		go func() { _ = w.ServeAgent(w.ctx, sid, agent, relay.Peer{}) }()

@@ -22,7 +22,7 @@ import (
 
 const sid = sekisho.SessionID("alice-abc")
 
-// pipe is one leg's connection with the test at its far end.
+// pipe is one connection of a session with the test at its far end.
 type pipe struct {
 	in     chan []byte // to the relay
 	out    chan []byte // from the relay
@@ -30,7 +30,7 @@ type pipe struct {
 	once   sync.Once
 	reason string
 
-	recycled int // frames given back; guarded by the session's mutex
+	recycled int // frames that were recycled; guarded by the session's mutex
 }
 
 func newPipe() *pipe {
@@ -61,8 +61,8 @@ func (p *pipe) Write(ctx context.Context, frames ...[]byte) error {
 	return nil
 }
 
-// Recycle implements [relay.Recycler]. It destroys the frame, so that a test fails
-// that still uses it.
+// Recycle implements [relay.Recycler]. It destroys the frame, so that a test
+// fails if the frame is still used.
 func (p *pipe) Recycle(frame []byte) {
 	p.recycled++
 	for i := range frame {
@@ -74,7 +74,7 @@ func (p *pipe) Close(reason string) {
 	p.once.Do(func() { p.reason = reason; close(p.closed) })
 }
 
-// drain returns the messages that have come out so far.
+// drain returns the messages that have arrived so far.
 func (p *pipe) drain(t *testing.T) []mgs.Message {
 	t.Helper()
 	synctest.Wait()
@@ -164,7 +164,7 @@ func (w *world) SessionStatus(_ context.Context, _ sekisho.SessionID, s sekisho.
 }
 
 func (w *world) SessionEnded(_ context.Context, id sekisho.SessionID, s sekisho.SessionStatus, details string) {
-	// The end is not stored yet: a leg that comes now must not open the
+	// The end is not stored yet: a connection at this time must not open the
 	// session again.
 	late := newPipe()
 	if err := w.ServeClient(w.ctx, id, late, relay.Peer{}); err == nil || !w.Live(id) {
@@ -229,7 +229,7 @@ func input(seq int64, s string) mgs.Message {
 	return mgstest.StreamData(mgs.TypeInputStreamData, seq, mgs.PayloadOutput, []byte(s))
 }
 
-// say renders messages briefly: "0=hello", "ack 0", "channel_closed".
+// say describes messages briefly: "0=hello", "ack 0", "channel_closed".
 func say(all []mgs.Message) string {
 	var parts []string
 	for _, m := range all {
@@ -287,7 +287,7 @@ func TestFramesPassUnchangedAndAreRecordedFirst(t *testing.T) {
 	})
 }
 
-func TestWhatCannotBeRecordedIsNotShown(t *testing.T) {
+func TestOutputThatCannotBeRecordedIsNotShown(t *testing.T) {
 	with(t, sekisho.Session{}, func(w *world) {
 		agent, client := w.agent(), w.client()
 		w.tape.fail = true
@@ -315,8 +315,8 @@ func TestFramesOutOfOrderLeaveInOrder(t *testing.T) {
 }
 
 // The real plugin never acknowledges a frame twice, and the real agent repeats
-// only its oldest: one lost acknowledgement would jam the session for good.
-func TestTheRelayAcknowledgesForAClientThatHas(t *testing.T) {
+// only its oldest: one lost acknowledgement would block the session forever.
+func TestTheRelayRepeatsLostAcknowledgements(t *testing.T) {
 	with(t, sekisho.Session{}, func(w *world) {
 		agent, client := w.agent(), w.client()
 		first := output(0, "a")
@@ -324,7 +324,7 @@ func TestTheRelayAcknowledgesForAClientThatHas(t *testing.T) {
 		client.drain(t)
 		client.send(ackOf(first))
 		want(t, "the client's own", say(agent.drain(t)), "ack 0")
-		agent.send(first) // the acknowledgement was lost behind the relay
+		agent.send(first) // the acknowledgement was lost after the relay
 		want(t, "the repeat", say(agent.drain(t)), "ack 0")
 		want(t, "the client is not bothered", say(client.drain(t)), "")
 		want(t, "recorded once", w.tape.String(), "o:a")
@@ -332,8 +332,8 @@ func TestTheRelayAcknowledgesForAClientThatHas(t *testing.T) {
 }
 
 // An acknowledgement is lost with its connection, and the real plugin never
-// gives another one for what it has.
-func TestALaterAcknowledgementCoversWhatAnEarlierConnectionCarried(t *testing.T) {
+// acknowledges the message again.
+func TestALaterAcknowledgementCoversAnEarlierConnection(t *testing.T) {
 	with(t, sekisho.Session{}, func(w *world) {
 		agent, client := w.agent(), w.client()
 		var sent []mgs.Message
@@ -351,9 +351,9 @@ func TestALaterAcknowledgementCoversWhatAnEarlierConnectionCarried(t *testing.T)
 	})
 }
 
-// AWS's agent does so while it connects to the port of a session: it refuses
-// the first frame without a word, and keeps those that come after.
-func TestAReceiverThatIsNotReadyIsSentTheFirstFrameAgain(t *testing.T) {
+// AWS's agent does so while it connects to the port of a session: it silently
+// refuses the first frame, and keeps later ones.
+func TestTheFirstFrameIsResentToAReceiverThatWasNotReady(t *testing.T) {
 	with(t, sekisho.Session{}, func(w *world) {
 		agent, client := w.agent(), w.client()
 		var sent []mgs.Message
@@ -381,7 +381,7 @@ func TestAReceiverThatIsNotReadyIsSentTheFirstFrameAgain(t *testing.T) {
 	})
 }
 
-func TestAnUnacknowledgedRepeatIsPassedOn(t *testing.T) {
+func TestAnUnacknowledgedRepeatIsForwarded(t *testing.T) {
 	with(t, sekisho.Session{}, func(w *world) {
 		agent, client := w.agent(), w.client()
 		first := output(0, "a")
@@ -393,7 +393,7 @@ func TestAnUnacknowledgedRepeatIsPassedOn(t *testing.T) {
 	})
 }
 
-func TestOutputWaitsForTheClientAndComesOnceInOrder(t *testing.T) {
+func TestOutputWaitsForTheClientAndArrivesOnceInOrder(t *testing.T) {
 	with(t, sekisho.Session{}, func(w *world) {
 		agent := w.agent()
 		for i := range 5 {
@@ -450,7 +450,7 @@ func TestExitReachesTheClientAfterAllOutput(t *testing.T) {
 	})
 }
 
-func TestOneBadFrameClosesThatChannelAlone(t *testing.T) {
+func TestABadFrameClosesItsOwnChannelOnly(t *testing.T) {
 	bad := map[string][]byte{
 		"empty":                   {},
 		"truncated":               frame(output(0, "x"))[:60],
@@ -486,7 +486,7 @@ func TestOneBadFrameClosesThatChannelAlone(t *testing.T) {
 }
 
 // TestAcknowledgedAcknowledgements: some clients acknowledge everything. That
-// says nothing about output of the same number.
+// does not acknowledge output with the same number.
 func TestAcknowledgedAcknowledgements(t *testing.T) {
 	with(t, sekisho.Session{}, func(w *world) {
 		agent, client := w.agent(), w.client()
@@ -507,7 +507,7 @@ func TestAcknowledgedAcknowledgements(t *testing.T) {
 }
 
 func TestDeadlines(t *testing.T) {
-	t.Run("the agent never comes", func(t *testing.T) {
+	t.Run("the agent never connects", func(t *testing.T) {
 		with(t, sekisho.Session{}, func(w *world) {
 			client := w.client()
 			<-time.After(30 * time.Second)
@@ -537,7 +537,7 @@ func TestDeadlines(t *testing.T) {
 			}
 		})
 	})
-	t.Run("no client comes", func(t *testing.T) {
+	t.Run("no client connects", func(t *testing.T) {
 		with(t, sekisho.Session{}, func(w *world) {
 			agent := w.agent()
 			<-time.After(3 * time.Minute)
@@ -599,8 +599,8 @@ func TestMemoryIsBoundedWhileTheClientIsAway(t *testing.T) {
 		if held > 17<<20 || held < 4<<20 {
 			t.Errorf("%d bytes were held", held)
 		}
-		// What was dropped has not been acknowledged, so the agent sends it
-		// again and nothing is lost.
+		// Dropped frames are not acknowledged, so the agent resends them and
+		// nothing is lost.
 		for _, m := range got {
 			client.send(ackOf(m))
 		}
@@ -627,8 +627,8 @@ func TestANewerConnectionReplacesTheOlder(t *testing.T) {
 	})
 }
 
-// answering is a connection whose peer answers pings as long as it is open, and
-// never after gone is closed.
+// answering is a connection whose peer answers pings as long as it is open,
+// and never after gone is closed.
 type answering struct {
 	*pipe
 	gone chan struct{}
@@ -646,9 +646,9 @@ func (a answering) Ping(ctx context.Context) error {
 	}
 }
 
-// TestALiveAgentIsNotDisplaced: only an agent that no longer answers is replaced
-// by another connection with its identity.
-func TestALiveAgentIsNotDisplaced(t *testing.T) {
+// TestAnAgentThatAnswersIsNotReplaced: an agent is replaced by another connection
+// with its identity only if it no longer answers.
+func TestAnAgentThatAnswersIsNotReplaced(t *testing.T) {
 	with(t, sekisho.Session{}, func(w *world) {
 		first := answering{newPipe(), make(chan struct{})}
 		go func() { _ = w.ServeAgent(w.ctx, sid, first, relay.Peer{}) }()
@@ -663,7 +663,7 @@ func TestALiveAgentIsNotDisplaced(t *testing.T) {
 		synctest.Wait()
 		want(t, "output of the live agent", say(client.drain(t)), "0=mine")
 
-		close(first.gone) // half open: the peer is gone and nobody noticed
+		close(first.gone) // half open: the peer vanished unnoticed
 		third := w.agent()
 		synctest.Wait()
 		<-first.closed
@@ -673,7 +673,7 @@ func TestALiveAgentIsNotDisplaced(t *testing.T) {
 	})
 }
 
-func TestAnEndedSessionTakesNoLeg(t *testing.T) {
+func TestAnEndedSessionAcceptsNoConnection(t *testing.T) {
 	with(t, sekisho.Session{}, func(w *world) {
 		w.End(w.ctx, sid, sekisho.Ending{Status: sekisho.SessionTerminated, Details: "done"})
 		w.End(w.ctx, sid, sekisho.Ending{Status: sekisho.SessionTerminated, Details: "twice"})
@@ -690,9 +690,9 @@ func TestAnEndedSessionTakesNoLeg(t *testing.T) {
 	})
 }
 
-// A leg that does not read when the session ends, and keeps sending, still receives the
-// end.
-func TestTheEndReachesALegThatGoesOnSending(t *testing.T) {
+// A peer that does not read when the session ends, and keeps sending, still
+// receives the end.
+func TestTheEndReachesAPeerThatKeepsSending(t *testing.T) {
 	for _, fails := range []bool{false, true} {
 		t.Run(map[bool]string{false: "ended", true: "recording failed"}[fails], func(t *testing.T) {
 			with(t, sekisho.Session{}, func(w *world) {
@@ -734,7 +734,7 @@ func TestTheEndReachesALegThatGoesOnSending(t *testing.T) {
 	}
 }
 
-func TestAfterARestartBothLegsGoOn(t *testing.T) {
+func TestBothEndsContinueAfterARestart(t *testing.T) {
 	with(t, sekisho.Session{}, func(w *world) {
 		agent := w.agent()
 		agent.send(output(41, "k")) // its oldest unacknowledged frame
@@ -754,7 +754,7 @@ func TestAfterARestartBothLegsGoOn(t *testing.T) {
 	})
 }
 
-func TestASessionOfAnEarlierProcessIsGivenTimeToComeBack(t *testing.T) {
+func TestASessionOfAnEarlierProcessGetsTimeToReconnect(t *testing.T) {
 	with(t, sekisho.Session{Status: sekisho.SessionConnected}, func(w *world) {
 		<-time.After(40 * time.Second)
 		want(t, "both may come back", w.endings(), "")
@@ -763,7 +763,7 @@ func TestASessionOfAnEarlierProcessIsGivenTimeToComeBack(t *testing.T) {
 		want(t, "a sleeping client is waited for", w.endings(), "")
 		agent.Close("")
 	})
-	t.Run("not for ever", func(t *testing.T) {
+	t.Run("not forever", func(t *testing.T) {
 		with(t, sekisho.Session{Status: sekisho.SessionDisconnected}, func(w *world) {
 			<-time.After(time.Minute)
 			want(
@@ -776,7 +776,7 @@ func TestASessionOfAnEarlierProcessIsGivenTimeToComeBack(t *testing.T) {
 	})
 }
 
-func TestStatusFollowsTheLegs(t *testing.T) {
+func TestStatusFollowsTheConnections(t *testing.T) {
 	with(t, sekisho.Session{}, func(w *world) {
 		agent := w.agent()
 		client := w.client()
@@ -787,14 +787,15 @@ func TestStatusFollowsTheLegs(t *testing.T) {
 	})
 }
 
-// TestEchoIsForTheRecording: what the agent says of its terminal's echo
-// reaches the recording before the prompt that follows, and not the client.
+// TestEchoIsForTheRecording: the agent's report on the echo of its terminal
+// reaches the recording before the following prompt, and does not reach the
+// client.
 func TestEchoIsForTheRecording(t *testing.T) {
 	with(t, sekisho.Session{}, func(w *world) {
 		agent, client := w.agent(), w.client()
 		agent.send(mgs.NewAgentSessionState(string(sid), mgs.SessionStateEchoOff))
 		agent.send(output(0, "Password: "))
-		synctest.Wait() // the two directions are not ordered otherwise
+		synctest.Wait() // otherwise the two directions have no order
 		client.send(input(0, "hunter2"))
 		synctest.Wait()
 		agent.send(mgs.NewAgentSessionState(string(sid), mgs.SessionStateEchoOn))
@@ -808,8 +809,8 @@ func TestEchoIsForTheRecording(t *testing.T) {
 	})
 }
 
-// TestKindReachesTheRecording: the recording learns from the handshake what
-// the session is, and when a connection ends.
+// TestKindReachesTheRecording: the recording gets the session type from the
+// handshake, and the end of each connection.
 func TestKindReachesTheRecording(t *testing.T) {
 	with(t, sekisho.Session{}, func(w *world) {
 		agent, client := w.agent(), w.client()

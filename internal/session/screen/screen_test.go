@@ -61,7 +61,7 @@ func TestScreen(t *testing.T) {
 			if d := cmp.Diff(tt.want, show(10, 4, tt.in).Lines()); d != "" {
 				t.Error(d)
 			}
-			// Byte by byte it must come to the same.
+			// Byte by byte the result must be the same.
 			s := screen.New(10, 4)
 			for i := range len(tt.in) {
 				s.Write([]byte{tt.in[i]})
@@ -73,7 +73,7 @@ func TestScreen(t *testing.T) {
 	}
 }
 
-func TestGone(t *testing.T) {
+func TestScrolledOffLines(t *testing.T) {
 	t.Parallel()
 	s := screen.New(10, 3)
 	var got []string
@@ -110,7 +110,8 @@ func same(a, b *screen.Screen) string {
 	return ""
 }
 
-// TestDump: a dump reproduces the screen, and both behave alike from then on.
+// TestDump: a dump reproduces the screen, and both behave the same from then
+// on.
 func TestDump(t *testing.T) {
 	t.Parallel()
 	seed := rand.Uint64()

@@ -10,8 +10,8 @@ import (
 	"sekisho/internal/session/screen"
 )
 
-// TestFloodsLeaveTheSameScreen compares the screen after floods with that after the
-// same bytes in small pieces, of which nothing is skipped.
+// TestFloodsLeaveTheSameScreen compares the screen after floods with the
+// screen after the same bytes in small pieces, of which nothing is skipped.
 func TestFloodsLeaveTheSameScreen(t *testing.T) {
 	t.Parallel()
 	seed := rand.Uint64()
@@ -57,8 +57,8 @@ func TestFloodsLeaveTheSameScreen(t *testing.T) {
 	}
 }
 
-// BenchmarkFlood compares floods of which most is skipped with those in pieces too
-// small for that.
+// BenchmarkFlood compares floods that are mostly skipped with the same bytes
+// in pieces too small to be skipped.
 func BenchmarkFlood(b *testing.B) {
 	var text bytes.Buffer
 	for i := 0; text.Len() < 8<<20; i++ {

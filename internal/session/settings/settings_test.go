@@ -48,7 +48,7 @@ func TestSettings(t *testing.T) {
 		t.Fatal(err)
 	}
 	want(settings.HostRole, "path/role", true)
-	// A setting with its default value counts as not changed.
+	// A setting with its default value counts as unchanged.
 	if err := s.Set(ctx, settings.HostRole, settings.None, "arn:x"); err != nil || len(store) != 0 {
 		t.Errorf("%v, %d settings are stored", err, len(store))
 	}

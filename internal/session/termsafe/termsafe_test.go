@@ -34,7 +34,7 @@ func TestKeepsDrawing(t *testing.T) {
 		if got := sanitize(t, in); got != in {
 			t.Errorf("%q became %q", in, got)
 		}
-		// A sequence may be cut anywhere.
+		// A sequence may be split anywhere.
 		if got := sanitize(t, strings.Split(in, "")...); got != in {
 			t.Errorf("%q in pieces became %q", in, got)
 		}
@@ -46,7 +46,7 @@ func TestKeepsDrawing(t *testing.T) {
 	}
 }
 
-func TestDropsTheRest(t *testing.T) {
+func TestDropsOtherSequences(t *testing.T) {
 	t.Parallel()
 	for name, in := range map[string]string{
 		"clipboard":           "\x1b]52;c;ZWNobyBwd25lZA==\x07",
@@ -75,7 +75,7 @@ func TestDropsTheRest(t *testing.T) {
 		"APC, PM, SOS":        "\x1b_Gi=1,a=q;\x1b\\\x1b^x\x1b\\\x1bXx\x1b\\",
 		"CSI, C1":             "\u009b6n",
 		"not UTF-8":           "\x9b\x9d\xff",
-		"string without end":  "\x1b]52;c;ZWNobyBwd25lZA==",
+		"unterminated string": "\x1b]52;c;ZWNobyBwd25lZA==",
 		"sequence too long":   "\x1b[" + strings.Repeat("1;", 200) + "m",
 		"cancelled":           "\x1b[31\x18\x1b]0;x\x1a",
 		"conformance":         "\x1b F\x1b G\x1b%@\x1b%G",
@@ -95,7 +95,7 @@ func TestDropsTheRest(t *testing.T) {
 	}
 }
 
-// allowed are the only sequences that may come out.
+// allowed are the only sequences that may be in the output.
 var allowed = regexp.MustCompile(
 	`^(?:[^\x1b]|\x1b[78DEHMc]|\x1b[()*+][0-9A-Z]|\x1b#[3-8]|\x1b\[[0-9;:]*[@-MPSTXZ` + "`" +
 		`abdefgmrsu]|\x1b\[[0-9;:]* q|\x1b\[!p|\x1b\[(?:4|20)[hl]|\x1b\[\?[0-9;:]*[JKhl])*$`,

@@ -13,7 +13,7 @@ import (
 	"sekisho/internal/session/transfer"
 )
 
-// tapped passes what goes through it to an observer, in small pieces.
+// tapped passes its data to an observer, in small pieces.
 type tapped struct {
 	io.ReadWriter
 	mu     *sync.Mutex
@@ -51,7 +51,8 @@ func (t tapped) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// TestObserver compares what an observer sees of a copy with what was copied.
+// TestObserver compares what an observer reports about a copy with what was
+// copied.
 func TestObserver(t *testing.T) {
 	t.Parallel()
 	for _, upload := range []bool{true, false} {
@@ -96,7 +97,8 @@ func TestObserver(t *testing.T) {
 	}
 }
 
-// TestObserverOfAnInterruptedCopy: a file that did not pass to its end is known.
+// TestObserverOfAnInterruptedCopy: a file that was not transferred completely
+// is reported.
 func TestObserverOfAnInterruptedCopy(t *testing.T) {
 	t.Parallel()
 	from := filepath.Join(t.TempDir(), "disk.img")
@@ -114,7 +116,7 @@ func TestObserverOfAnInterruptedCopy(t *testing.T) {
 	}
 }
 
-// broken fails after so many bytes.
+// broken fails after this many bytes.
 type broken struct {
 	io.ReadWriter
 	left int

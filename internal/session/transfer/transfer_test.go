@@ -55,7 +55,7 @@ func (x *transcript) options() transfer.Options {
 	}
 }
 
-// cp copies over a connection whose sender's side may be wrapped.
+// cp copies over a connection whose sender side may be wrapped.
 func cp(
 	t *testing.T,
 	from, to string,
@@ -90,7 +90,7 @@ func cp(
 	return sent, received, sendErr, <-done
 }
 
-// tree describes what lies below a folder.
+// tree describes the content of a folder.
 func tree(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	all := map[string]string{}
@@ -334,7 +334,7 @@ func TestResumeFolder(t *testing.T) {
 	}
 }
 
-// manyFiles writes a folder of small files, and one that is not.
+// manyFiles creates a folder of small files and one large file.
 func manyFiles(t *testing.T, n int) string {
 	t.Helper()
 	src := filepath.Join(t.TempDir(), "many")
@@ -346,7 +346,7 @@ func manyFiles(t *testing.T, n int) string {
 	return src
 }
 
-// reads counts the reads that returned something.
+// reads counts the reads that returned data.
 type reads struct {
 	io.ReadWriter
 	n *int
@@ -375,7 +375,7 @@ func TestManyFiles(t *testing.T) {
 	if n > 100 {
 		t.Errorf("the sender read %d times for 1201 files", n)
 	}
-	// Only what differs is sent again.
+	// Only changed files are sent again.
 	changed, gone := filepath.Join(
 		dst,
 		"many",
@@ -440,7 +440,7 @@ func TestResumeManyFiles(t *testing.T) {
 	}
 }
 
-// withoutBatches hides from the sender that the receiver takes batches.
+// withoutBatches hides from the sender that the receiver supports batches.
 type withoutBatches struct{ io.ReadWriter }
 
 func (w withoutBatches) Read(b []byte) (int, error) {
@@ -449,7 +449,7 @@ func (w withoutBatches) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// A receiver that does not take batches gets the files one by one.
+// A receiver without support for batches gets the files one by one.
 func TestReceiverWithoutBatches(t *testing.T) {
 	t.Parallel()
 	src, dst := manyFiles(t, 50), t.TempDir()
@@ -513,7 +513,7 @@ func TestReceiverInsistsOnNameAndMode(t *testing.T) {
 		delete(all, ".")
 		return all
 	}
-	probe := filepath.Join(t.TempDir(), "probe") // shows the umask
+	probe := filepath.Join(t.TempDir(), "probe") // reveals the umask
 	if err := os.WriteFile(probe, nil, 0o777); err != nil {
 		t.Fatal(err)
 	}
@@ -562,7 +562,7 @@ func TestReceiverInsistsOnNameAndMode(t *testing.T) {
 	})
 }
 
-// frames encodes frames: its arguments are kinds and bodies in turn.
+// frames encodes frames: its arguments are types and bodies in turn.
 func frames(parts ...any) []byte {
 	var b []byte
 	for i := 0; i < len(parts); i += 2 {
@@ -611,7 +611,7 @@ func TestHostileSender(t *testing.T) {
 		"wrong digest": frames("h", object{"version": 1, "name": "x"}, "e", object{"size": 1}, "b", object{}, "d",
 			"a", "z", end),
 		"negative size": frames("h", object{"version": 1, "name": "x"}, "e", object{"size": -1}),
-		"begins elsewhere": frames("h", object{"version": 1, "name": "x"}, "e", object{"size": 5}, "b",
+		"another offset": frames("h", object{"version": 1, "name": "x"}, "e", object{"size": 5}, "b",
 			object{"offset": 3}, "d", "ab"),
 		"giant frame":           []byte("h\xff\xff\xff\xff"),
 		"unexpected frame":      frames("d", "abc"),
@@ -623,7 +623,7 @@ func TestHostileSender(t *testing.T) {
 		"batch, too many files": batch(make([]object, 513)...),
 		"batch, wrong digest": append(batch(object{"path": "x", "size": 1}),
 			frames("b", object{}, "d", "a", "z", end)...),
-		"batch, begins elsewhere": append(batch(object{"path": "x", "size": 5}),
+		"batch, another offset": append(batch(object{"path": "x", "size": 5}),
 			frames("b", object{"offset": 3}, "d", "ab")...),
 		"folder twice": frames("h", dirHello, "e", top, "e", top, "q", ""),
 		"error":        frames("x", object{"text": "I will not"}),
@@ -737,8 +737,8 @@ func FuzzReceive(f *testing.F) {
 	})
 }
 
-// TestSyncReachesTheReceiver: the sender's wish for a copy on the disk is a part of
-// the protocol.
+// TestSyncReachesTheReceiver: the sender's option to wait for the disk is part
+// of the protocol.
 func TestSyncReachesTheReceiver(t *testing.T) {
 	t.Parallel()
 	for _, want := range []bool{true, false} {

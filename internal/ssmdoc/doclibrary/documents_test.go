@@ -35,7 +35,7 @@ func library(t *testing.T) *doclibrary.Library {
 	return doclibrary.New(newStore(t), yamljson.Texts{}, nil, func() time.Time { return time.Unix(1_700_000_000, 0) })
 }
 
-// shell is a document whose idle timeout tells it from others.
+// shell returns a document that its idle timeout identifies.
 func shell(minutes int) string {
 	return fmt.Sprintf(
 		`{"schemaVersion":"1.0","sessionType":"Standard_Stream","inputs":{"idleSessionTimeout":"%d"}}`,
@@ -65,7 +65,7 @@ func wantFault(t *testing.T, err, cause error) {
 	}
 }
 
-// idle is the timeout of a session of the document called name.
+// idle returns the idle timeout of sessions with the document called name.
 func idle(t *testing.T, l *doclibrary.Library, name string) time.Duration {
 	t.Helper()
 	s, err := l.ForSession(t.Context(), name)
@@ -79,7 +79,7 @@ func idle(t *testing.T, l *doclibrary.Library, name string) time.Duration {
 	return p.IdleTimeout
 }
 
-func TestSessionsTakeTheDefaultVersion(t *testing.T) {
+func TestSessionsUseTheDefaultVersion(t *testing.T) {
 	t.Parallel()
 	l := library(t)
 	if got := idle(t, l, ""); got != 20*time.Minute {
@@ -100,7 +100,7 @@ func TestSessionsTakeTheDefaultVersion(t *testing.T) {
 	if got := idle(t, l, "Other"); got != 31*time.Minute {
 		t.Errorf("the new default: %s", got)
 	}
-	// Preferences take effect as they are saved.
+	// Preferences take effect as soon as they are saved.
 	update(t, l, ssmdoc.Default, 6)
 	if a, b := idle(t, l, ""), idle(t, l, "AWS-StartSSHSession"); a != 6*time.Minute || b != 6*time.Minute {
 		t.Errorf("%s %s", a, b)
@@ -152,7 +152,7 @@ func TestUpdate(t *testing.T) {
 	again.VersionName = "two"
 	_, err = l.Update(ctx, again, "")
 	wantFault(t, err, doclibrary.ErrVersionName)
-	update(t, l, "Doc", 1) // an older content may come back
+	update(t, l, "Doc", 1) // earlier content may be saved again
 	for version, want := range map[string]int64{"": 1, doclibrary.DefaultName: 1, doclibrary.Latest: 3, "2": 2} {
 		s, err := l.Find(ctx, "Doc", version, "")
 		if err != nil || s.Version.Number != want {
@@ -172,7 +172,7 @@ func TestUpdate(t *testing.T) {
 	if !sekisho.IsNotFound(err) || errors.Is(err, doclibrary.ErrVersion) {
 		t.Error(err)
 	}
-	// A deleted latest version neither comes back nor gives its number away.
+	// A deleted latest version does not return, and its number is not reused.
 	if err := l.Delete(ctx, "Doc", "3", ""); err != nil {
 		t.Fatal(err)
 	}
@@ -189,10 +189,10 @@ func TestCreateRefuses(t *testing.T) {
 		draft doclibrary.Draft
 		want  error
 	}{
-		"AWS's name":     {doclibrary.Draft{Name: "aws-Mine", Content: shell(1)}, doclibrary.ErrReserved},
-		"the house's":    {doclibrary.Draft{Name: "Sekisho-Mine", Content: shell(1)}, doclibrary.ErrReserved},
-		"another schema": {doclibrary.Draft{Name: "Doc", Content: `{"schemaVersion":"0.3"}`}, ssmdoc.ErrSchemaVersion},
-		"wrong":          {doclibrary.Draft{Name: "Doc", Content: `{"schemaVersion":"1.0"}`}, doclibrary.ErrInvalidContent},
+		"AWS's name":      {doclibrary.Draft{Name: "aws-Mine", Content: shell(1)}, doclibrary.ErrReserved},
+		"a reserved name": {doclibrary.Draft{Name: "Sekisho-Mine", Content: shell(1)}, doclibrary.ErrReserved},
+		"another schema":  {doclibrary.Draft{Name: "Doc", Content: `{"schemaVersion":"0.3"}`}, ssmdoc.ErrSchemaVersion},
+		"wrong":           {doclibrary.Draft{Name: "Doc", Content: `{"schemaVersion":"1.0"}`}, doclibrary.ErrInvalidContent},
 		"too large": {doclibrary.Draft{Name: "Doc", Content: strings.Repeat(" ", ssmdoc.MaxSize+1)},
 			doclibrary.ErrSize},
 		"not YAML": {doclibrary.Draft{Name: "Doc", Format: doclibrary.YAML, Content: "a: ["},
@@ -289,7 +289,7 @@ func TestRetag(t *testing.T) {
 	wantFault(t, err, doclibrary.ErrTooManyTags)
 }
 
-// onlyBucket knows of one bucket.
+// onlyBucket knows one bucket.
 type onlyBucket string
 
 func (b onlyBucket) CheckLogs(_ context.Context, s *ssmdoc.Settings) error {
@@ -299,9 +299,9 @@ func (b onlyBucket) CheckLogs(_ context.Context, s *ssmdoc.Settings) error {
 	return nil
 }
 
-// TestPlacesOfLogs: preferences are not saved when logs cannot go where they
-// want them; other documents are, and what is saved already can be read.
-func TestPlacesOfLogs(t *testing.T) {
+// TestDestinationsOfLogs: preferences with a destination that cannot receive logs
+// are not saved. Other documents are, and saved ones can still be read.
+func TestDestinationsOfLogs(t *testing.T) {
 	t.Parallel()
 	db := newStore(t)
 	save := func(places doclibrary.Places, name, bucket string) error {

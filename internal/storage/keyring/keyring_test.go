@@ -119,7 +119,7 @@ func TestOtherProcessesFollowARotation(t *testing.T) {
 	mustOpen(t, load(t, dir), "p", sealed, "", "y")
 }
 
-func TestProcessesThatStartWhileOthersRotateLoseNothing(t *testing.T) {
+func TestProcessesCanStartDuringARotation(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	var wg sync.WaitGroup
@@ -141,7 +141,7 @@ func TestProcessesThatStartWhileOthersRotateLoseNothing(t *testing.T) {
 	load(t, dir)
 }
 
-func TestARotationCutShortIsFinishedOrForgotten(t *testing.T) {
+func TestAnInterruptedRotationIsCompletedOrDiscarded(t *testing.T) {
 	t.Parallel()
 	for _, replaced := range []bool{true, false} {
 		dir := t.TempDir()
@@ -213,7 +213,7 @@ func TestUnsafeOrBrokenFilesAreRefused(t *testing.T) {
 	}
 }
 
-func TestTheMasterKeyIsPrivateAndMadeOnce(t *testing.T) {
+func TestTheMasterKeyIsPrivateAndCreatedOnce(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "keys")
 	load(t, dir)

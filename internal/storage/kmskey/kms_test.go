@@ -16,7 +16,7 @@ import (
 	"sekisho/internal/storage/kmskey"
 )
 
-// memory is a [kms.Store] without a database.
+// memory is a [kmskey.Store] without a database.
 type memory struct {
 	mu      sync.Mutex
 	keys    map[string]kmskey.Key
@@ -197,13 +197,13 @@ func TestContextIsBound(t *testing.T) {
 	blob := b.encrypt(t, k.ID, "secret", map[string]string{"a": "bc", "d": "e"})
 	b.wantPlain(t, blob, map[string]string{"d": "e", "a": "bc"}, "secret")
 	for name, context := range map[string]map[string]string{
-		"none":            nil,
-		"a pair less":     {"a": "bc"},
-		"a pair more":     {"a": "bc", "d": "e", "f": "g"},
-		"another value":   {"a": "bc", "d": "f"},
-		"other case":      {"A": "bc", "d": "e"},
-		"shifted borders": {"ab": "c", "d": "e"},
-		"joined":          {"a": "bcde"},
+		"none":               nil,
+		"one pair fewer":     {"a": "bc"},
+		"one pair more":      {"a": "bc", "d": "e", "f": "g"},
+		"another value":      {"a": "bc", "d": "f"},
+		"another case":       {"A": "bc", "d": "e"},
+		"shifted separators": {"ab": "c", "d": "e"},
+		"joined":             {"a": "bcde"},
 	} {
 		if got, err := b.Decrypt(t.Context(), "", blob, context); !errors.Is(err, kmskey.ErrCiphertext) {
 			t.Errorf("%s: %q, %v", name, got, err)
@@ -272,9 +272,9 @@ func TestBounds(t *testing.T) {
 		}
 	}
 	for name, context := range map[string]map[string]string{
-		"twice but for case": {"Team": "a", "team": "b"},
-		"no name":            {"": "a"},
-		"too large":          {"a": strings.Repeat("x", 8192)},
+		"twice, in different case": {"Team": "a", "team": "b"},
+		"no name":                  {"": "a"},
+		"too large":                {"a": strings.Repeat("x", 8192)},
 	} {
 		if _, err := b.Encrypt(t.Context(), k.ID, []byte("x"), context); sekisho.CodeOf(err) != sekisho.CodeInvalid {
 			t.Errorf("%s: %v", name, err)

@@ -337,7 +337,7 @@ func TestAlteredFiles(t *testing.T) {
 	})
 }
 
-func TestUploadsThatAreNotTaken(t *testing.T) {
+func TestRefusedUploads(t *testing.T) {
 	t.Parallel()
 	r := open(t)
 	was := r.put("k", "as it was")
@@ -364,7 +364,7 @@ func TestUploadsThatAreNotTaken(t *testing.T) {
 			objects.Condition{}, objects.ErrAlgorithm},
 		"too large": {t.Context(), objects.Content{Body: strings.NewReader("abc"), Size: objects.MaxObject + 1},
 			objects.Condition{}, objects.ErrTooLarge},
-		"sender left": {gone, objects.Content{Body: strings.NewReader("abc"), Size: 3}, objects.Condition{},
+		"a sender that disconnects": {gone, objects.Content{Body: strings.NewReader("abc"), Size: 3}, objects.Condition{},
 			context.Canceled},
 		"exists": {t.Context(), objects.Content{Body: strings.NewReader("abc"), Size: 3},
 			objects.Condition{Absent: true}, objects.ErrPrecondition},
@@ -388,7 +388,7 @@ func TestUploadsThatAreNotTaken(t *testing.T) {
 	}
 }
 
-func TestWhatACrashLeaves(t *testing.T) {
+func TestCrashRecovery(t *testing.T) {
 	t.Parallel()
 	r := open(t)
 	kept := r.put("k", "kept")
@@ -420,9 +420,9 @@ func TestWhatACrashLeaves(t *testing.T) {
 	}
 }
 
-// TestReadersKeepWhatTheyRead: active readers can read a replaced or deleted object to its
+// TestReadersOutliveReplacedObjects: active readers can read a replaced or deleted object to its
 // end.
-func TestReadersKeepWhatTheyRead(t *testing.T) {
+func TestReadersOutliveReplacedObjects(t *testing.T) {
 	t.Parallel()
 	r := open(t)
 	content := string(noise(200_000))

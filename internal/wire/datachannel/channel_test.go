@@ -344,7 +344,7 @@ func TestLateAcknowledgementsAfterReconnect(t *testing.T) {
 		done := make(chan error, 1)
 		go func() { done <- c.Serve(ctx, near) }()
 		p = &peer{t: t, conn: far}
-		synctest.Wait() // or a batch from late in the row might be the first to be sent
+		synctest.Wait() // otherwise a late batch might be the first to be sent
 		for _, m := range sent {
 			p.ack(m)
 		}
@@ -471,7 +471,7 @@ func TestPausedPublication(t *testing.T) {
 		synctest.Wait()
 		send(t, c, "held")
 		p.write(mgstest.StreamData(mgs.TypeInputStreamData, 0, mgs.PayloadOutput, []byte("key")))
-		p.readAck() // acknowledgements go on
+		p.readAck() // acknowledgements continue
 		if err := pause(t.Context(), time.Minute); err != nil {
 			t.Fatal(err)
 		}
@@ -524,7 +524,7 @@ func TestSlowReceiverSlowsSender(t *testing.T) {
 	})
 }
 
-func TestDuplicateOfWhatWaitsIsNotAcknowledged(t *testing.T) {
+func TestDuplicatesOfWaitingMessagesAreNotAcknowledged(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := datachannel.New(datachannel.Config{Role: datachannel.ClientLeg, MaxReceivePayload: 1 << 20})
@@ -576,7 +576,7 @@ func TestChannelClosed(t *testing.T) {
 	<-c.Done()
 }
 
-func TestCloseLetsEverybodyGo(t *testing.T) {
+func TestCloseReleasesAllWaiters(t *testing.T) {
 	t.Parallel()
 	c := datachannel.New(datachannel.Config{Role: datachannel.AgentLeg, WindowFrames: 1})
 	p := attach(t, c)
@@ -603,7 +603,7 @@ func TestCloseLetsEverybodyGo(t *testing.T) {
 	}
 }
 
-func TestContextLetsGo(t *testing.T) {
+func TestContextReleasesWaiters(t *testing.T) {
 	t.Parallel()
 	c := datachannel.New(datachannel.Config{Role: datachannel.AgentLeg, WindowFrames: 1})
 	send(t, c, "a")
@@ -661,12 +661,12 @@ func TestWhatIsIgnored(t *testing.T) {
 	send(t, c, "x")
 	m := p.read()
 	p.ack(m)
-	p.ack(m)                       // once more
+	p.ack(m)                       // a duplicate
 	p.write(output(10, "far out")) // beyond the window
 	p.write(output(1<<62, "much further"))
 	p.write(mgs.NewAgentSessionState("alice-x", mgs.SessionStateConnected))
 	p.write(mgs.New("of_some_later_day", []byte("{}")))
-	p.write(mgs.NewAckOf(mgs.TypeAcknowledge, mgs.NewUUID(), 99)) // some acknowledge everything
+	p.write(mgs.NewAckOf(mgs.TypeAcknowledge, mgs.NewUUID(), 99)) // some peers acknowledge everything
 	p.write(output(0, "a"))
 	receive(t, c, "a")
 	for i := range int64(9) {

@@ -8,8 +8,7 @@ import (
 	"sekisho/internal/wire/link"
 )
 
-// TestBackoff: attempts are frequent while an outage is fresh, and rare when it
-// is old.
+// TestBackoff: attempts are frequent early in an outage and rare later.
 func TestBackoff(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(*testing.T) {

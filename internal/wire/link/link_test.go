@@ -19,8 +19,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// serve starts a TLS server that hands each accepted connection to handle,
-// and returns the URL and the TLS settings to reach it with.
+// serve starts a TLS server that passes each accepted connection to handle,
+// and returns the URL and the TLS settings for clients.
 func serve(t *testing.T, opt link.AcceptOptions, handle func(ctx context.Context, c *link.Conn)) (string, *tls.Config) {
 	t.Helper()
 	var handlers sync.WaitGroup
@@ -48,7 +48,7 @@ func dial(t *testing.T, url string, conf *tls.Config) *link.Conn {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	c, err := link.Dial(ctx, url, link.DialOptions{TLS: conf})
-	cancel() // it bounds the handshake, not the connection
+	cancel() // it limits the handshake, not the connection
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -169,11 +169,11 @@ func TestOrigin(t *testing.T) {
 	}{
 		{"not a browser", url, conf, nil, 0},
 		{"own page", url, conf, []string{own}, 0},
-		{"foreign page", url, conf, []string{"https://evil.example"}, 403},
+		{"another origin", url, conf, []string{"https://evil.example"}, 403},
 		{"null", url, conf, []string{"null"}, 403},
 		{"empty", url, conf, []string{""}, 403},
 		{"two", url, conf, []string{own, own}, 403},
-		{"no browser wanted", none, noneConf, []string{"https" + strings.TrimPrefix(none, "wss")}, 403},
+		{"browsers not allowed", none, noneConf, []string{"https" + strings.TrimPrefix(none, "wss")}, 403},
 	} {
 		c, err := link.Dial(
 			t.Context(),
@@ -294,7 +294,7 @@ func TestKeepAlive(t *testing.T) {
 		wg.Go(func() { _, _, _ = c.Read(ctx) })
 		done := make(chan error, 1)
 		wg.Go(func() { done <- c.KeepAlive(ctx, time.Millisecond, 10*time.Second) })
-		for range 20 { // each of ours takes a round trip, so theirs were answered too
+		for range 20 { // each of our pings takes a round trip, so the peer's were answered, too
 			if err := c.Ping(ctx); err != nil {
 				t.Fatal(err)
 			}
@@ -305,7 +305,7 @@ func TestKeepAlive(t *testing.T) {
 		}
 		wg.Wait()
 	})
-	t.Run("slow, not silent", func(t *testing.T) {
+	t.Run("slow but not silent", func(t *testing.T) {
 		t.Parallel()
 		// Long enough that a busy machine does not make the peer look silent.
 		const patience = 2 * time.Second

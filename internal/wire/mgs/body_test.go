@@ -343,7 +343,7 @@ func FuzzParseBody(f *testing.F) {
 	f.Add([]byte(`{"cols":80,"rows":24}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if ack, err := mgs.ParseAck(b); err == nil {
-			// The fast reader and the JSON reader must agree.
+			// The fast parser and the JSON parser must agree.
 			slow, err := mgs.ParseBody[mgs.Acknowledge](b)
 			if err != nil || slow != ack {
 				t.Fatalf("fast %+v, slow %+v (%v)", ack, slow, err)

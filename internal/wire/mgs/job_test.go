@@ -192,8 +192,8 @@ func TestJobReply(t *testing.T) {
 		mgs.CommandReply{DocumentTraceOutput: strings.Repeat("x", mgs.MaxJobReply)}); err == nil {
 		t.Error("a reply above the limit was made")
 	}
-	// The longest reply, all of it characters that are escaped twice, can
-	// still be read.
+	// The longest reply, all of whose characters are escaped twice, can still
+	// be read.
 	most := strings.Repeat(`"`, (mgs.MaxJobReply-1000)/2)
 	if m, err = mgs.NewJobReply("j", mgs.CommandReply{DocumentTraceOutput: most}); err != nil {
 		t.Fatal(err)

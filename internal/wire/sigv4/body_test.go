@@ -87,7 +87,7 @@ func TestBodies(t *testing.T) {
 	}
 }
 
-func TestBodiesThatAreNotWhatWasSigned(t *testing.T) {
+func TestAlteredBodiesAreRefused(t *testing.T) {
 	t.Parallel()
 	const sum = "x-amz-checksum-crc32:AAAAAA==\r\n"
 	for name, c := range map[string]struct{ hash, seed, body, code string }{
@@ -115,8 +115,8 @@ func TestBodiesThatAreNotWhatWasSigned(t *testing.T) {
 		"endless line":   {sigv4.StreamingUnsigned, "", strings.Repeat("0", 1<<20), sigv4.CodeIncompleteBody},
 		"endless trailer": {sigv4.StreamingUnsigned, "", "0\r\n" + strings.Repeat("a:b\r\n", 1<<10),
 			sigv4.CodeIncompleteBody},
-		"trailer twice":         {sigv4.StreamingUnsigned, "", "0\r\n" + sum + sum + "\r\n", sigv4.CodeIncompleteBody},
-		"more behind":           {sigv4.StreamingUnsigned, "", "0\r\n" + sum + "\r\nx", sigv4.CodeIncompleteBody},
+		"trailer repeated":      {sigv4.StreamingUnsigned, "", "0\r\n" + sum + sum + "\r\n", sigv4.CodeIncompleteBody},
+		"more data at the end":  {sigv4.StreamingUnsigned, "", "0\r\n" + sum + "\r\nx", sigv4.CodeIncompleteBody},
 		"an extension":          {sigv4.StreamingUnsigned, "", "0;a=b\r\n\r\n", sigv4.CodeIncompleteBody},
 		"trailer without colon": {sigv4.StreamingUnsigned, "", "0\r\nabc\r\n\r\n", sigv4.CodeIncompleteBody},
 	} {

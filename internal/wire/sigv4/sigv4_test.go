@@ -304,7 +304,7 @@ func TestTime(t *testing.T) {
 			}
 		})
 	}
-	t.Run("skew is a setting", func(t *testing.T) {
+	t.Run("skew is configurable", func(t *testing.T) {
 		t.Parallel()
 		r := sign("ssm")
 		p, err := sigv4.Parse(r)
@@ -540,7 +540,7 @@ func TestS3BodyLeftToTheReader(t *testing.T) {
 	if got := codeOf(t, p.Verify(secret, r, sigv4.HashBody([]byte("other")), signedAt)); got != sigv4.CodePayloadHash {
 		t.Errorf("another body: %q", got)
 	}
-	// Without a declared hash, nothing would check the body.
+	// Without a declared hash, the body could not be verified.
 	r = httptest.NewRequest("POST", "https://h.example/", nil)
 	sigv4.Sign(r, sigv4.Credentials{AccessKeyID: "AKIA1", SecretAccessKey: secret}, "r", "ssm", signedAt, hash)
 	if p, err = sigv4.Parse(r); err != nil {

@@ -27,8 +27,8 @@ func TestFolder(t *testing.T) {
 	recstoretest.Run(t, openFolder)
 }
 
-// TestFolderLeavesNothing: an object that could not be written to its end is not
-// there, and neither is what was written of it.
+// TestFolderLeavesNothing: an object that could not be written completely does
+// not exist, and neither does any part of it.
 func TestFolderLeavesNothing(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -45,9 +45,9 @@ func TestFolderLeavesNothing(t *testing.T) {
 	}
 }
 
-// TestPartsSurviveEveryFault: whatever call of an upload fails, or fails though
-// it took effect, the parts are a beginning of the file, and complete once the
-// store works.
+// TestPartsSurviveEveryFault: if any call of an upload fails, with or without
+// effect, the parts are a beginning of the file, and complete once the store
+// works.
 func TestPartsSurviveEveryFault(t *testing.T) {
 	t.Parallel()
 	file := recstoretest.Bytes(200_000, 1)
@@ -95,8 +95,8 @@ func contentOf(t *testing.T, s recstore.Store, name string) []byte {
 	return b.Bytes()
 }
 
-// TestPlaceReadsBack: a store that acknowledges an object and does not have it, or
-// has other bytes, is found out.
+// TestPlaceReadsBack: a store that acknowledges an object and does not have
+// it, or has other bytes, is detected.
 func TestPlaceReadsBack(t *testing.T) {
 	t.Parallel()
 	b := recstoretest.Bytes(1000, 1)
@@ -116,7 +116,7 @@ func TestPlaceReadsBack(t *testing.T) {
 	}
 }
 
-// TestReaderReadsAhead: reading in order makes few requests.
+// TestReaderReadsAhead: sequential reads need few requests.
 func TestReaderReadsAhead(t *testing.T) {
 	t.Parallel()
 	s := recstoretest.NewFaulty(openFolder(t))

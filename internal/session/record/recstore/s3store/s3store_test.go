@@ -41,8 +41,8 @@ func TestS3(t *testing.T) {
 	})
 }
 
-// TestS3Problems: what is wrong with a configuration is said by a real server in a
-// way that names the remedy, and nothing of it reads as a missing object.
+// TestS3Problems: a real server reports mistakes of the configuration so that
+// the error names the remedy, and none of them looks like a missing object.
 func TestS3Problems(t *testing.T) {
 	t.Parallel()
 	server := recstoretest.StartS3Server(t, "recordings")
@@ -91,7 +91,7 @@ func notS3(t *testing.T) string {
 	return ts.URL
 }
 
-// fakeS3 answers with what a test says.
+// fakeS3 returns the responses that a test sets.
 func fakeS3(t *testing.T, handler http.HandlerFunc) *s3store.Store {
 	t.Helper()
 	ts := httptest.NewServer(handler)
@@ -111,8 +111,8 @@ func s3Error(w http.ResponseWriter, status int, code string) {
 	fmt.Fprintf(w, "<Error><Code>%s</Code><Message>m</Message></Error>", code)
 }
 
-// TestS3RetriesThrottling: a store that throttles or fails a few times is asked
-// again, and one that keeps failing is given up.
+// TestS3RetriesThrottling: requests to a store that throttles or fails a few
+// times are retried, but not forever.
 func TestS3RetriesThrottling(t *testing.T) {
 	t.Parallel()
 	for _, status := range []int{http.StatusServiceUnavailable, http.StatusInternalServerError} {
@@ -135,8 +135,8 @@ func TestS3RetriesThrottling(t *testing.T) {
 	}
 }
 
-// TestS3ResponseLost: a request whose response is lost is repeated with the same
-// bytes.
+// TestS3ResponseLost: a request whose response is lost is repeated with the
+// same bytes.
 func TestS3ResponseLost(t *testing.T) {
 	t.Parallel()
 	var bodies []string
@@ -161,8 +161,8 @@ func TestS3ResponseLost(t *testing.T) {
 	}
 }
 
-// TestS3BadReads: a response that is cut short, or has other bytes than those that
-// were asked for, is not taken for the object.
+// TestS3BadReads: a truncated response, or one with other bytes than
+// requested, is not accepted as the object.
 func TestS3BadReads(t *testing.T) {
 	t.Parallel()
 	content := recstoretest.Bytes(1000, 1)
@@ -185,7 +185,7 @@ func TestS3BadReads(t *testing.T) {
 			w.WriteHeader(http.StatusPartialContent)
 			_, _ = w.Write(content[100:150])
 		}, false},
-		"the whole object": {func(w http.ResponseWriter, _ int) { _, _ = w.Write(content) }, false},
+		"the complete object": {func(w http.ResponseWriter, _ int) { _, _ = w.Write(content) }, false},
 		"another range": {func(w http.ResponseWriter, _ int) {
 			w.Header().Set("Content-Range", "bytes 0-99/1000")
 			w.WriteHeader(http.StatusPartialContent)
@@ -219,8 +219,8 @@ func TestS3BadReads(t *testing.T) {
 	}
 }
 
-// TestS3BadLists: a store that repeats keys, or cuts its list without a way to
-// continue, does not let the client loop or pass over objects.
+// TestS3BadLists: a store that repeats keys, or truncates its list without a
+// continuation, makes the client neither loop nor skip objects.
 func TestS3BadLists(t *testing.T) {
 	t.Parallel()
 	page := `<ListBucketResult><IsTruncated>true</IsTruncated>%s<Contents><Key>a</Key><Size>1</Size></Contents></ListBucketResult>`
@@ -238,7 +238,7 @@ func TestS3BadLists(t *testing.T) {
 	}
 }
 
-// TestS3SlowStore: a store that does not answer is given up.
+// TestS3SlowStore: requests to a store that does not respond time out.
 func TestS3SlowStore(t *testing.T) {
 	t.Parallel()
 	done := make(chan struct{})
@@ -256,8 +256,8 @@ func TestS3SlowStore(t *testing.T) {
 	}
 }
 
-// TestS3ClockSkew: the client follows the clock of a store that says that its own
-// is wrong.
+// TestS3ClockSkew: the client follows the clock of a store that reports that
+// the client's is wrong.
 func TestS3ClockSkew(t *testing.T) {
 	t.Parallel()
 	s := fakeS3(t, func(w http.ResponseWriter, r *http.Request) {
@@ -273,7 +273,8 @@ func TestS3ClockSkew(t *testing.T) {
 	}
 }
 
-// TestReadCredentials: a file that others can read, or without keys, is refused.
+// TestReadCredentials: a file that others can read, or without keys, is
+// refused.
 func TestReadCredentials(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "credentials")

@@ -16,7 +16,7 @@ import (
 	"sekisho/internal/servertest/authenticator"
 )
 
-// stands fails the test unless a lease stands as wanted.
+// stands fails the test unless the lease is valid as wanted.
 func (f *fixture) stands(t *testing.T, what, held string, want bool) {
 	t.Helper()
 	got, err := f.Credentials.Stands(t.Context(), held)
@@ -26,12 +26,13 @@ func (f *fixture) stands(t *testing.T, what, held string, want bool) {
 	}
 }
 
-// TestWhatRestsOnRevokedAccessEnds: each kind of credential, and what ends it.
-func TestWhatRestsOnRevokedAccessEnds(t *testing.T) {
+// TestRevokedAccessEndsLeases: for each kind of credential, the changes
+// that end it.
+func TestRevokedAccessEndsLeases(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
 	const password = "Correct-Horse-1"
-	// Hashing passwords takes long: one account is made, and copied.
+	// Hashing passwords takes long, so one account is created and copied.
 	origin := setup(t)
 	_, k := origin.user(t, "alice")
 	_, err := origin.Logins.Create(ctx, "alice", password, false)
@@ -109,7 +110,7 @@ func TestWhatRestsOnRevokedAccessEnds(t *testing.T) {
 		"the user is renamed": {func(f *fixture, _ *identity.NewAccessKey) error {
 			return f.Users.Update(ctx, "alice", "", "alicia")
 		}, nil},
-		"somebody else is edited": {func(f *fixture, _ *identity.NewAccessKey) error {
+		"another user is edited": {func(f *fixture, _ *identity.NewAccessKey) error {
 			_, err := f.Users.Create(ctx, "/", "bob", "", nil)
 			return err
 		}, nil},
@@ -136,7 +137,7 @@ func TestWhatRestsOnRevokedAccessEnds(t *testing.T) {
 	}
 }
 
-func TestALeaseThatIsNotUnderstoodDoesNotStand(t *testing.T) {
+func TestMalformedLeasesAreInvalid(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
 	u, _ := f.user(t, "alice")
@@ -147,17 +148,17 @@ func TestALeaseThatIsNotUnderstoodDoesNotStand(t *testing.T) {
 	f.stands(t, "good", "user:"+u.ID, true)
 }
 
-func TestAGrantIsNoBlankCheque(t *testing.T) {
+func TestMalformedGrantsAreRefused(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
 	u, _ := f.user(t, "alice")
 	for name, grant := range map[string]string{
 		"nothing":            "",
-		"no JSON":            "x",
+		"not JSON":           "x",
 		"empty":              "{}",
-		"not the console's":  `{"k":"user","i":"` + u.ID + `","l":"user:` + u.ID + `"}`,
-		"rests on nothing":   `{"k":"user","i":"` + u.ID + `","c":true}`,
-		"of nobody":          `{"k":"user","i":"AIDANOBODY","c":true,"l":"user:` + u.ID + `"}`,
+		"another service's":  `{"k":"user","i":"` + u.ID + `","l":"user:` + u.ID + `"}`,
+		"without a sign-in":  `{"k":"user","i":"` + u.ID + `","c":true}`,
+		"without a user":     `{"k":"user","i":"AIDANOBODY","c":true,"l":"user:` + u.ID + `"}`,
 		"of an unknown kind": `{"k":"root","i":"` + u.ID + `","c":true,"l":"user:` + u.ID + `"}`,
 		"expired":            `{"k":"user","i":"` + u.ID + `","c":true,"l":"user:` + u.ID + `","e":1}`,
 	} {
@@ -167,7 +168,7 @@ func TestAGrantIsNoBlankCheque(t *testing.T) {
 	}
 }
 
-func TestFirstRunEndsWithMFAOrInSoManyWords(t *testing.T) {
+func TestFirstRunEndsWithMFAOrADecline(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	begin := func() (*fixture, string) {
@@ -268,7 +269,7 @@ func TestPasskeys(t *testing.T) {
 		t.Errorf("a passkey for an address: %v", err)
 	}
 
-	// Alone.
+	// A passkey on its own.
 	f.clock.advance(time.Second)
 	c, err = f.SignIns.BeginPasskeySignIn(ctx, host)
 	must(t, err)
@@ -297,9 +298,9 @@ func TestPasskeys(t *testing.T) {
 		t.Error("an answer was accepted after six minutes")
 	}
 
-	// As a second factor.
+	// A passkey as a second factor.
 	_, err = f.SignIns.CheckPassword(ctx, "alice", password, host, netip.Addr{}, identity.Second{})
-	required, ok := err.(*identity.MFARequired) //nolint:errorlint // it is the very error
+	required, ok := err.(*identity.MFARequired) //nolint:errorlint // it is the same error
 	if !ok || required.TOTP || required.Passkey == nil {
 		t.Fatalf("password alone: %v", err)
 	}
@@ -324,14 +325,14 @@ func TestPasskeys(t *testing.T) {
 	if _, err := f.SignIns.CheckPassword(ctx, "alice", password, host, netip.Addr{}, second); err == nil {
 		t.Error("a second factor was accepted twice")
 	}
-	// Under another name there is nothing to show, which lets nobody in.
+	// Another user has no passkey to show, so the sign-in fails.
 	_, err = f.SignIns.CheckPassword(ctx, "alice", password, "other.test", netip.Addr{}, identity.Second{})
 	other, ok := errors.AsType[*identity.MFARequired](err)
 	if !ok || other.Passkey != nil {
 		t.Errorf("under another name: %v", err)
 	}
 
-	// A cloned authenticator counts back.
+	// A cloned authenticator has a lower counter.
 	c, err = f.SignIns.BeginPasskeySignIn(ctx, host)
 	must(t, err)
 	if _, err := f.SignIns.PasskeySignIn(ctx, host, c.State, key.WithCounter(1).Get(c.Options)); err == nil {
@@ -353,7 +354,7 @@ func TestPasskeys(t *testing.T) {
 	}
 }
 
-func TestSignInByAPasskeyEndsWithIt(t *testing.T) {
+func TestSignInEndsWithItsPasskey(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	f := setup(t)

@@ -43,7 +43,7 @@ func TestCalendarsInPolicies(t *testing.T) {
 	if !allowed(f.Directory) || !allowed(other) {
 		t.Error("within the calendar alice is not allowed")
 	}
-	// Compiled policies follow a change of the calendar, on every member.
+	// Compiled policies follow a change of the calendar on every member.
 	put("2026-11-24", "2026-11-25/2026-11-26")
 	f.clock.advance(2 * time.Second)
 	if allowed(f.Directory) || allowed(other) {

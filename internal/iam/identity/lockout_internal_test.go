@@ -8,7 +8,7 @@ import (
 )
 
 // Many addresses together get no more attempts at one name than the limit, and
-// guessing at one name does not slow down another.
+// guesses at one name do not slow down another.
 func TestLockoutsLimitEachNameOverAllSources(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 11, 30, 0, 0, 0, 0, time.UTC)
@@ -45,8 +45,8 @@ func TestLockoutsLimitEachNameOverAllSources(t *testing.T) {
 	}
 }
 
-// However many addresses guess at a name, its owner signs in from where they did
-// before; the guesses from that address are limited all the same.
+// However many addresses guess at a name, its owner can sign in from known
+// addresses. Guesses from those are limited, too.
 func TestStrangersDoNotLockOutAKnownSource(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 11, 30, 0, 0, 0, 0, time.UTC)

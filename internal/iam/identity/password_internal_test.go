@@ -37,7 +37,7 @@ func FuzzPasswordHash(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, phc string) {
-		// Memory is what a hostile string could cost; it is bounded by the parser.
+		// The parser bounds the memory that a hostile hash could require.
 		if strings.Contains(phc, "m=") && !strings.Contains(phc, "m=8,") {
 			return
 		}

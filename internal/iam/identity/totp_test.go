@@ -12,9 +12,9 @@ import (
 	"sekisho/internal/iam/identity"
 )
 
-// TestCodesOfADeviceAreUsedOnce: codes are accepted within one step of the clock,
-// once each, also when several use one at the same time, and never after the device
-// was deactivated, though it was enabled again.
+// TestCodesOfADeviceAreUsedOnce: codes are accepted within one step of the
+// clock, once each, even if they are used simultaneously. A device that was
+// deactivated and enabled again does not accept old codes.
 func TestCodesOfADeviceAreUsedOnce(t *testing.T) {
 	t.Parallel()
 	f := setup(t)

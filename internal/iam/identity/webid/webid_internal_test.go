@@ -60,7 +60,7 @@ type roundTripper func(r *http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// Names are never rewritten to fit, so two people never share one.
+// Names are never changed to fit, so two users never share one.
 func TestSessionNames(t *testing.T) {
 	t.Parallel()
 	token := func(subject, email string) *Token {
@@ -72,7 +72,7 @@ func TestSessionNames(t *testing.T) {
 		{"auth0-7", "", "auth0-7"},
 		{"auth0|7", "", ""},
 		{"auth0/7", "", ""},
-		{"carol@example.com", "", ""}, // a subject must not pass for an address
+		{"carol@example.com", "", ""}, // a subject must not look like an address
 		{"2", "\"odd name\"@example.com", ""},
 		{"x", "", ""},
 		{strings.Repeat("s", 65), "", ""},
@@ -114,7 +114,7 @@ func TestProviderDocumentsAreBounded(t *testing.T) {
 		z := gzip.NewWriter(w)
 		for range 64 {
 			if _, err := z.Write(make([]byte, maxDocument)); err != nil {
-				return // the client has had enough
+				return // the client has read enough
 			}
 		}
 		_ = z.Close()

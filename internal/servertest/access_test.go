@@ -45,8 +45,9 @@ func ended(s *servertest.Server, id string) (details string) {
 	return details
 }
 
-// TestRevokedAccessEndsSessions: whoever loses what a session was begun with
-// is out of it within seconds, at both ends, and others are not.
+// TestRevokedAccessEndsSessions: when an owner loses the key, user or
+// permission that a session was started with, both ends are disconnected
+// within seconds. Other sessions continue.
 func TestRevokedAccessEndsSessions(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)
@@ -113,7 +114,8 @@ func TestRevokedAccessEndsSessions(t *testing.T) {
 	if got := ended(s, began.SessionID); got != "access was revoked" {
 		t.Errorf("a session of a sign-in that was ended: %q", got)
 	}
-	// Nobody attached to the other one: it may have ended of that.
+	// No client attached to the other session, so it may have ended for that
+	// reason.
 	past, err := s.SSM(s.Admin).DescribeSessions(ctx, &awsssm.DescribeSessionsInput{
 		State:   types.SessionStateHistory,
 		Filters: []types.SessionFilter{{Key: types.SessionFilterKeySessionId, Value: &other}},
@@ -125,8 +127,8 @@ func TestRevokedAccessEndsSessions(t *testing.T) {
 	bystander.Check(t)
 }
 
-// TestSessionsMayOutliveAccess: with the setting off, sessions stay and tokens
-// end all the same.
+// TestSessionsMayOutliveAccess: with the setting off, sessions continue, but
+// tokens still expire.
 func TestSessionsMayOutliveAccess(t *testing.T) {
 	t.Parallel()
 	s := servertest.StartWith(t, func(c *server.Config) { c.KeepSessions = true })
@@ -139,13 +141,13 @@ func TestSessionsMayOutliveAccess(t *testing.T) {
 		map[string]string{"SessionId": x.ID}); a.Code() != "UnrecognizedClientException" {
 		t.Errorf("a deleted key: %s", a.Body)
 	}
-	// Long enough for a watch that should not be there.
+	// Long enough for a watch that should not exist.
 	until := time.Now().Add(2500 * time.Millisecond)
 	s.Eventually("a while to pass", func() bool { return time.Now().After(until) })
 	x.Check(t)
 }
 
-// answerOf is what ExplainAccess says.
+// answerOf is the response of ExplainAccess.
 type answerOf struct {
 	Allowed          bool
 	Decision, Reason string
@@ -155,9 +157,9 @@ type answerOf struct {
 	Sampled          bool
 }
 
-// TestWhy: the five probes of "user X, from IP Y, to machine Z, between T1 and
-// T2", each failing alone, in the words of what failed; and the answer is that
-// of the call itself.
+// TestWhy asks "can user X, from IP Y, reach machine Z between T1 and T2".
+// Each of the five parts fails alone and is named in the answer, and the
+// answer agrees with the call itself.
 func TestWhy(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
@@ -183,14 +185,14 @@ func TestWhy(t *testing.T) {
 		at             time.Time
 		want           string // "": allowed
 	}{
-		"all as it should be": {"alice", "127.0.0.2", n.ID, middle, ""},
-		"first second":        {"alice", "127.0.0.2", n.ID, from.Add(time.Second), ""},
-		"last second":         {"alice", "127.0.0.2", n.ID, to.Add(-time.Second), ""},
-		"another user":        {"bob", "127.0.0.2", n.ID, middle, "no identity-based policy allows the action"},
-		"another address":     {"alice", "127.0.0.3", n.ID, middle, "aws:SourceIp: is 127.0.0.3, must be 127.0.0.2/32"},
-		"another machine":     {"alice", "127.0.0.2", another.ID, middle, "the resource: the statement covers"},
-		"too early":           {"alice", "127.0.0.2", n.ID, from, "aws:CurrentTime: window opens 2026-04-15T00:00:00Z"},
-		"too late":            {"alice", "127.0.0.2", n.ID, to, "aws:CurrentTime: window closed 2026-04-15T04:00:00Z"},
+		"all conditions met": {"alice", "127.0.0.2", n.ID, middle, ""},
+		"first second":       {"alice", "127.0.0.2", n.ID, from.Add(time.Second), ""},
+		"last second":        {"alice", "127.0.0.2", n.ID, to.Add(-time.Second), ""},
+		"another user":       {"bob", "127.0.0.2", n.ID, middle, "no identity-based policy allows the action"},
+		"another address":    {"alice", "127.0.0.3", n.ID, middle, "aws:SourceIp: is 127.0.0.3, must be 127.0.0.2/32"},
+		"another machine":    {"alice", "127.0.0.2", another.ID, middle, "the resource: the statement covers"},
+		"too early":          {"alice", "127.0.0.2", n.ID, from, "aws:CurrentTime: window opens 2026-04-15T00:00:00Z"},
+		"too late":           {"alice", "127.0.0.2", n.ID, to, "aws:CurrentTime: window closed 2026-04-15T04:00:00Z"},
 	} {
 		var why answerOf
 		s.JSON(s.Admin, "sekisho", "ExplainAccess", map[string]any{
@@ -241,8 +243,8 @@ func TestWhy(t *testing.T) {
 		t.Errorf("windows %+v, want %d to %d", why.Windows, from.Unix()+1, to.Unix())
 	}
 
-	// Windows of seconds are found in a month, for policies name them; not so
-	// where the time is a text.
+	// Windows of seconds are found within a month if a policy names them, but
+	// not if the time is compared as text.
 	month := map[string]any{
 		"UserName": "bob",
 		"Target":   n.ID,
@@ -274,7 +276,7 @@ func TestWhy(t *testing.T) {
 		}
 	}
 
-	// Documents, second factors, sessions of others, bad questions.
+	// Documents, second factors, sessions of other users, invalid questions.
 	must(
 		t,
 		s.Directory.Holders.PutInline(t.Context(), identity.KindUser, "bob", "inline", `{"Version":"2012-10-17","Statement":[
@@ -291,12 +293,12 @@ func TestWhy(t *testing.T) {
 	}{
 		"without a second factor": {map[string]any{"UserName": "bob", "Target": n.ID},
 			"aws:MultiFactorAuthPresent: is not in the request"},
-		"with one": {map[string]any{"UserName": "bob", "Target": n.ID, "MFA": true}, ""},
-		"a document": {map[string]any{"UserName": "bob", "Target": n.ID, "MFA": true,
+		"with a second factor": {map[string]any{"UserName": "bob", "Target": n.ID, "MFA": true}, ""},
+		"with a document": {map[string]any{"UserName": "bob", "Target": n.ID, "MFA": true,
 			"DocumentName": "AWS-StartSSHSession"}, "resource"},
-		"another's session": {map[string]any{"UserName": "bob", "Action": "ssm:TerminateSession", "Target": mine},
+		"another user's session": {map[string]any{"UserName": "bob", "Action": "ssm:TerminateSession", "Target": mine},
 			"session/${aws:userid}-*"},
-		"an action without one": {map[string]any{"UserName": "admin", "Action": "ssm:DescribeSessions"}, ""},
+		"an action without a resource": {map[string]any{"UserName": "admin", "Action": "ssm:DescribeSessions"}, ""},
 	} {
 		var why answerOf
 		s.JSON(s.Admin, "sekisho", "ExplainAccess", c.in).Decode(t, &why)
@@ -305,17 +307,17 @@ func TestWhy(t *testing.T) {
 		}
 	}
 	for name, in := range map[string]map[string]any{
-		"nobody":          {"Target": n.ID},
-		"no address":      {"UserName": "alice", "Target": n.ID, "SourceIp": "here"},
-		"half a span":     {"UserName": "alice", "Target": n.ID, "From": 1},
-		"a long span":     {"UserName": "alice", "Target": n.ID, "From": 1, "To": 40 * 86400},
-		"several actions": {"UserName": "alice", "Action": "ssm:*"},
+		"nobody":                   {"Target": n.ID},
+		"no address":               {"UserName": "alice", "Target": n.ID, "SourceIp": "here"},
+		"one end of a period only": {"UserName": "alice", "Target": n.ID, "From": 1},
+		"a long period":            {"UserName": "alice", "Target": n.ID, "From": 1, "To": 40 * 86400},
+		"several actions":          {"UserName": "alice", "Action": "ssm:*"},
 	} {
 		if a := s.JSON(s.Admin, "sekisho", "ExplainAccess", in); a.Code() != "ValidationException" {
 			t.Errorf("%s: %s", name, a.Body)
 		}
 	}
-	// What does not exist is unknown, not denied.
+	// What does not exist is unknown rather than denied.
 	for name, in := range map[string]map[string]any{
 		"node":    {"UserName": "alice", "Target": "mi-0123456789abcdef0"},
 		"name":    {"UserName": "alice", "Target": "web-1"},
@@ -347,8 +349,8 @@ func TestWhy(t *testing.T) {
 	}
 }
 
-// TestSimulatorSaysWhy: the simulator's answers carry the reason beside AWS's
-// members.
+// TestSimulatorSaysWhy: responses of the simulator contain the reason next to
+// AWS's members.
 func TestSimulatorSaysWhy(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)
@@ -366,7 +368,8 @@ func TestSimulatorSaysWhy(t *testing.T) {
 			"/",
 			"Action=SimulatePrincipalPolicy&Version=2010-05-08&PolicySourceArn=arn:aws:iam::"+servertest.Account+
 				":user/alice&ActionNames.member.1=ssm:StartSession"+
-				"&ContextEntries.member.1.ContextKeyName=aws:CurrentTime&ContextEntries.member.1.ContextKeyType=date&ContextEntries.member.1.ContextKeyValues.member.1="+when,
+				"&ContextEntries.member.1.ContextKeyName=aws:CurrentTime&ContextEntries.member.1.ContextKeyType=date"+
+				"&ContextEntries.member.1.ContextKeyValues.member.1="+when,
 		).Body
 	}
 	if got := simulate("2026-04-15T05:00:00Z"); !strings.Contains(got, "<EvalDecision>implicitDeny</EvalDecision>") ||
@@ -384,8 +387,8 @@ func TestSimulatorSaysWhy(t *testing.T) {
 	}
 }
 
-// TestSecretsAtRest: nothing secret that the server was ever told or gave out
-// is in clear in its files or its log.
+// TestSecretsAtRest: no secret that the server received or issued is readable
+// in its files or its log.
 func TestSecretsAtRest(t *testing.T) {
 	t.Parallel()
 	var dir string
@@ -498,10 +501,9 @@ func readFiles(t *testing.T, dir string) []byte {
 	return all
 }
 
-// TestKeysRotateUnderARunningServer: what was sealed before still opens, what
-// is sealed after is under the new key, and the old master key is worth
-// nothing.
-func TestKeysRotateUnderARunningServer(t *testing.T) {
+// TestKeysRotateWhileTheServerRuns: old data can still be opened, new data is
+// sealed with the new key, and the old master key opens nothing.
+func TestKeysRotateWhileTheServerRuns(t *testing.T) {
 	t.Parallel()
 	var dir string
 	s := servertest.StartWith(t, func(c *server.Config) { dir = c.DataDir })

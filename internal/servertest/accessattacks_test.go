@@ -40,8 +40,8 @@ func (f *accessFixture) assume(role string, keys sigv4.Credentials) sigv4.Creden
 	return sigv4.Credentials{AccessKeyID: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey, SessionToken: c.SessionToken}
 }
 
-// One person is one person: whichever key, role or role session they use, they
-// neither approve an own request nor approve twice.
+// A person counts once: with any key, role or role session, they can neither
+// approve their own request nor approve twice.
 func TestOnePersonApprovesOnce(t *testing.T) {
 	t.Parallel()
 	f := newAccessFixture(t, oneApproval(2))
@@ -75,8 +75,8 @@ func TestOnePersonApprovesOnce(t *testing.T) {
 	f.token(id, "Approved")
 }
 
-// Of decisions that arrive at once, each person's first counts, and none after
-// the request is decided.
+// Of simultaneous decisions, the first of each person counts, and none counts
+// after the request is decided.
 func TestDecisionsRace(t *testing.T) {
 	t.Parallel()
 	f := newAccessFixture(t, oneApproval(2))
@@ -107,7 +107,7 @@ func TestDecisionsRace(t *testing.T) {
 		t.Errorf("%d of two last approvals were accepted, want 1", n)
 	}
 	f.token(id, "Approved")
-	// An approval and a revocation: whichever comes last, the access is gone.
+	// An approval and a revocation: in either order, access is revoked.
 	id = f.request(f.target)
 	f.ok(f.bob, "sekisho", "ApproveAccessRequest", fields{"AccessRequestId": id, "Reason": "fine"})
 	var wg sync.WaitGroup
@@ -121,7 +121,7 @@ func TestDecisionsRace(t *testing.T) {
 	f.token(id, "Revoked")
 }
 
-// A request can be decided while it is pending, and no longer.
+// Only a pending request can be decided.
 func TestLateDecisions(t *testing.T) {
 	t.Parallel()
 	f := newAccessFixture(t, oneApproval(1))
@@ -143,8 +143,8 @@ func TestLateDecisions(t *testing.T) {
 	}
 }
 
-// What changes after the approval: a policy that denies ends the access, a
-// deleted approver does not, a deleted requester does.
+// Changes after the approval: a policy that denies ends the access, deleting
+// the requester ends it too, and deleting an approver does not.
 func TestChangesAfterTheApproval(t *testing.T) {
 	t.Parallel()
 	f := newAccessFixture(t, oneApproval(1))
@@ -167,14 +167,14 @@ func TestChangesAfterTheApproval(t *testing.T) {
 	ended(f.Server, x.ID)
 }
 
-// Credentials of a request are those of its requester: nobody else gets them,
-// and they reach the request's nodes only.
+// Only the requester gets the credentials of a request, and they reach only
+// the nodes of the request.
 func TestAccessIsTheRequestersOwn(t *testing.T) {
 	t.Parallel()
 	f := newAccessFixture(t, oneApproval(1))
 	eve := f.User("eve", servertest.Allow("*", accessActions...))
 	id := f.request(f.target)
-	// The console asks before it starts a session.
+	// The console checks before it starts a session.
 	ready := func(keys sigv4.Credentials, want string) {
 		t.Helper()
 		var out struct {
@@ -222,8 +222,8 @@ func TestAccessIsTheRequestersOwn(t *testing.T) {
 	f.refused("AccessDeniedException", keys, "ssm", "StartSession", fields{"Target": f.node.ID})
 }
 
-// AWS's auto-approval policies are documents in Cedar. Whoever writes one needs
-// permission to write access rules, too.
+// AWS's auto-approval policies are documents in Cedar. Writing one also
+// requires permission to write access rules.
 func TestAutoApprovalPolicy(t *testing.T) {
 	t.Parallel()
 	f := newAccessFixture(t, oneApproval(1))
@@ -231,7 +231,7 @@ func TestAutoApprovalPolicy(t *testing.T) {
 	_, err := f.Directory.Groups.Create(ctx, "/", "ops")
 	must(t, err)
 	create := fields{"Name": "AutoApproval", "DocumentType": "AutoApprovalPolicy", "Content": `
-		// Operators get access to production.
+		// Operators get access to production without approval.
 		permit (
 			principal in AWS::IdentityStore::Group::"ops",
 			action == AWS::SSM::Action::"getTokenForInstanceAccess",

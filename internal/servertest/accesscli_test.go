@@ -11,7 +11,7 @@ import (
 	"sekisho/internal/wire/sigv4"
 )
 
-// as is the sekisho command with an access key.
+// as runs the sekisho command with an access key.
 func as(t *testing.T, s *servertest.Server, keys sigv4.Credentials) *command {
 	t.Helper()
 	c := newCommand(t, s)

@@ -15,7 +15,7 @@ import (
 	"sekisho/internal/wire/sigv4"
 )
 
-// accessActions are what people need to request access.
+// accessActions are the actions that users need to request access.
 var accessActions = []string{"ssm:StartAccessRequest", "ssm:GetAccessToken"}
 
 type accessFixture struct {
@@ -23,9 +23,9 @@ type accessFixture struct {
 	t      *testing.T
 	ahead  atomic.Int64
 	node   *servertest.Node
-	ann    sigv4.Credentials // may request, and start nothing
+	ann    sigv4.Credentials // may request, but not start sessions
 	bob    sigv4.Credentials // may approve
-	carl   sigv4.Credentials // likewise
+	carl   sigv4.Credentials // may approve too
 	target fields
 }
 
@@ -104,8 +104,8 @@ func (f *accessFixture) token(id, status string) accessToken {
 }
 
 // TestAccessRequestApprovals: two people other than the requester approve a
-// request; then sessions start under it, and the audit trail has its ID at every
-// step. Revoking it ends the sessions.
+// request, and then sessions start under it. The audit trail has its ID at
+// every step. Revoking it ends the sessions.
 func TestAccessRequestApprovals(t *testing.T) {
 	t.Parallel()
 	f := newAccessFixture(
@@ -310,11 +310,11 @@ func TestAccessRules(t *testing.T) {
 		t.Errorf("%+v", rules)
 	}
 	for name, bad := range map[string]fields{
-		"no reason":   {"Targets": f.target["Targets"]},
-		"two lines":   {"Reason": "a\nb", "Targets": f.target["Targets"]},
-		"no targets":  {"Reason": "x"},
-		"another key": {"Reason": "x", "Targets": []fields{{"Key": "tag:Env", "Values": []string{"prod"}}}},
-		"not a node":  {"Reason": "x", "Targets": []fields{{"Key": "InstanceIds", "Values": []string{"web-1"}}}},
+		"no reason given": {"Targets": f.target["Targets"]},
+		"two lines":       {"Reason": "a\nb", "Targets": f.target["Targets"]},
+		"no targets":      {"Reason": "x"},
+		"another key":     {"Reason": "x", "Targets": []fields{{"Key": "tag:Env", "Values": []string{"prod"}}}},
+		"not a node":      {"Reason": "x", "Targets": []fields{{"Key": "InstanceIds", "Values": []string{"web-1"}}}},
 		"unknown node": {"Reason": "x",
 			"Targets": []fields{{"Key": "InstanceIds", "Values": []string{"mi-0123456789abcdef0"}}}},
 	} {
@@ -364,8 +364,8 @@ func TestAccessRequestsDoNotOverrideDeny(t *testing.T) {
 	f.refused("AccessDeniedException", eve, "ssm", "StartSession", fields{"Target": f.node.ID})
 }
 
-// TestAccessRequestsOfFederatedPeople: role session names are the choice of who
-// signs in by an identity provider, so that another name is no other person.
+// TestAccessRequestsOfFederatedPeople: users of an identity provider choose
+// their role session names, so another name does not make another person.
 func TestAccessRequestsOfFederatedPeople(t *testing.T) {
 	t.Parallel()
 	f := newAccessFixture(t, fields{"Name": "prod", "Approvals": 1, "DurationSeconds": 1800})
@@ -404,8 +404,8 @@ func TestAccessRequestsOfFederatedPeople(t *testing.T) {
 	f.Session(as("gina-1", "gina-again"), f.node).Check(t)
 }
 
-// TestAccessRequestsOfLimitedCredentials: credentials that are limited by session
-// policies do not get the access of who issued them.
+// TestAccessRequestsOfLimitedCredentials: credentials that are limited by
+// session policies do not get the access of their issuer.
 func TestAccessRequestsOfLimitedCredentials(t *testing.T) {
 	t.Parallel()
 	f := newAccessFixture(t, fields{"Name": "auto", "Approvals": 0, "DurationSeconds": 1800})

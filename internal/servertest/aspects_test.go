@@ -12,9 +12,9 @@ import (
 	"sekisho/internal/servertest"
 )
 
-// Whatever failed, the refusal of StartSession, the check before it, the answer
-// to "why" and the policy simulator name the same aspect, and the refusal says
-// what would satisfy it.
+// The refusal of StartSession, the check before it, the answer of "why" and
+// the policy simulator name the same failed aspect, and the refusal says what
+// would satisfy it.
 func TestRefusalsNameWhatFailed(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)

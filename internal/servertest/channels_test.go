@@ -20,7 +20,7 @@ import (
 
 var nobody = sigv4.Credentials{}
 
-// wantRefused demands that the newest event of a name is a refusal with text.
+// wantRefused checks that the newest event with a name is a refusal with text.
 func wantRefused(t *testing.T, s *servertest.Server, event, text string) {
 	t.Helper()
 	s.Eventually("the refusal of "+event+" in the trail: "+text, func() bool {
@@ -60,8 +60,8 @@ func TestSession(t *testing.T) {
 	}
 }
 
-// Whoever comes with something other than a fresh token of this very channel
-// is turned away, the reason is in the trail, and sessions go on.
+// A peer without a fresh token of this channel is refused, the audit trail has
+// the reason, and sessions continue.
 func TestTokens(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)
@@ -85,25 +85,27 @@ func TestTokens(t *testing.T) {
 		first, want         string
 	}{
 		{"replay", "data-channel", x.ID, nobody, servertest.ClientFrame(x.Token), "used before"},
-		{"another session's", "data-channel", x.ID, nobody, servertest.ClientFrame(resumed(y.ID)), "another channel"},
-		{"made up", "data-channel", x.ID, nobody, servertest.ClientFrame("AAAA"), "not issued"},
+		{"a token of another session", "data-channel", x.ID, nobody, servertest.ClientFrame(resumed(y.ID)),
+			"another channel"},
+		{"an invented token", "data-channel", x.ID, nobody, servertest.ClientFrame("AAAA"), "not issued"},
 		{"none", "data-channel", x.ID, nobody, servertest.ClientFrame(""), "not issued"},
 		{"overlong", "data-channel", x.ID, nobody, servertest.ClientFrame(strings.Repeat("x", 301)), "too long"},
-		{"the client's for the agent", "data-channel", x.ID, a.Credentials, servertest.AgentFrame(resumed(x.ID), a.ID),
+		{"the client's token for the agent", "data-channel", x.ID, a.Credentials, servertest.AgentFrame(resumed(x.ID), a.ID),
 			"another channel"},
-		{"the agent's for the client", "data-channel", x.ID, nobody, servertest.ClientFrame(agentToken(a, x.ID)),
+		{"the agent's token for the client", "data-channel", x.ID, nobody, servertest.ClientFrame(agentToken(a, x.ID)),
 			"another channel"},
-		{"the agent's, unsigned", "data-channel", x.ID, nobody, servertest.AgentFrame(agentToken(a, x.ID), a.ID),
+		{"the agent's token, unsigned", "data-channel", x.ID, nobody, servertest.AgentFrame(agentToken(a, x.ID), a.ID),
 			"not the credentials of"},
-		{"the agent's, by another node", "data-channel", x.ID, b.Credentials,
+		{"the agent's token, used by another node", "data-channel", x.ID, b.Credentials,
 			servertest.AgentFrame(agentToken(a, x.ID), a.ID), "not the credentials of"},
-		{"the agent's, by a person", "data-channel", x.ID, s.Admin, servertest.AgentFrame(agentToken(a, x.ID), a.ID),
+		{"the agent's token, used by a user", "data-channel", x.ID, s.Admin, servertest.AgentFrame(agentToken(a, x.ID), a.ID),
 			"not the credentials of"},
 		{"not JSON", "data-channel", x.ID, nobody, "open sesame", "not a JSON object"},
-		{"overlong frame", "data-channel", x.ID, nobody, servertest.ClientFrame(strings.Repeat("x", 9<<10)), "first frame"},
-		{"a data channel's for the control channel", "control-channel", a.ID, a.Credentials,
+		{"a frame that is too long", "data-channel", x.ID, nobody,
+			servertest.ClientFrame(strings.Repeat("x", 9<<10)), "first frame"},
+		{"a data channel's token for the control channel", "control-channel", a.ID, a.Credentials,
 			servertest.OpenFrame(agentToken(a, x.ID)), "another channel"},
-		{"another node's", "control-channel", a.ID, a.Credentials,
+		{"a control channel token of another node", "control-channel", a.ID, a.Credentials,
 			servertest.OpenFrame(s.CreateChannel(b.Credentials, "control-channel", b.ID).Token(t)), "another channel"},
 	} {
 		event := map[string]string{"data-channel": "OpenDataChannel", "control-channel": "OpenControlChannel"}[tc.kind]
@@ -151,7 +153,8 @@ func TestOrigins(t *testing.T) {
 	wantRefused(t, s, "OpenDataChannel", `The origin "https://evil.example"`)
 	wantRefused(t, s, "OpenDataChannel", `The origin "null"`)
 	wantRefused(t, s, "OpenControlChannel", `The origin "https://evil.example"`)
-	// The console's own is allowed for sessions; no browser is an agent.
+	// The console's own origin is allowed for sessions. Browsers cannot be
+	// agents.
 	ch, err := s.Dial(nobody, "data-channel", x.ID, http.Header{"Origin": {s.URL}})
 	if err != nil {
 		t.Fatal(err)
@@ -160,14 +163,15 @@ func TestOrigins(t *testing.T) {
 	if _, err := s.Dial(n.Credentials, "control-channel", n.ID, http.Header{"Origin": {s.URL}}); err == nil {
 		t.Error("a browser opened a control channel")
 	}
-	// A plain GET is no channel.
+	// A GET without an upgrade opens no channel.
 	if a := s.Do(nil, nobody, "", http.MethodGet, "/v1/data-channel/"+x.ID, ""); a.Status == http.StatusOK {
 		t.Errorf("%d %s", a.Status, a.Body)
 	}
 	x.Check(t)
 }
 
-// A protocol error closes its own channel, with the reason, and nothing else.
+// A protocol error closes its own channel with the reason, and no other
+// channel.
 func TestBrokenFrames(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)
@@ -183,7 +187,7 @@ func TestBrokenFrames(t *testing.T) {
 	negative.Seq = -1
 	for _, tc := range []struct {
 		name string
-		side string // who sends it
+		side string // the sender
 		send func(c *servertest.Channel)
 		code link.Code
 		want string
@@ -205,7 +209,7 @@ func TestBrokenFrames(t *testing.T) {
 		{"an acknowledgement of nothing", "client",
 			func(c *servertest.Channel) { c.Send(mgs.New(mgs.TypeAcknowledge, []byte("{}"))) }, link.CloseProtocol,
 			"protocol error"},
-		{"a client that plays the agent", "client",
+		{"a client that acts as the agent", "client",
 			func(c *servertest.Channel) { c.Send(mgs.NewAgentSessionState("x", mgs.SessionStateTerminating)) },
 			link.CloseProtocol, "agent_session_state"},
 	} {
@@ -219,7 +223,7 @@ func TestBrokenFrames(t *testing.T) {
 		if tc.code != 0 && code != tc.code || !strings.Contains(reason, tc.want) {
 			t.Errorf("%s by the %s: closed with %d %q, want %d %q", tc.name, tc.side, code, reason, tc.code, tc.want)
 		}
-		// The session is not lost with the connection: its ends come back.
+		// The session outlives the connection: both ends reconnect.
 		if tc.side == "agent" {
 			x.Agent = n.Attach(x.ID)
 		} else {
@@ -254,7 +258,7 @@ func TestFramesOutOfOrder(t *testing.T) {
 	n := s.Node()
 	n.Connect()
 	x := s.Session(s.Admin, n)
-	// Out of order, then far ahead of anything: the client sees order.
+	// Frames out of order and far ahead: the client receives them in order.
 	for _, seq := range []int64{3, 2, 1 << 40, 1} {
 		x.Agent.Data(mgs.TypeOutputStreamData, seq, string(rune('0'+seq%10)))
 	}
@@ -266,8 +270,8 @@ func TestFramesOutOfOrder(t *testing.T) {
 	}
 }
 
-// Credentials for programs on a node carry the permissions of its role and
-// nothing that only its agent can do.
+// Credentials for programs on a node have the permissions of its role, but
+// cannot do what only its agent can.
 func TestProgramCredentialsOpenNoChannel(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)
@@ -297,7 +301,8 @@ func TestProgramCredentialsOpenNoChannel(t *testing.T) {
 	if _, err := s.Dial(program, "control-channel", n.ID, nil); err == nil {
 		t.Error("a program on the node opened its control channel")
 	}
-	// The agent's leg is undisturbed, and the credentials work otherwise.
+	// The agent's connection is undisturbed, and the credentials work
+	// otherwise.
 	x.Check(t)
 	if r := s.Do(func(r *http.Request) { r.Header.Set("Content-Type", "application/x-www-form-urlencoded") },
 		program, "sts", http.MethodPost, "/", "Action=GetCallerIdentity&Version=2011-06-15"); r.Status != http.StatusOK ||
@@ -306,9 +311,9 @@ func TestProgramCredentialsOpenNoChannel(t *testing.T) {
 	}
 }
 
-// A second program with the agent's own credentials does not get the agent leg of
-// a live session, and the attempt raises an alarm.
-func TestALiveAgentLegIsNotDisplaced(t *testing.T) {
+// A second program with the agent's own credentials does not get the agent's
+// end of a running session, and the attempt raises an alarm.
+func TestARunningAgentIsNotReplaced(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)
 	n := s.Node()
@@ -323,11 +328,11 @@ func TestALiveAgentLegIsNotDisplaced(t *testing.T) {
 	intruder.Text(servertest.AgentFrame(token, n.ID))
 	intruder.WaitClosed()
 	s.Eventually("the alarm", func() bool { return len(s.Events("NodeIdentityTwice")) == 1 })
-	x.Check(t) // the agent still has its leg
+	x.Check(t) // the agent is still connected
 }
 
-// A node's credentials are good for that node alone.
-func TestNodesSpeakForThemselves(t *testing.T) {
+// The credentials of a node are valid for that node only.
+func TestNodesActForThemselvesOnly(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)
 	a, b := s.Node(), s.Node()
@@ -351,11 +356,11 @@ func TestNodesSpeakForThemselves(t *testing.T) {
 	if r := b.RoleToken(a.Fingerprint); r.Code() != "MachineFingerprintDoesNotMatch" {
 		t.Errorf("another machine's fingerprint: %d %s", r.Status, r.Body)
 	}
-	// Another node's word does not end a session.
+	// A message of another node does not end a session.
 	bControl.Send(mgs.NewTaskComplete(mgs.TaskComplete{TaskID: x.ID, FinalTaskStatus: mgs.TaskFailed}))
 	bControl.Receive(mgs.TypeAgentTaskAcknowledge)
 	x.Check(t)
-	// Nor are people nodes, whatever they are allowed.
+	// Users cannot act as nodes, whatever they are allowed.
 	for _, kind := range []string{"control-channel", "data-channel"} {
 		name := map[string]string{"control-channel": a.ID, "data-channel": x.ID}[kind]
 		if r := s.CreateChannel(s.Admin, kind, name); r.Code() != "AccessDeniedException" {
@@ -384,7 +389,7 @@ func TestNodesSpeakForThemselves(t *testing.T) {
 	}
 }
 
-func TestDeregisteringCutsOff(t *testing.T) {
+func TestDeregisteringDisconnects(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)
 	n, other := s.Node(), s.Node()
@@ -429,7 +434,7 @@ func TestDeregisteringCutsOff(t *testing.T) {
 	y.Check(t)
 }
 
-// A session outlives the server process; so does all that is known.
+// A session outlives the server process, and so does the data of the server.
 func TestRestart(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)

@@ -37,8 +37,8 @@ func sendTo(t *testing.T, s *servertest.Server, nodes ...string) string {
 	return *out.Command.CommandId
 }
 
-// nextJob returns the next job that is wanted. The server may send one again
-// where an answer took its time.
+// nextJob returns the next requested job. The server may send a job again if
+// the response took long.
 func nextJob(t *testing.T, ch *servertest.Channel, wanted func(j *mgs.AgentJob) bool) (mgs.Message, mgs.AgentJob) {
 	t.Helper()
 	for {
@@ -51,7 +51,7 @@ func nextJob(t *testing.T, ch *servertest.Channel, wanted func(j *mgs.AgentJob) 
 	}
 }
 
-// takeJob is what an agent does first with a command: it acknowledges it.
+// takeJob acknowledges a command, which an agent does first.
 func takeJob(t *testing.T, ch *servertest.Channel, command string) (job string, c mgs.SendCommand) {
 	t.Helper()
 	m, j := nextJob(t, ch, func(j *mgs.AgentJob) bool { return j.Sends() && strings.Contains(j.JobID, command) })
@@ -61,7 +61,8 @@ func takeJob(t *testing.T, ch *servertest.Channel, command string) (job string, 
 	return j.JobID, c
 }
 
-// report tells how a job went, and waits until the server has taken note.
+// report reports the result of a job, and waits until the server has stored
+// it.
 func report(t *testing.T, ch *servertest.Channel, job, status, stdout string) {
 	t.Helper()
 	m, err := mgs.NewJobReply(job, mgs.CommandReply{DocumentStatus: status, RuntimeStatus: map[string]*mgs.StepStatus{
@@ -162,7 +163,7 @@ func TestCommand(t *testing.T) {
 			t.Errorf("%v: %s", in, a.Body)
 		}
 	}
-	// The trail has the call, and neither what was run nor what came of it.
+	// The trail has the call, but neither the script nor its output.
 	s.JSON(s.Admin, "ssm", "SendCommand", map[string]any{"parameters": map[string]string{"commands": "s3cret"}})
 	for _, e := range s.Events("SendCommand") {
 		if b, err := json.Marshal(e); err != nil || strings.Contains(string(b), "s3cret") ||
@@ -172,8 +173,8 @@ func TestCommand(t *testing.T) {
 	}
 }
 
-// TestCommandWaitsForItsNode: through an absence, and through another process
-// of the server.
+// TestCommandWaitsForItsNode: a command waits while its node is disconnected,
+// and while the server restarts.
 func TestCommandWaitsForItsNode(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)
@@ -191,7 +192,7 @@ func TestCommandWaitsForItsNode(t *testing.T) {
 	s.Restart()
 	ch = n.Connect()
 	report(t, ch, job, mgs.CommandFailed, "out")
-	report(t, ch, job, mgs.CommandFailed, "out") // said again, it is acknowledged again
+	report(t, ch, job, mgs.CommandFailed, "out") // sent again, it is acknowledged again
 	if out := invocation(t, s, id, n.ID); out.Status != types.CommandInvocationStatusFailed ||
 		*out.StandardOutputContent != "out" {
 		t.Errorf("%+v", out)
@@ -235,7 +236,7 @@ func TestCancelCommand(t *testing.T) {
 	}
 }
 
-// TestForeignReplies: a node says nothing about another's command.
+// TestForeignReplies: a node cannot report on another node's command.
 func TestForeignReplies(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)
@@ -248,8 +249,8 @@ func TestForeignReplies(t *testing.T) {
 		must(t, err)
 		others.Send(m)
 	}
-	// Frames of one channel are taken in order: with the answer to this one
-	// the others have been looked at.
+	// The server handles frames of one channel in order: when it has answered
+	// this one, it has handled the others.
 	last, err := mgs.NewJobReply(
 		mgs.JobID("00000000-0000-4000-8000-000000000000", b.ID),
 		mgs.CommandReply{DocumentStatus: mgs.CommandSuccess},
@@ -271,8 +272,8 @@ func TestForeignReplies(t *testing.T) {
 	}
 }
 
-// TestWhoMaySendCommands: policy is asked about the document and about every
-// node, and one refusal refuses the whole.
+// TestWhoMaySendCommands: policy must allow the document and every node; one
+// denial refuses the whole command.
 func TestWhoMaySendCommands(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)
@@ -296,11 +297,11 @@ func TestWhoMaySendCommands(t *testing.T) {
 		"node":     allow(arn+"managed-instance/*", ""),
 		"web":      shell + "," + allow(arn+"managed-instance/"+web.ID, ""),
 		"tagged":   shell + "," + allow(arn+"managed-instance/*", `"StringEquals":{"ssm:resourceTag/role":"web"}`),
-		"but db": allow("*", "") + `,{"Effect":"Deny","Action":"ssm:SendCommand","Resource":"` + arn +
+		"all nodes except db": allow("*", "") + `,{"Effect":"Deny","Action":"ssm:SendCommand","Resource":"` + arn +
 			"managed-instance/" + db.ID + `"}`,
-		"other":   allow(arn+"managed-instance/*", "") + "," + allow(arn+"document/Other", ""),
-		"by type": allow("*", `"StringEquals":{"ssm:DocumentType":"Session"}`),
-		"of a type": allow(arn+"managed-instance/*", "") + "," +
+		"other":            allow(arn+"managed-instance/*", "") + "," + allow(arn+"document/Other", ""),
+		"by document type": allow("*", `"StringEquals":{"ssm:DocumentType":"Session"}`),
+		"with a document type": allow(arn+"managed-instance/*", "") + "," +
 			allow("arn:aws:ssm:*::document/*", `"StringEquals":{"ssm:DocumentType":"Command"}`),
 	} {
 		users[name] = s.User(
@@ -319,7 +320,7 @@ func TestWhoMaySendCommands(t *testing.T) {
 		{"all", on("tag:role", "web"), ""},
 		{"document", ids(web.ID), "AccessDeniedException"},
 		{"document", ids(unknown), "AccessDeniedException"},
-		{"document", on("tag:nobody", "has"), ""}, // there is no node to be refused
+		{"document", on("tag:nobody", "has"), ""}, // no node could be denied
 		{"node", ids(web.ID), "AccessDeniedException"},
 		{"web", ids(web.ID), ""},
 		{"web", ids(db.ID), "AccessDeniedException"},
@@ -329,11 +330,11 @@ func TestWhoMaySendCommands(t *testing.T) {
 		{"tagged", on("tag:role", "web"), ""},
 		{"tagged", on("tag-key", "stage"), "AccessDeniedException"},
 		{"tagged", ids(web.ID), ""},
-		{"but db", on("tag:stage", "test"), "AccessDeniedException"},
-		{"but db", on("InstanceIds", web.ID), ""},
+		{"all nodes except db", on("tag:stage", "test"), "AccessDeniedException"},
+		{"all nodes except db", on("InstanceIds", web.ID), ""},
 		{"other", ids(web.ID), "AccessDeniedException"},
-		{"by type", ids(web.ID), "AccessDeniedException"},
-		{"of a type", ids(web.ID), ""},
+		{"by document type", ids(web.ID), "AccessDeniedException"},
+		{"with a document type", ids(web.ID), ""},
 	} {
 		before := commandCount(t, s)
 		c.in["DocumentName"], c.in["Parameters"] = "AWS-RunShellScript", map[string]any{"commands": []string{"id"}}
@@ -355,7 +356,7 @@ func commandCount(t *testing.T, s *servertest.Server) int {
 	return len(out.Commands)
 }
 
-func TestSendCommandRefuses(t *testing.T) {
+func TestSendCommandRefusesBadInput(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)
 	n := s.Node()
@@ -368,18 +369,18 @@ func TestSendCommandRefuses(t *testing.T) {
 		{"both", map[string]any{"Targets": []any{map[string]any{"Key": "tag:a", "Values": []string{"b"}}}},
 			"ValidationException"},
 		{"twice", map[string]any{"InstanceIds": []string{n.ID, n.ID}}, "DuplicateInstanceId"},
-		{"no ID", map[string]any{"InstanceIds": []string{"web"}}, "ValidationException"},
+		{"a node without an ID", map[string]any{"InstanceIds": []string{"web"}}, "ValidationException"},
 		{"groups", map[string]any{"InstanceIds": nil,
 			"Targets": []any{map[string]any{"Key": "resource-groups:Name", "Values": []string{"b"}}}}, "ValidationException"},
 		{"key", map[string]any{"InstanceIds": nil, "Targets": []any{map[string]any{"Key": "Name", "Values": []string{"b"}}}},
 			"ValidationException"},
-		{"no values", map[string]any{"InstanceIds": nil, "Targets": []any{map[string]any{"Key": "tag:a"}}},
+		{"a target without values", map[string]any{"InstanceIds": nil, "Targets": []any{map[string]any{"Key": "tag:a"}}},
 			"ValidationException"},
 		{"no document", map[string]any{"DocumentName": "Nope"}, "InvalidDocument"},
-		{"a session's", map[string]any{"DocumentName": "AWS-StartSSHSession"}, "InvalidDocument"},
+		{"a session document", map[string]any{"DocumentName": "AWS-StartSSHSession"}, "InvalidDocument"},
 		{"version", map[string]any{"DocumentVersion": "2"}, "InvalidDocumentVersion"},
 		{"hash", map[string]any{"DocumentHash": strings.Repeat("0", 64)}, "InvalidDocument"},
-		{"old hash", map[string]any{"DocumentHash": "0", "DocumentHashType": "Sha1"}, "ValidationException"},
+		{"an old hash", map[string]any{"DocumentHash": "0", "DocumentHashType": "Sha1"}, "ValidationException"},
 		{"parameters", map[string]any{"Parameters": map[string]any{}}, "InvalidParameters"},
 		{"parameter", map[string]any{"Parameters": map[string]any{"commands": []string{"id"}, "x": []string{"y"}}},
 			"InvalidParameters"},
@@ -390,7 +391,7 @@ func TestSendCommandRefuses(t *testing.T) {
 		{"errors", map[string]any{"MaxErrors": "101%"}, "ValidationException"},
 		{"comment", map[string]any{"Comment": strings.Repeat("x", 101)}, "ValidationException"},
 		{"bucket", map[string]any{"OutputS3BucketName": "no-such-bucket"}, "InvalidOutputFolder"},
-		{"no bucket", map[string]any{"OutputS3BucketName": "No_Bucket"}, "InvalidOutputFolder"},
+		{"a missing bucket", map[string]any{"OutputS3BucketName": "No_Bucket"}, "InvalidOutputFolder"},
 		{"prefix", map[string]any{"OutputS3KeyPrefix": "a/../b"}, "InvalidOutputFolder"},
 		{"notification", map[string]any{"NotificationConfig": map[string]any{"NotificationArn": "arn:aws:sns:x:1:y"}},
 			"InvalidNotificationConfig"},
@@ -423,7 +424,7 @@ func TestCommandDocuments(t *testing.T) {
 	text := `{"schemaVersion":"2.2","parameters":{"who":{"type":"String","allowedPattern":"[a-z]+"}},"mainSteps":[
 		{"action":"aws:runShellScript","name":"greet","inputs":{"runCommand":["echo %s {{ who }}"]}},
 		{"action":"aws:runShellScript","name":"part","inputs":{"runCommand":["echo bye"]}}]}`
-	// Command is what a document is that does not say what it is.
+	// A document without a type is a Command document.
 	made, err := c.CreateDocument(
 		ctx,
 		&awsssm.CreateDocumentInput{Name: aws.String("Greet"), Content: aws.String(fmt.Sprintf(text, "hello"))},
@@ -462,13 +463,13 @@ func TestCommandDocuments(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	for name, in := range map[string]map[string]any{
-		"a session's text": {"Name": "A", "DocumentType": "Command",
+		"session content": {"Name": "A", "DocumentType": "Command",
 			"Content": `{"schemaVersion":"1.0","sessionType":"Standard_Stream"}`},
-		"a command's text": {"Name": "A", "DocumentType": "Session", "Content": fmt.Sprintf(text, "")},
+		"command content": {"Name": "A", "DocumentType": "Session", "Content": fmt.Sprintf(text, "")},
 		"a command in the preferences": {"Name": "SSM-SessionManagerRunShell", "DocumentType": "Command",
 			"Content": fmt.Sprintf(text, "")},
-		"a type that Sekisho has not":     {"Name": "A", "DocumentType": "Automation", "Content": fmt.Sprintf(text, "")},
-		"a name that is the server's own": {"Name": "AWS-A", "DocumentType": "Command", "Content": fmt.Sprintf(text, "")},
+		"an unsupported type":             {"Name": "A", "DocumentType": "Automation", "Content": fmt.Sprintf(text, "")},
+		"a name that the server reserves": {"Name": "AWS-A", "DocumentType": "Command", "Content": fmt.Sprintf(text, "")},
 	} {
 		if a := s.JSON(s.Admin, "ssm", "CreateDocument", in); a.Status != http.StatusBadRequest {
 			t.Errorf("%s: %d %s", name, a.Status, a.Body)

@@ -12,19 +12,19 @@ type Browser struct {
 	s       *Server
 	cookies map[string]string
 	csrf    string
-	host    string // as the browser has it; empty for the server's own
+	host    string // the Origin header; empty for the server's own origin
 }
 
 // Browser opens the console, signed out.
 func (s *Server) Browser() *Browser { return &Browser{s: s, cookies: map[string]string{}} }
 
-// At has the browser call the server by another name.
+// At has the browser open the server under another name.
 func (b *Browser) At(host string) *Browser {
 	b.host = host
 	return b
 }
 
-// Visit follows a link from another site. It does not follow where that leads.
+// Visit follows a link from another site, but no redirect.
 func (b *Browser) Visit(path string) Answer {
 	b.s.t.Helper()
 	r, err := http.NewRequestWithContext(b.s.t.Context(), http.MethodGet, b.s.URL+path, nil)
@@ -35,7 +35,7 @@ func (b *Browser) Visit(path string) Answer {
 	return b.send(r)
 }
 
-// Request sends a request as the console's own page does.
+// Request sends a request as a page of the console does.
 func (b *Browser) Request(method, path string, in any, header ...string) Answer {
 	b.s.t.Helper()
 	body, err := json.Marshal(in)
@@ -70,8 +70,8 @@ func (b *Browser) request(method, path, body string, header ...string) Answer {
 	return a
 }
 
-// send sends a request with the browser's cookies, and keeps those of the
-// answer.
+// send sends a request with the browser's cookies and stores those of the
+// response.
 func (b *Browser) send(r *http.Request) Answer {
 	b.s.t.Helper()
 	for k, v := range b.cookies {
@@ -89,7 +89,7 @@ func (b *Browser) send(r *http.Request) Answer {
 	return a
 }
 
-// SignIn signs in by password.
+// SignIn signs in with a password.
 func (b *Browser) SignIn(user, password string) Answer {
 	b.s.t.Helper()
 	return b.Request(http.MethodPost, "/console/api/session", map[string]string{"user": user, "password": password})
@@ -109,7 +109,7 @@ func (b *Browser) Call(target string, in any) Answer {
 	)
 }
 
-// Query makes a call of IAM, such as ChangePassword.
+// Query makes an IAM call, such as ChangePassword.
 func (b *Browser) Query(action string, pairs ...string) Answer {
 	b.s.t.Helper()
 	form := url.Values{"Action": {action}, "Version": {"2010-05-08"}}

@@ -12,8 +12,8 @@ import (
 	"sekisho/internal/servertest"
 )
 
-// Loading the console asks what its user is allowed to do. It must not show in
-// the audit trail as calls that the user tried and was refused.
+// Loading the console checks what its user may do. The audit trail must not
+// show these checks as calls that the user made and was refused.
 func TestLoadingTheConsoleLeavesNoCallsOfTheUser(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)
@@ -63,7 +63,7 @@ func TestLoadingTheConsoleLeavesNoCallsOfTheUser(t *testing.T) {
 	}
 }
 
-// listen opens the stream of changes and reads its first line.
+// listen opens the change stream and reads its first line.
 func listen(t *testing.T, s *servertest.Server, b *servertest.Browser) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())

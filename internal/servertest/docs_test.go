@@ -12,12 +12,12 @@ import (
 	"sekisho/internal/servertest"
 )
 
-// word is a word of a command, with its quotation marks.
+// word is a word of a command, including its quotation marks.
 var word = regexp.MustCompile(`'[^']*'|"[^"]*"|[^ ]+`)
 
 var fenced = regexp.MustCompile("(?ms)^```(\\w+)[^\n]*\n(.*?)^```$")
 
-// blocks returns the fenced blocks of a kind of a page of docs.
+// blocks returns the fenced blocks of a language in a page of docs.
 func blocks(t *testing.T, page, kind string) (out []string) {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join("..", "..", "docs", page))
@@ -30,8 +30,8 @@ func blocks(t *testing.T, page, kind string) (out []string) {
 	return out
 }
 
-// commands returns the sekisho commands of a page, as words: those of sh blocks
-// and, after a prompt, of console blocks.
+// commands returns the sekisho commands of a page as words: those of sh blocks
+// and, after a prompt, those of console blocks.
 func commands(t *testing.T, page string) (out [][]string) {
 	t.Helper()
 	for _, kind := range []string{"sh", "console"} {
@@ -63,7 +63,8 @@ func TestAccessDocs(t *testing.T) {
 			dir := t.TempDir()
 			rota := filepath.Join(dir, "rota.ics")
 			must(t, os.WriteFile(rota, []byte("BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:test\r\nBEGIN:VEVENT\r\nUID:1\r\n"+
-				"DTSTAMP:20260101T000000Z\r\nDTSTART:20260101T090000Z\r\nDTEND:20260101T170000Z\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n"),
+				"DTSTAMP:20260101T000000Z\r\nDTSTART:20260101T090000Z\r\nDTEND:20260101T170000Z\r\n"+
+				"END:VEVENT\r\nEND:VCALENDAR\r\n"),
 				0o600))
 			f.User("alice", servertest.Allow("*", "ssm:DescribeSessions"))
 			admin, ann := as(t, f.Server, f.Admin), as(t, f.Server, f.ann)
@@ -84,18 +85,18 @@ func TestAccessDocs(t *testing.T) {
 					}
 					who := admin
 					switch {
-					case words[0] == "start-session": // it needs a terminal; end-to-end tests have it
+					case words[0] == "start-session": // it needs a terminal; the end-to-end tests cover it
 						continue
 					case strings.HasPrefix(strings.Join(words, " "), "access request"):
 						who = ann
-						if len(words) == 3 { // an option alone, in the text
+						if len(words) == 3 { // an option on its own, within text
 							continue
 						}
 					case strings.HasPrefix(strings.Join(words, " "), "access approve"):
 						who = oncall
 					}
 					code, out, errOut := who.run("", words...)
-					// "why" ends with 3 for a denied request.
+					// "why" exits with 3 for a denied request.
 					if code != 0 && !(words[0] == "why" && code == 3) {
 						t.Errorf("%s: sekisho %s: exit code %d: %s", page, strings.Join(words, " "), code, errOut)
 					}
@@ -112,7 +113,8 @@ func TestAccessDocs(t *testing.T) {
 				text := block
 				switch trimmed := strings.TrimSpace(block); {
 				case strings.HasPrefix(trimmed, `"Condition"`):
-					text = `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"ssm:StartSession","Resource":"*",` + trimmed + `}}`
+					text = `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"ssm:StartSession",` +
+						`"Resource":"*",` + trimmed + `}}`
 				case strings.HasPrefix(trimmed, `{"Effect"`):
 					text = `{"Version":"2012-10-17","Statement":` + trimmed + `}`
 				}

@@ -48,7 +48,7 @@ func createDocument(
 
 func tag(k, v string) types.Tag { return types.Tag{Key: &k, Value: &v} }
 
-// What is saved comes back as it was saved, in every operation that shows it.
+// A saved document is returned unchanged by every operation that shows it.
 func TestDocumentLife(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)
@@ -306,7 +306,7 @@ func TestListDocuments(t *testing.T) {
 		}
 	}
 	_, err := c.ListDocuments(t.Context(), filter("Colour", "red"))
-	wantAPIError(t, "a filter", err, "InvalidFilterKey", "") // the SDK drops its words
+	wantAPIError(t, "a filter", err, "InvalidFilterKey", "") // the SDK drops its message
 	_, err = c.ListDocuments(t.Context(), filter("Owner", "Me"))
 	wantAPIError(t, "an owner", err, "ValidationException", "Self")
 	_, err = c.ListDocuments(t.Context(), &awsssm.ListDocumentsInput{NextToken: aws.String("x")})
@@ -486,7 +486,7 @@ func TestStartMessage(t *testing.T) {
 		t.Errorf("%+v", x)
 	}
 
-	// What does not fit is refused by name, and the node hears nothing of it.
+	// Invalid input is refused by name, and the node receives nothing.
 	for name, x := range map[string]struct {
 		in         awsssm.StartSessionInput
 		code, text string
@@ -497,7 +497,8 @@ func TestStartMessage(t *testing.T) {
 		"breakout": {awsssm.StartSessionInput{DocumentName: aws.String("Tail"),
 			Parameters: map[string][]string{"file": {"/var/log/syslog"}, "lines": {"1; reboot #"}}}, "InvalidParameters",
 			`"lines"`},
-		"of others": {awsssm.StartSessionInput{Parameters: map[string][]string{"command": {"id"}}}, "InvalidParameters",
+		"parameters of another document": {
+			awsssm.StartSessionInput{Parameters: map[string][]string{"command": {"id"}}}, "InvalidParameters",
 			`"command"`},
 	} {
 		x.in.Target = &n.ID
@@ -519,8 +520,8 @@ func TestStartMessage(t *testing.T) {
 	}
 }
 
-// Rules of the house hold for every session, whatever document it names.
-func TestHouseRules(t *testing.T) {
+// The account's rules hold for every session, whatever document it names.
+func TestAccountRulesHoldForEverySession(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)
 	c, ctx, n := s.SSM(s.Admin), t.Context(), s.Node()
@@ -557,7 +558,7 @@ func TestHouseRules(t *testing.T) {
 	wantAPIError(t, "a second session", start(), "LimitExceededException", "1 active sessions")
 }
 
-// A grant on documents by tag opens those documents and no others.
+// A grant on documents by tag allows those documents and no others.
 func TestStartByDocumentTag(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)

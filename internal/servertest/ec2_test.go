@@ -13,7 +13,7 @@ import (
 	"sekisho/internal/wire/sigv4"
 )
 
-// ec2 calls an operation of the EC2 door and demands this error, or none.
+// ec2 calls an operation of the EC2 door and expects this error, or none.
 // pairs are names and values of parameters.
 func ec2(
 	t *testing.T,
@@ -206,7 +206,7 @@ func TestInstances(t *testing.T) {
 		t.Errorf("%+v", left)
 	}
 
-	// Health: an agent without its channel takes no sessions.
+	// An agent without its message channel takes no sessions.
 	health := func() string {
 		return ec2(t, s, s.Admin, "", "DescribeInstanceStatus", "InstanceId.1", hybrid.ID).Body
 	}
@@ -260,7 +260,7 @@ func TestPagesOfInstances(t *testing.T) {
 	}
 }
 
-// Tags decide who may do what: changing them is a matter of each node.
+// Changing tags requires permission on each node.
 func TestTagsAreAuthorizedOnEachNode(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)

@@ -42,7 +42,7 @@ type happened struct {
 
 func (h happened) says(name string) string { s, _ := h.Detail[name].(string); return s }
 
-// receiver takes webhooks, and verifies them.
+// receiver accepts webhooks and verifies their signatures.
 type receiver struct {
 	t       *testing.T
 	url     string
@@ -92,7 +92,7 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 	r.all = append(r.all, h)
 }
 
-// of returns what came of a type, with a value in its detail.
+// of returns the received events of a type with a value in their detail.
 func (r *receiver) of(typ, name, value string) []happened {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -105,7 +105,8 @@ func (r *receiver) of(typ, name, value string) []happened {
 	return out
 }
 
-// types are the types that came with a value in their detail, in order.
+// types lists the types of received events with a value in their detail, in
+// order.
 func (r *receiver) types(name, value string) []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -124,9 +125,9 @@ func (r *receiver) await(s *servertest.Server, typ, name, value string) happened
 	return r.of(typ, name, value)[0]
 }
 
-// withReceiver starts a server that tells r what happens. A node is down after
-// that time; 0 is the default, longer than any test. A receiver that was down
-// is back when a server starts again.
+// withReceiver starts a server that sends events to r. A node counts as down
+// after downAfter; 0 is the default, longer than any test. A receiver that was
+// down is up when a server starts again.
 func withReceiver(t *testing.T, r *receiver, downAfter time.Duration, types ...string) *servertest.Server {
 	t.Helper()
 	pattern, err := event.OfTypes(types)
@@ -151,7 +152,7 @@ func sessionARN(id string) string {
 	return "arn:aws:ssm:" + servertest.Region + ":" + servertest.Account + ":session/" + id
 }
 
-func TestSessionsAreToldOf(t *testing.T) {
+func TestSessionEvents(t *testing.T) {
 	t.Parallel()
 	r := newReceiver(t)
 	s := withReceiver(t, r, 0)
@@ -191,7 +192,7 @@ func TestSessionsAreToldOf(t *testing.T) {
 		}
 	}
 
-	// Denials of known principals become events; unauthenticated calls do not.
+	// Denials of known principals become events. Unauthenticated calls do not.
 	bob := s.User("bob", servertest.Allow("*", "ssm:DescribeSessions"))
 	for _, as := range []struct {
 		who  string
@@ -235,7 +236,7 @@ func TestSessionsAreToldOf(t *testing.T) {
 	}
 }
 
-// Subscribers to AWS's own events get calls in CloudTrail's form.
+// Subscribers to AWS's own events receive calls in CloudTrail's format.
 func TestCallEventsInAWSForm(t *testing.T) {
 	t.Parallel()
 	r := newReceiver(t)
@@ -305,7 +306,8 @@ func TestNodeEvents(t *testing.T) {
 	}
 	control = n.Connect()
 	s.Eventually("it is up again", func() bool { return len(r.of("Node Up", "instance-id", n.ID)) == 2 })
-	// Reports from elsewhere do not change the address of a connected node.
+	// Reports from another address do not change the address of a connected
+	// node.
 	control.Close(link.CloseNormal, "")
 	s.Eventually("it is disconnected", func() bool { return !s.Fleet.IsConnected(sekisho.NodeID(n.ID)) })
 
@@ -342,9 +344,9 @@ func TestNodeEvents(t *testing.T) {
 	})
 }
 
-// A receiver that is away, and a server that is restarted meanwhile, cost no
-// event; a restart makes none of the nodes that come back.
-func TestEventsSurvive(t *testing.T) {
+// No event is lost when a receiver is down and the server restarts meanwhile.
+// A restart creates no events for nodes that reconnect.
+func TestEventsSurviveARestart(t *testing.T) {
 	t.Parallel()
 	r := newReceiver(t)
 	s := withReceiver(t, r, 0)
@@ -402,10 +404,10 @@ func webhooks(t *testing.T, s *servertest.Server) []webhookState {
 	return out.Webhooks
 }
 
-// The newest events can be listed, page by page, by who may.
+// The newest events can be listed in pages by users with permission.
 func TestListEvents(t *testing.T) {
 	t.Parallel()
-	s := servertest.Start(t) // without any webhook
+	s := servertest.Start(t) // without a webhook
 	n := s.Node()
 	n.Connect()
 	id, _ := s.StartSession(s.Admin, n)

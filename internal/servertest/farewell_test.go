@@ -9,8 +9,8 @@ import (
 )
 
 // An agent may fail before the client has opened its channel: the client still
-// gets the reason, once.
-func TestClientThatComesAfterTheEnd(t *testing.T) {
+// receives the reason, once.
+func TestClientThatConnectsAfterTheEnd(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)
 	n := s.Node()

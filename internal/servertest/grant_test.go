@@ -12,7 +12,7 @@ import (
 	"sekisho/internal/wire/sigv4"
 )
 
-// A grant is stored by IAM, and the questions about access follow from it.
+// A grant is stored by IAM, and the access queries use it.
 func TestGrantsAndReach(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)
@@ -74,7 +74,7 @@ func TestGrantsAndReach(t *testing.T) {
 	if !slices.Contains(names, "alice") || !slices.Contains(names, "admin") {
 		t.Errorf("%q can reach the node; want alice and admin among them", names)
 	}
-	// One at a time.
+	// Page size 1.
 	var paged []string
 	for token := ""; ; {
 		var page answer
@@ -110,8 +110,8 @@ func TestGrantsAndReach(t *testing.T) {
 	}
 	for name, in := range map[string]map[string]any{
 		"nobody": {}, "no span": {"UserName": "alice", "From": before, "To": before},
-		"a long span": {"UserName": "alice", "From": before, "To": before + 32*86400},
-		"address":     {"UserName": "alice", "SourceIp": "here"}, "token": {"UserName": "alice", "NextToken": "?"},
+		"a long period": {"UserName": "alice", "From": before, "To": before + 32*86400},
+		"address":       {"UserName": "alice", "SourceIp": "here"}, "token": {"UserName": "alice", "NextToken": "?"},
 	} {
 		if a := s.JSON(s.Admin, "sekisho", "ListPrincipalAccess", in); a.Status != http.StatusBadRequest {
 			t.Errorf("%s: %d %s", name, a.Status, a.Body)
@@ -187,14 +187,15 @@ func TestMyReach(t *testing.T) {
 	}
 }
 
-// why says that an action on another's session is allowed by the likeness of
-// two names.
+// why notes that an action on another user's session is allowed because the
+// two names are alike.
 func TestWhyNotesSessionsOfLikeNames(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)
 	n := s.Node()
 	n.Connect()
-	// The policy comes after the user ann-b, who could not be created later.
+	// The policy is added after the user ann-b, who could not be created
+	// later.
 	other := s.Session(s.User("ann-b", servertest.Allow("*", "ssm:StartSession")), n)
 	ann := s.User("ann", servertest.Allow("arn:aws:ssm:*:*:session/${aws:username}-*", "ssm:TerminateSession"))
 	_, err := s.Directory.Groups.Create(t.Context(), "/", "starters")

@@ -9,9 +9,9 @@ import (
 	"sekisho/internal/servertest"
 )
 
-// TestHostileFactsOfANode: whatever a live node reports of itself, no command prints
-// a control character of it, nothing gets into a file that other programs read, and
-// no name stands for another machine.
+// TestHostileFactsOfANode: whatever a node reports about itself, no command
+// prints its control characters, no file that other programs read contains
+// them, and no name refers to another machine.
 func TestHostileFactsOfANode(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)
@@ -20,20 +20,20 @@ func TestHostileFactsOfANode(t *testing.T) {
 	victim.Connect()
 	c := as(t, s, s.Admin)
 	for what, name := range map[string]string{
-		"control characters":  "a\x1b]0;title\x07b\x1b[2Jc\rd\ne\x00f\u009bg",
-		"text direction":      "safe\u202egnp.exe\u2066x\u200fy",
-		"spaces and quotes":   "a b\t'c' \"d\" `e` $(f) ; rm -rf / # \\",
-		"a configuration":     "x\n\nHost *\n  ProxyCommand touch /tmp/owned",
-		"another node's ID":   victim.ID,
-		"its look-alike":      strings.Replace(victim.ID, "-", "\u2011", 1),
-		"a host of others":    "github.com",
-		"patterns":            "*,!web-?,[a-z]",
-		"an option":           "-oProxyCommand=touch",
-		"a look-alike letter": "w\u0435b-1",
-		"wide and combining":  "\u5bae\u57ce\u0301\u0301\u0301",
-		"invalid UTF-8":       "a\xff\xfeb",
-		"64 kB":               strings.Repeat("x", 64<<10),
-		"a table":             "x\u2028mi-1\u2029Online",
+		"control characters":               "a\x1b]0;title\x07b\x1b[2Jc\rd\ne\x00f\u009bg",
+		"text direction":                   "safe\u202egnp.exe\u2066x\u200fy",
+		"spaces and quotes":                "a b\t'c' \"d\" `e` $(f) ; rm -rf / # \\",
+		"a configuration":                  "x\n\nHost *\n  ProxyCommand touch /tmp/owned",
+		"another node's ID":                victim.ID,
+		"its lookalike":                    strings.Replace(victim.ID, "-", "\u2011", 1),
+		"the host name of another machine": "github.com",
+		"patterns":                         "*,!web-?,[a-z]",
+		"a command-line option":            "-oProxyCommand=touch",
+		"a lookalike letter":               "w\u0435b-1",
+		"wide and combining":               "\u5bae\u57ce\u0301\u0301\u0301",
+		"invalid UTF-8":                    "a\xff\xfeb",
+		"64 kB":                            strings.Repeat("x", 64<<10),
+		"a table":                          "x\u2028mi-1\u2029Online",
 	} {
 		t.Run(what, func(t *testing.T) {
 			a := s.JSON(n.Credentials, "ssm", "UpdateInstanceInformation", fields{
@@ -60,7 +60,7 @@ func TestHostileFactsOfANode(t *testing.T) {
 					t.Errorf("%v prints %d bytes", args, len(out))
 				}
 				if args[0] == "nodes" && len(args) == 1 {
-					// Two nodes, and that one has reported too much.
+					// There are two nodes, and one reported too much.
 					if got := strings.Count(out, "\n"); got > 6 {
 						t.Errorf("%v prints %d lines: %q", args, got, out)
 					}

@@ -61,7 +61,7 @@ func (a inventoryAnswer) ids() []string {
 
 var programs = []fields{{"Name": "bash", "Version": "5.2.9"}, {"Name": "openssl", "Version": "3.0.11"}}
 
-// What an agent finds is what administrators read.
+// Administrators read what an agent reported.
 func TestInventory(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)
@@ -185,7 +185,7 @@ func TestInventory(t *testing.T) {
 		t.Errorf("%+v", schemas)
 	}
 
-	// The trail has that the inventory came, and not what is in it.
+	// The trail has the call and not its content.
 	events := s.Events("PutInventory")
 	if len(events) == 0 || strings.Contains(fmt.Sprint(events), "openssl") ||
 		!strings.Contains(fmt.Sprint(events[0].RequestParameters), "AWS:Application") {
@@ -204,9 +204,9 @@ func TestInventory(t *testing.T) {
 	}
 }
 
-// An agent whose findings are what they were sends their hash alone, and is
-// asked for all of it when the server has something else.
-func TestInventoryThatStays(t *testing.T) {
+// An agent with an unchanged inventory sends only its hash. If the server has
+// other content, it asks for all of it.
+func TestUnchangedInventory(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)
 	n := s.Node()
@@ -215,7 +215,7 @@ func TestInventoryThatStays(t *testing.T) {
 		item fields
 		code string
 	}{
-		{found("AWS:Application", nil, hash), "ItemContentMismatchException"}, // nothing is known yet
+		{found("AWS:Application", nil, hash), "ItemContentMismatchException"}, // the server has no inventory yet
 		{found("AWS:Application", nil, nil), "InvalidItemContentException"},
 		{found("AWS:Application", programs, fields{"ContentHash": "one"}), ""},
 		{found("AWS:Application", nil, hash), ""},
@@ -243,8 +243,8 @@ func TestInventoryThatStays(t *testing.T) {
 	}
 }
 
-// More than is taken is refused, and shows on the node.
-func TestInventoryIsBounded(t *testing.T) {
+// Inventory over the limits is refused, and the node shows this.
+func TestInventoryLimits(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)
 	n, other := s.Node(), s.Node()
@@ -268,27 +268,28 @@ func TestInventoryIsBounded(t *testing.T) {
 		in   any
 		code string
 	}{
-		"one type":   {put(n, found("AWS:File", bulk(263), nil)), "ItemSizeLimitExceededException"},
-		"entries":    {put(n, found("AWS:File", make([]struct{}, 10001), nil)), "ItemSizeLimitExceededException"},
-		"types":      {put(n, custom...), "CustomSchemaCountLimitExceededException"},
-		"attributes": {put(n, found("AWS:File", []fields{wide}, nil)), "InvalidItemContentException"},
-		"a value":    {put(n, found("AWS:File", []fields{{"Name": big + big}}, nil)), "InvalidItemContentException"},
-		"a name": {put(n, found("AWS:File", []fields{{strings.Repeat("n", 65): "v"}}, nil)),
+		"a large type": {put(n, found("AWS:File", bulk(263), nil)), "ItemSizeLimitExceededException"},
+		"entries":      {put(n, found("AWS:File", make([]struct{}, 10001), nil)), "ItemSizeLimitExceededException"},
+		"types":        {put(n, custom...), "CustomSchemaCountLimitExceededException"},
+		"attributes":   {put(n, found("AWS:File", []fields{wide}, nil)), "InvalidItemContentException"},
+		"a long value": {put(n, found("AWS:File", []fields{{"Name": big + big}}, nil)),
+			"InvalidItemContentException"},
+		"a name that is too long": {put(n, found("AWS:File", []fields{{strings.Repeat("n", 65): "v"}}, nil)),
 			"InvalidItemContentException"},
 		"twice": {put(n, found("AWS:File", bulk(1), nil), found("AWS:File", bulk(1), nil)),
 			"InvalidItemContentException"},
-		"no such type": {put(n, found("AWS:Nonsense", bulk(1), nil)), "InvalidTypeNameException"},
-		"no type":      {put(n, found("Nonsense", bulk(1), nil)), "ValidationException"},
-		"another schema": {put(n, found("AWS:File", bulk(1), fields{"SchemaVersion": "2.0"})),
+		"an unknown type": {put(n, found("AWS:Nonsense", bulk(1), nil)), "InvalidTypeNameException"},
+		"a missing type":  {put(n, found("Nonsense", bulk(1), nil)), "ValidationException"},
+		"an unknown schema": {put(n, found("AWS:File", bulk(1), fields{"SchemaVersion": "2.0"})),
 			"UnsupportedInventorySchemaVersionException"},
 		"context": {put(n, found("AWS:File", bulk(1), fields{"Context": fields{"a": "b"}})),
 			"UnsupportedInventoryItemContextException"},
-		"a time":          {put(n, found("AWS:File", bulk(1), fields{"CaptureTime": "yesterday"})), "ValidationException"},
+		"an invalid time": {put(n, found("AWS:File", bulk(1), fields{"CaptureTime": "yesterday"})), "ValidationException"},
 		"nothing":         {put(n), "ValidationException"},
-		"no text":         {put(n, found("AWS:File", []any{fields{"Name": 7}}, nil)), "SerializationException"},
-		"of another node": {put(other, found("AWS:File", bulk(1), nil)), "AccessDeniedException"},
-		"a whole disk":    {put(n, found("AWS:File", bulk(1100), nil)), "RequestEntityTooLarge"},
-		"no node's business": {fields{"InstanceId": "*", "Items": []fields{found("AWS:File", bulk(1), nil)}},
+		"a number":        {put(n, found("AWS:File", []any{fields{"Name": 7}}, nil)), "SerializationException"},
+		"another node":    {put(other, found("AWS:File", bulk(1), nil)), "AccessDeniedException"},
+		"too much data":   {put(n, found("AWS:File", bulk(1100), nil)), "RequestEntityTooLarge"},
+		"not a node": {fields{"InstanceId": "*", "Items": []fields{found("AWS:File", bulk(1), nil)}},
 			"InvalidInstanceId"},
 	} {
 		if a := s.JSON(n.Credentials, "ssm", "PutInventory", tc.in); a.Code() != tc.code {
@@ -306,7 +307,7 @@ func TestInventoryIsBounded(t *testing.T) {
 		t.Error("no note says that it claimed to be another node")
 	}
 
-	// One type after the other, until the node has enough.
+	// One type after the other, until the limit of the node is reached.
 	code := ""
 	for i := range 10 {
 		if a := s.JSON(n.Credentials, "ssm", "PutInventory",
@@ -320,8 +321,8 @@ func TestInventoryIsBounded(t *testing.T) {
 	}
 }
 
-// What is asked badly is refused as AWS refuses it.
-func TestInventoryQueriesThatAreWrong(t *testing.T) {
+// Invalid queries are refused as AWS refuses them.
+func TestInvalidInventoryQueries(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)
 	n := s.Node()

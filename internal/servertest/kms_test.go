@@ -13,7 +13,7 @@ import (
 
 type fields map[string]any
 
-// kmsBench is a server with a key.
+// kmsBench is a server with a KMS key.
 type kmsBench struct {
 	*servertest.Server
 	t          *testing.T
@@ -34,7 +34,7 @@ func newKMS(t *testing.T, request fields) *kmsBench {
 	return b
 }
 
-// want calls an operation and demands this error, or none.
+// want calls an operation and expects this error, or none.
 func (b *kmsBench) want(c sigv4.Credentials, operation string, in fields, code string) servertest.Answer {
 	b.t.Helper()
 	a := b.JSON(c, "kms", operation, in)
@@ -60,7 +60,7 @@ func TestKMSPolicies(t *testing.T) {
 	encrypt := fields{"KeyId": b.keyID, "Plaintext": "eA=="}
 	user := func(name string) string { return "arn:aws:iam::" + servertest.Account + ":user/" + name }
 
-	// The default policy leaves everything to the account's policies.
+	// The default policy delegates to the account's policies.
 	nobody := b.User("nobody", "")
 	allowed := b.User("allowed", servertest.Allow(b.arn, "kms:Encrypt", "kms:Decrypt"))
 	elsewhere := b.User("elsewhere", servertest.Allow("arn:aws:kms:*:*:key/other", "kms:*"))
@@ -73,12 +73,12 @@ func TestKMSPolicies(t *testing.T) {
 	b.want(tagged, "Encrypt", encrypt, "")
 	b.want(nobody, "Encrypt", encrypt, "AccessDeniedException")
 	b.want(elsewhere, "Encrypt", encrypt, "AccessDeniedException")
-	// Nobody learns what exists who may not use it.
+	// A user without access does not learn which keys exist.
 	b.want(nobody, "Encrypt", fields{"KeyId": "alias/none", "Plaintext": "eA=="}, "AccessDeniedException")
 	b.want(b.Admin, "Encrypt", fields{"KeyId": "alias/none", "Plaintext": "eA=="}, "NotFoundException")
 
-	// A policy that names somebody needs nobody's leave, and without the
-	// account in it no other policy helps.
+	// A key policy that names a user needs no other policy. If it does not
+	// name the account, no other policy can allow access.
 	put := func(document, code string) servertest.Answer {
 		t.Helper()
 		return b.want(
@@ -103,7 +103,7 @@ func TestKMSPolicies(t *testing.T) {
 	}
 	b.want(nobody, "Encrypt", encrypt, "AccessDeniedException")
 
-	// Whoever takes over a name that a policy means does not take over the key.
+	// Reusing the name that a policy means does not give access to the key.
 	carol := b.User("carol", "")
 	put(keyPolicy(user("carol"), "kms:Encrypt", ""), "")
 	b.want(carol, "Encrypt", encrypt, "")
@@ -282,7 +282,8 @@ func TestKMSOperations(t *testing.T) {
 	)
 	b.want(admin, "ImportKeyMaterial", fields{"KeyId": b.keyID}, "NotImplemented")
 
-	// ReEncrypt asks for both keys, and says whether they are one.
+	// ReEncrypt needs permission on both keys, and reports whether they are
+	// the same.
 	re := fields{"CiphertextBlob": made.CiphertextBlob, "SourceEncryptionContext": context, "DestinationKeyId": other}
 	b.want(admin, "ReEncrypt", re, "").Decode(t, &made)
 	b.want(admin, "Decrypt", fields{"CiphertextBlob": made.CiphertextBlob, "KeyId": other}, "").Decode(t, &opened)
@@ -293,7 +294,7 @@ func TestKMSOperations(t *testing.T) {
 	b.want(same, "ReEncrypt", re, "AccessDeniedException")
 	b.want(same, "ReEncrypt", fields{"CiphertextBlob": made.CiphertextBlob, "DestinationKeyId": other}, "")
 
-	// An alias belongs to the alias and to both keys.
+	// Changing an alias needs permission on the alias and on both keys.
 	few := b.User("few", servertest.Allow("arn:aws:kms:*:*:alias/*", "kms:UpdateAlias", "kms:DeleteAlias"))
 	b.want(few, "UpdateAlias", fields{"AliasName": "alias/a", "TargetKeyId": other}, "AccessDeniedException")
 	b.want(few, "DeleteAlias", fields{"AliasName": "alias/a"}, "AccessDeniedException")
@@ -329,7 +330,7 @@ func TestKMSOperations(t *testing.T) {
 	}
 	b.want(admin, "ListKeys", fields{"Marker": "?"}, "InvalidMarkerException")
 
-	// What was encrypted is not in the trail, and what it was encrypted with is.
+	// The trail has neither plaintext nor ciphertext.
 	b.want(
 		admin,
 		"Encrypt",
@@ -398,7 +399,8 @@ func TestKMSGrants(t *testing.T) {
 	b.want(grantee, "Encrypt", encrypt(nil), denied)
 	b.want(b.Admin, "RevokeGrant", fields{"KeyId": b.keyID, "GrantId": plain.GrantID}, "NotFoundException")
 
-	// Constraints on the encryption context, with a value that looks like a variable.
+	// Constraints on the encryption context, with a value that looks like a
+	// variable.
 	pairs := fields{"app": "${aws:username}"}
 	more := fields{"app": "${aws:username}", "b": "c"}
 	for kind, allowed := range map[string]bool{"EncryptionContextEquals": false, "EncryptionContextSubset": true} {
@@ -411,7 +413,7 @@ func TestKMSGrants(t *testing.T) {
 		b.want(b.Admin, "RevokeGrant", fields{"KeyId": b.keyID, "GrantId": g.GrantID}, "")
 	}
 
-	// The retiring principal retires its grant and no other one.
+	// The retiring principal can retire its grant and no other one.
 	mine, another := create(fields{"RetiringPrincipal": arn("retirer")}, ""), create(nil, "")
 	var listed struct {
 		Grants []struct {

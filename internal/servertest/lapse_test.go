@@ -28,8 +28,8 @@ func allowIf(condition map[string]any) string {
 	return string(b)
 }
 
-// endWhenDenied saves preferences with which sessions end when their permission
-// lapses.
+// endWhenDenied saves preferences under which sessions end when their
+// permission ends.
 func endWhenDenied(t *testing.T, s *servertest.Server) {
 	t.Helper()
 	a := s.JSON(s.Admin, "ssm", "CreateDocument", fields{"Name": preferencesName, "DocumentType": "Session",
@@ -39,7 +39,7 @@ func endWhenDenied(t *testing.T, s *servertest.Server) {
 	}
 }
 
-// connectOurs connects a node as Sekisho's agent does.
+// connectOurs connects a node as the Sekisho agent does.
 func connectOurs(t *testing.T, s *servertest.Server, n *servertest.Node) *servertest.Channel {
 	t.Helper()
 	ch := s.MustDial(n.Credentials, "control-channel", n.ID)
@@ -53,8 +53,8 @@ func connectOurs(t *testing.T, s *servertest.Server, n *servertest.Node) *server
 	return ch
 }
 
-// TestSessionsEndWithTheWindow: a session ends when the time that policy allows
-// is over; its terminal is warned 5 minutes and 1 minute before.
+// TestSessionsEndWithTheWindow: a session ends when the time that policy
+// allows is over. Its terminal is warned 5 minutes and 1 minute before.
 func TestSessionsEndWithTheWindow(t *testing.T) {
 	t.Parallel()
 	base := time.Now().Truncate(time.Second)
@@ -93,9 +93,9 @@ func TestSessionsEndWithTheWindow(t *testing.T) {
 	}
 }
 
-// TestSessionsEndWhenPermissionLapses: a session ends when a tag, a policy, the
-// owner's tags or the client's address no longer allow it; other sessions, and
-// those of preferences without the option, go on.
+// TestSessionsEndWhenPermissionLapses: a session ends when a tag, a policy,
+// the owner's tags or the client's address no longer allow it. Other sessions,
+// and those without the option, continue.
 func TestSessionsEndWhenPermissionLapses(t *testing.T) {
 	t.Parallel()
 	s := servertest.StartWith(
@@ -171,7 +171,7 @@ func TestPermissionMayLapseWithoutTheOption(t *testing.T) {
 			servertest.Allow("*", "ssm:DescribeSessions"),
 		),
 	)
-	// A session with the option, whose permission lapses later, shows that the
+	// A session with the option, whose permission ends later, shows that the
 	// check has run.
 	content := `{"schemaVersion":"1.0","sessionType":"Standard_Stream","inputs":{"sekisho":{"endWhenDenied":true}}}`
 	if a := s.JSON(s.Admin, "ssm", "CreateDocument",
@@ -248,7 +248,7 @@ func TestSessionsEndForEveryCause(t *testing.T) {
 			must(t, s.Directory.Groups.AddUser(ctx, "group", "ops"))
 			return keys
 		}, func() { must(t, s.Directory.Groups.RemoveUser(ctx, "group", "ops")) }},
-		{"the owner's tag", func() sigv4.Credentials {
+		{"the owner's tags", func() sigv4.Credentials {
 			keys := s.User("tagged", allowIf(map[string]any{"StringEquals": map[string]string{"aws:PrincipalTag/Team": "db"}}))
 			must(t, s.Directory.Tags.Add(ctx, identity.KindUser, "tagged", map[string]string{"Team": "db"}))
 			return keys
@@ -267,7 +267,7 @@ func TestSessionsEndForEveryCause(t *testing.T) {
 			t.Errorf("%s: the session ended because %q", tt.cause, got)
 		}
 	}
-	// Whoever is deleted is out at once, with or without the option.
+	// Deleting a user ends their sessions at once, with or without the option.
 	keys := s.User("gone", servertest.Allow("*", "ssm:StartSession"))
 	x := s.Session(keys, n)
 	must(t, s.Directory.Keys.Delete(ctx, "gone", keys.AccessKeyID))

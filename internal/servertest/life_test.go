@@ -17,7 +17,7 @@ import (
 	"sekisho/internal/wire/sigv4"
 )
 
-// standing is what the server says of a node beyond AWS's shape.
+// standing is what the server reports about a node beyond AWS's members.
 type standing struct {
 	InstanceID         string `json:"InstanceId"`
 	State              string
@@ -74,7 +74,7 @@ func (x seen) has(kind, text string) bool {
 	})
 }
 
-// A registration that is refused leaves a trace with its reason.
+// A refused registration is listed with its reason.
 func TestRegistrationsRefusedAreSeen(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)
@@ -118,8 +118,6 @@ func TestRegistrationsRefusedAreSeen(t *testing.T) {
 	}
 }
 
-// A node whose clock, whose key or whose machine is wrong says so in the
-// list, and a deregistered one is still known.
 // A node whose role was deleted needs a role, not another registration.
 func TestNodeWithoutItsRole(t *testing.T) {
 	t.Parallel()
@@ -132,12 +130,13 @@ func TestNodeWithoutItsRole(t *testing.T) {
 	if a := n.RoleToken(n.Fingerprint); a.Code() != "ResourceNotFoundException" {
 		t.Errorf("credentials: %d %s", a.Status, a.Body)
 	}
-	if got := standingOf(t, s, n.ID); got.State != "NoRole" || !strings.Contains(got.NotConnectedReason, identity.NodeRole) {
+	got := standingOf(t, s, n.ID)
+	if got.State != "NoRole" || !strings.Contains(got.NotConnectedReason, identity.NodeRole) {
 		t.Errorf("%+v", got)
 	}
 }
 
-func TestNodesThatAreRefusedSayWhy(t *testing.T) {
+func TestRefusedNodesShowWhy(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)
 	n, skewed := s.Node(), s.Node()
@@ -172,7 +171,7 @@ func TestNodesThatAreRefusedSayWhy(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 
-	// It is heard again, and all is well.
+	// It connects again, and its state is normal.
 	ch := n.Connect()
 	if got := standingOf(t, s, n.ID); got.State != "Connected" || got.NotConnectedReason != "" {
 		t.Errorf("%+v", got)
@@ -200,8 +199,8 @@ func TestNodesThatAreRefusedSayWhy(t *testing.T) {
 	}
 }
 
-// The key on a machine with another fingerprint is refused until somebody
-// approves it; then the machine before is.
+// A key on a machine with another fingerprint is refused until an
+// administrator approves the machine. Then the machine before it is refused.
 func TestChangedFingerprintIsApproved(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)
@@ -237,7 +236,8 @@ func TestChangedFingerprintIsApproved(t *testing.T) {
 	}
 }
 
-// Of two machines with one identity the second is refused, and both are named.
+// Of two machines with one identity the second is refused, and both addresses
+// are reported.
 func TestTwoMachinesOneIdentity(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)
@@ -276,8 +276,8 @@ func TestTwoMachinesOneIdentity(t *testing.T) {
 	}
 }
 
-// Credentials of a node used from another address while the node is connected
-// are reported.
+// The server reports credentials of a node that are used from another address
+// while the node is connected.
 func TestStolenCredentialsAreReported(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)
@@ -310,8 +310,8 @@ func TestStolenCredentialsAreReported(t *testing.T) {
 	}
 }
 
-// A node's credentials are good for that node alone.
-func TestAnotherNodesID(t *testing.T) {
+// The credentials of a node are valid for that node only.
+func TestCredentialsOfOneNodeForAnother(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)
 	liar, victim := s.Node(), s.Node()
@@ -328,7 +328,7 @@ func TestAnotherNodesID(t *testing.T) {
 	if got := standingOf(t, s, victim.ID); len(got.Notes) != 0 {
 		t.Errorf("the victim is blamed: %+v", got)
 	}
-	// What is reported is bounded.
+	// Reports are clipped.
 	long := strings.Repeat("x", 257)
 	if c := s.JSON(liar.Credentials, "ssm", "UpdateInstanceInformation",
 		map[string]any{"InstanceId": liar.ID, "ComputerName": long}).Code(); c != "ValidationException" {
@@ -344,8 +344,8 @@ func TestAnotherNodesID(t *testing.T) {
 	}
 }
 
-// When a node's role changes, its channel is closed with the reason, and the agent
-// gets credentials of the new role.
+// When a node's role changes, the server closes its channel with the reason,
+// and the agent gets credentials of the new role.
 func TestRoleChange(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)

@@ -9,7 +9,7 @@ import (
 	"sekisho/internal/servertest"
 )
 
-// manyNodes is how many nodes a large fleet has.
+// manyNodes is the size of a large fleet.
 const manyNodes = 50_000
 
 // addNodes adds nodes to the database of a running server, as another server of
@@ -36,8 +36,8 @@ func addNodes(t *testing.T, s *servertest.Server, count int) {
 	must(t, err)
 }
 
-// TestListsOfManyNodes: every list of nodes, with every kind of filter, is
-// complete with 50,000 nodes. The times are in the log.
+// TestListsOfManyNodes: with 50,000 nodes, every list of nodes with every kind
+// of filter is complete. The log has the times.
 func TestListsOfManyNodes(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
@@ -173,7 +173,8 @@ func TestEmptyTagValues(t *testing.T) {
 	}
 }
 
-// TestInstanceProperties: properties have what EC2 would know of an instance.
+// TestInstanceProperties: nodes have the properties that EC2 knows of
+// instances.
 func TestInstanceProperties(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)

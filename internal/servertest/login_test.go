@@ -16,7 +16,7 @@ import (
 	"sekisho/internal/servertest"
 )
 
-// command is the sekisho command of one user, with a home of its own.
+// command is the sekisho command of one user, with a home directory.
 type command struct {
 	t   *testing.T
 	env map[string]string
@@ -33,7 +33,7 @@ func newCommand(t *testing.T, s *servertest.Server) *command {
 	return &command{t, map[string]string{"HOME": home, "AWS_CA_BUNDLE": ca, "AWS_REGION": servertest.Region}}
 }
 
-// run returns the exit code and both outputs.
+// run returns the exit code, standard output and standard error.
 func (c *command) run(input string, args ...string) (code int, out, errOut string) {
 	c.t.Helper()
 	dir := c.t.TempDir()
@@ -137,7 +137,7 @@ func TestLoginWithPasswordAndCode(t *testing.T) {
 	}
 }
 
-// The second factor of the sign-in counts for policies that require one.
+// The second factor of the sign-in satisfies policies that require one.
 func TestLoginKeepsTheSecondFactor(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)

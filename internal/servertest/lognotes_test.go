@@ -9,9 +9,9 @@ import (
 	"sekisho/internal/servertest"
 )
 
-// TestWhyNotesRolesThatDestroyLogs: a role of nodes that allows more than writing
-// logs is noted with each action; one that allows writing alone is not, and
-// neither are users.
+// TestWhyNotesRolesThatDestroyLogs: "why" notes each action of a node role
+// beyond writing logs. It notes nothing for roles that only write, and for
+// users.
 func TestWhyNotesRolesThatDestroyLogs(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)

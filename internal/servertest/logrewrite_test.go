@@ -13,7 +13,8 @@ import (
 	"sekisho/internal/servertest"
 )
 
-// rewrites are the alerts in the audit trail, the newest first.
+// rewrites are the alerts about rewritten logs in the audit trail, newest
+// first.
 func rewrites(s *servertest.Server) []string {
 	out := []string{}
 	for _, e := range s.Events("SessionLogRewritten") {
@@ -23,19 +24,19 @@ func rewrites(s *servertest.Server) []string {
 	return out
 }
 
-// TestLogsAreWrittenOnce: the role of a node may put objects, so that a node
-// could replace a log. With versioning, the first version stays and the second is
-// reported; without, the second write is refused.
+// TestLogsAreWrittenOnce: the role of a node may put objects, so a node could
+// replace a log. With versioning, the first version stays and the second is
+// reported. Without, the second write is refused.
 func TestLogsAreWrittenOnce(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name      string
 		versioned bool
 		refuse    bool // by the server's configuration
-		kept      bool // the second writing, as a version
+		kept      bool // whether the second write makes a version
 	}{
 		{"versions", true, false, true},
-		{"no versions", false, false, false},
+		{"no versions, and refused", false, false, false},
 		{"versions, and refused", true, true, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -102,7 +103,8 @@ func TestLogsAreWrittenOnce(t *testing.T) {
 				return s.Do(nil, who.Credentials, "s3", method, path, body)
 			}
 
-			// Delivered, and once more since the answer was lost: as ever.
+			// A log that was delivered, and is sent again because the response
+			// was lost, is accepted.
 			for range 2 {
 				if a := node(n, http.MethodPut, log, "what was shown"); a.Status != http.StatusOK {
 					t.Fatalf("the delivery: %d %s", a.Status, a.Body)
@@ -111,7 +113,7 @@ func TestLogsAreWrittenOnce(t *testing.T) {
 			if got := rewrites(s); len(got) != 0 {
 				t.Fatalf("the delivery was reported: %v", got)
 			}
-			// Other objects are nobody's logs, and people are no nodes.
+			// Other objects are not session logs, and users are not nodes.
 			if a := node(n, http.MethodPut, "/session-logs/a/other.log", ""); a.Status != http.StatusOK {
 				t.Errorf("another object: %d %s", a.Status, a.Body)
 			}
@@ -153,7 +155,8 @@ func TestLogsAreWrittenOnce(t *testing.T) {
 				t.Errorf("reported %v", rewrites(s))
 			}
 
-			// The first version is there in any case, and no node deletes it.
+			// The first version stays in either case, and no node can delete
+			// it.
 			first := admin(http.MethodGet, "/session-logs?versions&prefix=a/"+x.ID, "").Body
 			oldest := first[strings.LastIndex(first, "<VersionId>")+len("<VersionId>"):]
 			oldest = oldest[:strings.Index(oldest, "<")]
@@ -168,7 +171,7 @@ func TestLogsAreWrittenOnce(t *testing.T) {
 				return strings.Count(a.Body, "Session Log Rewritten") == told+1
 			})
 
-			// Whoever is allowed to, may: policy is for people.
+			// Users may replace logs if policy allows it.
 			admin(http.MethodPut, log, "by the administrator")
 			if got := len(rewrites(s)); got != told+1 {
 				t.Errorf("the administrator's write was reported: %v", rewrites(s))
@@ -177,8 +180,8 @@ func TestLogsAreWrittenOnce(t *testing.T) {
 	}
 }
 
-// TestForgedLog: a node does not write the log of another node's session first
-// where nothing would stay of the real one.
+// TestForgedLog: a node cannot write the log of another node's session first
+// if that would make the real log impossible to store.
 func TestForgedLog(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)

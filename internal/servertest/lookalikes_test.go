@@ -7,9 +7,10 @@ import (
 	"sekisho/internal/servertest"
 )
 
-// However a user gets a policy that covers the sessions of another, whose name
-// begins alike: the call's audit event warns, and why says so.
-func TestPolicyThatCoversLookAlikesIsWarnedOf(t *testing.T) {
+// When a user gets a policy that covers the sessions of another user with a
+// similar name, in any way, the audit event of the call warns, and "why" notes
+// it.
+func TestPolicyThatCoversSimilarNamesRaisesAWarning(t *testing.T) {
 	t.Parallel()
 	for name, calls := range map[string]func(document string) [][]string{
 		"PutUserPolicy": func(d string) [][]string {

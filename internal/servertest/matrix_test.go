@@ -16,9 +16,9 @@ import (
 	"sekisho/internal/wire/sigv4"
 )
 
-// inputs are requests that are good enough to reach policy. An operation
-// that is not here is called with "" of its door: add what it needs beyond
-// that, or the matrix fails.
+// inputs are requests that are complete enough to reach policy. An operation
+// that is not here is called with "" of its door. If an operation needs more
+// to reach policy, add it here, or the matrix fails.
 var inputs = map[string]map[string]any{
 	"ssm": {
 		"": map[string]any{
@@ -85,8 +85,8 @@ var inputs = map[string]map[string]any{
 			"S3Region": servertest.Region,
 		}},
 	},
-	// Without an ID a request to poll is refused once it is known to be the
-	// node's own: nothing is waited for.
+	// A poll without an ID is refused once it is known to be the node's own,
+	// so the test does not wait.
 	"ec2messages": {
 		"": map[string]any{"Destination": "TARGET", "MessageId": "0123456789abcdef", "ReplyId": "0123456789abcdef"},
 	},
@@ -137,7 +137,8 @@ var inputs = map[string]map[string]any{
 	},
 }
 
-// iamInput holds every parameter at once: the door takes what it knows.
+// iamInput has every parameter at once. The door ignores those that it does
+// not know.
 var iamInput = map[string]any{
 	"UserName": "somebody", "NewUserName": "other", "GroupName": "group", "RoleName": "role", "PolicyName": "policy",
 	"InstanceProfileName":      "profile",
@@ -159,7 +160,7 @@ var iamInput = map[string]any{
 	"Description": "x", "MaxSessionDuration": "3600",
 }
 
-// open are the operations that some of the three may use.
+// open are the operations that some of the three principals may use.
 var open = map[string]struct {
 	anonymous, user, node bool
 	why                   string
@@ -230,9 +231,8 @@ var open = map[string]struct {
 	},
 }
 
-// isRefusal knows how those are answered who may not: nobody for want of a
-// signature (a query request without one does not even name its service),
-// others by policy.
+// isRefusal recognizes refusals: for a missing signature (a query request
+// without one does not even name its service), or by policy.
 func isRefusal(who, operation, code string) bool {
 	switch {
 	case who == "anonymous":
@@ -246,8 +246,9 @@ func isRefusal(who, operation, code string) bool {
 	return slices.Contains([]string{"AccessDeniedException", "AccessDenied", "UnauthorizedOperation"}, code)
 }
 
-// Every operation of every door refuses those who were granted nothing: it is
-// found in the doors themselves, so that a new one cannot be forgotten.
+// Every operation of every door refuses principals without permissions. The
+// test takes the operations from the doors themselves, so that new operations
+// are covered.
 func TestCrossPrincipalMatrix(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)
@@ -284,7 +285,7 @@ func TestCrossPrincipalMatrix(t *testing.T) {
 	}
 }
 
-// words stand in inputs for what only the running server knows.
+// words replace placeholders in inputs with values of the running server.
 type words struct{ node, key, sealed string }
 
 func (w *words) makeKey(t *testing.T, s *servertest.Server) {

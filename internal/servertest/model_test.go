@@ -13,8 +13,8 @@ import (
 	"sekisho/internal/servertest/awsmodel"
 )
 
-// modelled calls operations of a door and checks every answer against the door's
-// service model.
+// modelled calls operations of a door and checks every response against the
+// door's service model.
 type modelled struct {
 	*servertest.Server
 	t     *testing.T
@@ -28,7 +28,7 @@ func newModelled(t *testing.T, s *servertest.Server, service string) *modelled {
 	return &modelled{s, t, s.Doors()[i], awsmodel.Load(t, service)}
 }
 
-// call makes a call that has to succeed.
+// call makes a call that must succeed.
 func (m *modelled) call(operation string, in any) servertest.Answer {
 	m.t.Helper()
 	a := m.JSON(m.Admin, m.door.Service, operation, in)
@@ -52,7 +52,7 @@ func (m *modelled) check(operation string, a servertest.Answer) {
 	}
 }
 
-// complete demands that an answer of every operation was checked.
+// complete checks that a response of every operation was checked.
 func (m *modelled) complete() {
 	m.t.Helper()
 	if left := m.model.Unchecked(slices.Sorted(maps.Keys(m.door.Operations))); len(left) > 0 {
@@ -170,8 +170,9 @@ func TestKMSAnswersFitTheServiceModel(t *testing.T) {
 }
 
 // TestAnswersToTheMatrixFitTheServiceModels calls every operation of the other
-// doors as the administrator, with the inputs of the matrix. Answers that succeed
-// have to fit; the doors' own tests cover the others.
+// doors as the administrator, with the inputs of the matrix. Successful
+// responses must conform to the model. The doors' own tests cover the other
+// operations.
 func TestAnswersToTheMatrixFitTheServiceModels(t *testing.T) {
 	t.Parallel()
 	for _, service := range []string{"ssm", "iam", "sts", "ec2", "cloudtrail"} {
@@ -199,8 +200,8 @@ func TestAnswersToTheMatrixFitTheServiceModels(t *testing.T) {
 	}
 }
 
-// additions are members that Sekisho adds to AWS's answers: clients of AWS ignore
-// them, our own console and command line read them.
+// additions are members that Sekisho adds to AWS's responses. Clients of AWS
+// ignore them; our console and command line read them.
 var additions = map[string][]string{
 	"DescribeInstanceInformation": {"ConnectionStatus", "NotConnectedReason", "SourceIp", "State"},
 	"DescribeInstanceProperties":  {"ConnectionStatus", "NotConnectedReason", "SourceIp", "State", "IsLatestVersion"},

@@ -7,7 +7,7 @@ import (
 	"sekisho/internal/servertest"
 )
 
-// activate makes an activation with these metadata.
+// activate creates an activation with these metadata.
 func activate(t *testing.T, s *servertest.Server, want string, metadata ...[2]string) (activation, code string) {
 	t.Helper()
 	var list []fields
@@ -31,8 +31,8 @@ func activate(t *testing.T, s *servertest.Server, want string, metadata ...[2]st
 	return out.ActivationID, out.ActivationCode
 }
 
-// A machine can have an ID of the kind that EC2 gives, so that policies which
-// name instances work, and even a particular one.
+// A machine can have an instance ID, even a particular one, so that policies
+// for instances apply to it.
 func TestInstanceIDs(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)
@@ -62,7 +62,7 @@ func TestInstanceIDs(t *testing.T) {
 		t.Errorf("the other instance: %d %s", a.Status, a.Body)
 	}
 
-	// Whoever was called so before is somebody else to the server.
+	// A machine with an ID that was used before is another node to the server.
 	old := m.Credentials
 	if a := s.JSON(s.Admin, "ssm", "DeregisterManagedInstance", fields{"InstanceId": id}); a.Code() != "" {
 		t.Fatalf("%d %s", a.Status, a.Body)

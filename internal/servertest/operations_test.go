@@ -31,7 +31,7 @@ const (
 )
 
 // services are the doors, in the order of the page. Those without a model are
-// not among AWS's public models.
+// not part of AWS's public models.
 var services = []struct{ service, name, model string }{
 	{"ssm", "Systems Manager", "ssm"},
 	{"ssmmessages", "Session channels", ""},
@@ -47,7 +47,7 @@ var services = []struct{ service, name, model string }{
 	{"sekisho", "Sekisho's own", ""},
 }
 
-// missing is what operations lack besides members of their requests.
+// missing lists what operations lack besides members of their requests.
 var missing = map[string]string{
 	"ssm.ListAssociations":                "answers that there are none",
 	"ssm.ListInstanceAssociations":        "answers that there are none",
@@ -64,8 +64,8 @@ var missing = map[string]string{
 // operationRow is one operation of the page.
 type operationRow struct{ operation, state, test string }
 
-// TestOperationsPage fails if docs/operations.md is not what the doors, the
-// models and the tests say. `make operations` writes the page.
+// TestOperationsPage fails if docs/operations.md does not match the doors, the
+// models and the tests. `make operations` writes the page.
 func TestOperationsPage(t *testing.T) {
 	t.Parallel()
 	doors := map[string]*api.Door{"ssmmessages": ssmmessages.New()}
@@ -99,7 +99,8 @@ func TestOperationsPage(t *testing.T) {
 	}
 }
 
-// checkListed needs no models: the page lists the operations of the doors.
+// checkListed compares the page with the operations of the doors, without the
+// models.
 func checkListed(t *testing.T, page string, names map[string][]string) {
 	t.Helper()
 	for _, s := range services {
@@ -120,7 +121,7 @@ func checkListed(t *testing.T, page string, names map[string][]string) {
 	}
 }
 
-// sectionOf is the part of a page about a service.
+// sectionOf is the part of the page about a service.
 func sectionOf(page, service string) string {
 	_, section, _ := strings.Cut(page, "\n## `"+service+"`")
 	section, _, _ = strings.Cut(section, "\n## ")
@@ -187,7 +188,7 @@ stranger, a user without policies and a node, and TestAnswersToTheMatrixFitTheSe
 		if s.model != "" {
 			model = awsmodel.Load(t, s.model)
 		}
-		named := map[string]string{} // tests that the page names already
+		named := map[string]string{} // tests that the page already names
 		for _, r := range rowsOf(sectionOf(before, s.service)) {
 			named[r.operation] = r.test
 		}
@@ -298,20 +299,20 @@ type proof struct {
 	test, file string
 }
 
-// proofs are the tests by what they name: operations and, of commands for AWS's
-// command line, "service operation" in its spelling.
+// proofs are the tests by the operations that they name, and by "service
+// operation" in the spelling of AWS's command line.
 type proofs map[string][]proof
 
-// of is a test of an operation: the one that the page names, as long as it is
-// one, so that other tests can come and go.
+// of returns a test of an operation: the one that the page names as long as it
+// still is one, so that other tests can be added and removed.
 func (p proofs) of(service, op, named string) string {
 	if service == "s3" { // requests name no operations
 		return "[TestAnswersFitTheServiceModel](../internal/api/s3/model_test.go)"
 	}
 	const own = "/internal/api/"
 	found := append(slices.Clone(p[op]), p[service+" "+kebab(op)]...)
-	// A name that several doors have, such as TagResource, is proven by the
-	// tests of its door alone.
+	// An operation name that several doors share, such as TagResource, is
+	// proven only by tests of its own door.
 	found = slices.DeleteFunc(found, func(x proof) bool {
 		i := strings.Index("/"+x.file, own)
 		return i >= 0 && !strings.HasPrefix(("/" + x.file)[i+len(own):], doorFolder(service)+"/")
@@ -330,7 +331,7 @@ func (p proofs) of(service, op, named string) string {
 	return best.String()
 }
 
-// String is a link.
+// String returns a Markdown link.
 func (x proof) String() string { return fmt.Sprintf("[%s](../%s)", x.test, x.file) }
 
 func doorFolder(service string) string {
@@ -403,7 +404,7 @@ func rankOf(file string) int {
 	return 3
 }
 
-// read notes what a test names.
+// read adds the operations that a test names.
 func (p proofs) read(fn *ast.FuncDecl, x proof) {
 	add := func(name string) {
 		if !slices.Contains(p[name], x) {

@@ -23,7 +23,7 @@ import (
 	"sekisho/internal/wire/sigv4"
 )
 
-// nodeKey is the key of every node of the test: making one is slow.
+// nodeKey is the key of every node in tests, because generating keys is slow.
 var nodeKey = sync.OnceValue(func() *rsa.PrivateKey {
 	k, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
@@ -32,7 +32,7 @@ var nodeKey = sync.OnceValue(func() *rsa.PrivateKey {
 	return k
 })
 
-// Node is a registered machine whose agent the test is.
+// Node is a registered machine whose agent is the test.
 type Node struct {
 	ID          string
 	Fingerprint string
@@ -81,7 +81,7 @@ func (s *Server) Register(activation, code, fingerprint string) Answer {
 	})
 }
 
-// Renew gets the node's credentials.
+// Renew requests the node's credentials and keeps them.
 func (n *Node) Renew() {
 	n.s.t.Helper()
 	var out struct{ AccessKeyID, SecretAccessKey, SessionToken string }
@@ -93,14 +93,14 @@ func (n *Node) Renew() {
 	n.Credentials = sigv4.Credentials(out)
 }
 
-// RoleToken asks for the node's credentials.
+// RoleToken requests the node's credentials.
 func (n *Node) RoleToken(fingerprint string) Answer {
 	n.s.t.Helper()
 	return n.signed("RequestManagedInstanceRoleToken", map[string]string{"Fingerprint": fingerprint})
 }
 
-// ProgramCredentials returns credentials as the agent gives them to programs on
-// its node.
+// ProgramCredentials returns credentials as the agent provides them to
+// programs on its node.
 func (n *Node) ProgramCredentials() sigv4.Credentials {
 	n.s.t.Helper()
 	var out struct {
@@ -119,7 +119,7 @@ func (n *Node) ProgramCredentials() sigv4.Credentials {
 	}
 }
 
-// ReplaceKey makes key the one that n signs with, if the server agrees.
+// ReplaceKey makes key the signing key of n, if the server accepts it.
 func (n *Node) ReplaceKey(key *rsa.PrivateKey) Answer {
 	n.s.t.Helper()
 	der, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
@@ -158,7 +158,7 @@ func (n *Node) signed(operation string, in any) Answer {
 	return n.s.send(r)
 }
 
-// CreateChannel asks for the token of a channel: kind is control-channel or
+// CreateChannel requests the token of a channel: kind is control-channel or
 // data-channel, name the node or session.
 func (s *Server) CreateChannel(c sigv4.Credentials, kind, name string) Answer {
 	s.t.Helper()
@@ -166,7 +166,7 @@ func (s *Server) CreateChannel(c sigv4.Credentials, kind, name string) Answer {
 	return s.Do(nil, c, "ssmmessages", http.MethodPost, "/v1/"+kind+"/"+name, body)
 }
 
-// Token is what CreateChannel gave.
+// Token is the response of CreateChannel.
 func (a Answer) Token(t testing.TB) string {
 	t.Helper()
 	if a.Status != http.StatusCreated {
@@ -179,12 +179,12 @@ func (a Answer) Token(t testing.TB) string {
 	return r.TokenValue
 }
 
-// Channel is a WebSocket of the message gateway. Like any peer it reads, and so
-// answers pings, whatever the test does meanwhile.
+// Channel is a WebSocket of the message gateway. Like any peer it always
+// reads, and so answers pings, whatever the test does.
 type Channel struct {
 	*link.Conn
 	t      testing.TB
-	frames chan frame // closed after the last
+	frames chan frame // closed after the last frame
 	ended  error      // read after frames is closed
 }
 
@@ -193,7 +193,7 @@ type frame struct {
 	body []byte
 }
 
-// unread is how far a test may be behind before its peer reads no more.
+// unread limits how many frames it reads ahead of the test.
 const unread = 4096
 
 func (c *Channel) read(ctx context.Context) {
@@ -213,7 +213,7 @@ func (c *Channel) read(ctx context.Context) {
 	}
 }
 
-// Read returns the next frame, and why there are no more after the last.
+// Read returns the next frame, or the reason why there are no more.
 func (c *Channel) Read(ctx context.Context) (link.Kind, []byte, error) {
 	select {
 	case f, ok := <-c.frames:
@@ -226,7 +226,8 @@ func (c *Channel) Read(ctx context.Context) (link.Kind, []byte, error) {
 	}
 }
 
-// Dial opens a channel up to its upgrade. Without a key it is not signed.
+// Dial opens a channel up to its upgrade. Without a key the request is not
+// signed.
 func (s *Server) Dial(c sigv4.Credentials, kind, name string, header http.Header) (*Channel, error) {
 	s.t.Helper()
 	query := "?role=publish_subscribe"
@@ -259,7 +260,7 @@ func (s *Server) Dial(c sigv4.Credentials, kind, name string, header http.Header
 	return ch, nil
 }
 
-// MustDial is Dial for channels that must get that far.
+// MustDial is Dial for channels that must be upgraded.
 func (s *Server) MustDial(c sigv4.Credentials, kind, name string) *Channel {
 	s.t.Helper()
 	ch, err := s.Dial(c, kind, name, nil)
@@ -283,7 +284,7 @@ func (c *Channel) Text(body string) {
 	}
 }
 
-// Raw sends a binary frame, whatever is in it.
+// Raw sends a binary frame with any content.
 func (c *Channel) Raw(b []byte) {
 	c.t.Helper()
 	ctx, cancel := c.context()
@@ -299,7 +300,7 @@ func (c *Channel) Send(m mgs.Message) {
 	c.Raw(m.AppendTo(nil))
 }
 
-// Data sends stream data and returns what was sent.
+// Data sends stream data and returns the message.
 func (c *Channel) Data(typ string, seq int64, text string) mgs.Message {
 	c.t.Helper()
 	m := mgs.New(typ, []byte(text))
@@ -308,7 +309,7 @@ func (c *Channel) Data(typ string, seq int64, text string) mgs.Message {
 	return m
 }
 
-// Receive returns the next message of a type; others are passed over.
+// Receive returns the next message of a type and skips others.
 func (c *Channel) Receive(typ string) mgs.Message {
 	c.t.Helper()
 	for {
@@ -328,7 +329,8 @@ func (c *Channel) Receive(typ string) mgs.Message {
 	}
 }
 
-// WaitClosed reads until the server closes the channel, and returns how.
+// WaitClosed reads until the server closes the channel, and returns the close
+// status.
 func (c *Channel) WaitClosed() (link.Code, string) {
 	c.t.Helper()
 	for {
@@ -350,25 +352,27 @@ func (c *Channel) WaitClosed() (link.Code, string) {
 	}
 }
 
-// OpenFrame is the first frame of a control channel.
+// OpenFrame returns the first frame of a control channel.
 func OpenFrame(token string) string {
 	return `{"Cookie":null,"MessageSchemaVersion":"1.0","RequestId":"` + id.UUID() + `","TokenValue":"` + token +
 		`","AgentVersion":"3.3.0.0","PlatformType":"linux"}`
 }
 
-// AgentFrame is the first frame of an agent's leg, ClientFrame of a client's.
+// AgentFrame returns the first frame of an agent's channel, ClientFrame of a
+// client's.
 func AgentFrame(token, node string) string {
 	return `{"MessageSchemaVersion":"1.0","RequestId":"` + id.UUID() + `","TokenValue":"` + token +
 		`","ClientInstanceId":"` + node + `","ClientId":"` + id.UUID() + `"}`
 }
 
-// ClientFrame is the first frame of a client's leg.
+// ClientFrame returns the first frame of a client's channel.
 func ClientFrame(token string) string {
 	return `{"MessageSchemaVersion":"1.0","RequestId":"` + id.UUID() + `","TokenValue":"` + token + `","ClientId":"` +
 		id.UUID() + `","ClientVersion":"1.2.0.0"}`
 }
 
-// Connect opens the node's control channel and waits until it counts.
+// Connect opens the node's control channel and waits until the node is
+// connected.
 func (n *Node) Connect() *Channel {
 	n.s.t.Helper()
 	ch := n.s.MustDial(n.Credentials, "control-channel", n.ID)
@@ -384,7 +388,7 @@ func (n *Node) Connect() *Channel {
 	return ch
 }
 
-// Attach opens the agent's leg of a session.
+// Attach opens the agent's channel of a session.
 func (n *Node) Attach(session string) *Channel {
 	n.s.t.Helper()
 	token := n.s.CreateChannel(n.Credentials, "data-channel", session).Token(n.s.t)
@@ -393,7 +397,7 @@ func (n *Node) Attach(session string) *Channel {
 	return ch
 }
 
-// AttachedSession is a session with both its legs attached.
+// AttachedSession is a session with both channels open.
 type AttachedSession struct {
 	ID, Token     string
 	Agent, Client *Channel
@@ -411,7 +415,7 @@ func (s *Server) StartSession(c sigv4.Credentials, n *Node) (session, token stri
 	return *out.SessionId, *out.TokenValue
 }
 
-// Session starts a session and attaches both legs.
+// Session starts a session and opens both channels.
 func (s *Server) Session(c sigv4.Credentials, n *Node) *AttachedSession {
 	s.t.Helper()
 	x := &AttachedSession{}
@@ -423,7 +427,7 @@ func (s *Server) Session(c sigv4.Credentials, n *Node) *AttachedSession {
 	return x
 }
 
-// Check sends something either way and has it acknowledged.
+// Check sends data each way and waits for the acknowledgements.
 func (x *AttachedSession) Check(t testing.TB) {
 	t.Helper()
 	pass := func(from, to *Channel, typ string, seq *int64) {

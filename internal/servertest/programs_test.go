@@ -14,7 +14,8 @@ import (
 	"sekisho/internal/servertest"
 )
 
-// approve approves the sign-in of a program and follows the browser's redirect.
+// approve approves the sign-in of a program and follows the browser's
+// redirect.
 func approve(t *testing.T, b *servertest.Browser, code string) {
 	t.Helper()
 	var out struct{ Redirect string }
@@ -62,8 +63,8 @@ func signInWithBrowser(
 	})
 }
 
-// A user with any way to sign in at the console gets credentials for programs,
-// which end with the sign-in's password.
+// A user who can sign in at the console in any way gets credentials for
+// programs, which expire with the password of the sign-in.
 func TestProgramSignIn(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)

@@ -50,7 +50,7 @@ func quickSetup(t *testing.T, s *servertest.Server, as sigv4.Credentials, operat
 	return out
 }
 
-// roleOf is the role that a node is listed with.
+// roleOf returns the role with which a node is listed.
 func roleOf(t *testing.T, s *servertest.Server, node string) string {
 	t.Helper()
 	var out struct{ InstanceInformationList []struct{ IamRole string } }
@@ -63,8 +63,8 @@ func roleOf(t *testing.T, s *servertest.Server, node string) string {
 	return out.InstanceInformationList[0].IamRole
 }
 
-// The steps are missing, are made once, are there, and each of them has its
-// own event in the audit trail.
+// The steps are missing, are created once, are present, and each has its own
+// event in the audit trail.
 func TestQuickSetupTwice(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)
@@ -143,7 +143,7 @@ func TestQuickSetupLeavesChanges(t *testing.T) {
 
 // Each step runs with the caller's permissions: the first denied step stops the
 // run, and a caller without permissions changes nothing.
-func TestQuickSetupIsTheCallers(t *testing.T) {
+func TestQuickSetupUsesTheCallersPermissions(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)
 	quickSetup(t, s, s.Admin, "DescribeQuickSetup", fields{})
@@ -175,7 +175,7 @@ func TestQuickSetupIsTheCallers(t *testing.T) {
 	if n := seen.outcomes(); n["Present"] != 3 || n["Unknown"] != 5 {
 		t.Errorf("what half may see: %+v", seen)
 	}
-	// The role is handed on only by who may pass it.
+	// Only users with iam:PassRole can assign the role.
 	n := s.Node()
 	quickSetup(t, s, s.Admin, "ApplyQuickSetup", fields{})
 	giver := s.User(
@@ -201,11 +201,11 @@ func TestQuickSetupRefuses(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)
 	for name, in := range map[string]fields{
-		"no ID":       {"InstanceIds": []string{"web"}},
-		"no key":      {"Tags": []any{fields{"Key": "", "Value": "x"}}},
-		"a long key":  {"Tags": []any{fields{"Key": strings.Repeat("k", 129), "Value": "x"}}},
-		"a flood":     {"InstanceIds": slices.Repeat([]string{"mi-01234567890abcdef"}, 1001)},
-		"wrong types": {"InstanceIds": "mi-01234567890abcdef"},
+		"an empty ID":  {"InstanceIds": []string{"web"}},
+		"an empty key": {"Tags": []any{fields{"Key": "", "Value": "x"}}},
+		"a long key":   {"Tags": []any{fields{"Key": strings.Repeat("k", 129), "Value": "x"}}},
+		"too many IDs": {"InstanceIds": slices.Repeat([]string{"mi-01234567890abcdef"}, 1001)},
+		"wrong types":  {"InstanceIds": "mi-01234567890abcdef"},
 	} {
 		if a := s.JSON(s.Admin, "sekisho", "ApplyQuickSetup", in); a.Status != 400 {
 			t.Errorf("%s: %d %s", name, a.Status, a.Body)
@@ -272,16 +272,16 @@ func TestInstallCommand(t *testing.T) {
 		in   fields
 		want string
 	}{
-		"no agent for it":      {fields{"Architecture": "arm64"}, "does not offer sekisho-agent-linux-arm64"},
-		"no such architecture": {fields{"Architecture": "mips"}, "architecture"},
-		"no such agent":        {fields{"Agent": "other"}, "agent"},
-		"no such ID":           {fields{"NodeIdType": "other"}, "nodeIdType"},
-		"an invalid host":      {fields{"Host": "a;id"}, "host"},
-		"a package by http": {fields{"Agent": "amazon", "PackageUrl": "http://example.com/a.deb",
+		"an architecture without an agent": {fields{"Architecture": "arm64"}, "does not offer sekisho-agent-linux-arm64"},
+		"an unknown architecture":          {fields{"Architecture": "mips"}, "architecture"},
+		"an unknown agent":                 {fields{"Agent": "other"}, "agent"},
+		"an unknown node ID type":          {fields{"NodeIdType": "other"}, "nodeIdType"},
+		"an invalid host":                  {fields{"Host": "a;id"}, "host"},
+		"a package over http": {fields{"Agent": "amazon", "PackageUrl": "http://example.com/a.deb",
 			"PackageSha256": strings.Repeat("0", 64)}, "package"},
-		"too many machines":     {fields{"RegistrationLimit": 1001}, "registrationLimit"},
-		"a day that has passed": {fields{"ExpirationDate": 1_000_000_000}, "expir"},
-		"no such role":          {fields{"IamRole": "none"}, "role"},
+		"too many machines":  {fields{"RegistrationLimit": 1001}, "registrationLimit"},
+		"a date in the past": {fields{"ExpirationDate": 1_000_000_000}, "expir"},
+		"a missing role":     {fields{"IamRole": "none"}, "role"},
 	} {
 		if a := command(s.Admin, tc.in); a.Status != 400 ||
 			!strings.Contains(strings.ToLower(a.Body), strings.ToLower(tc.want)) {

@@ -7,8 +7,9 @@ import (
 	"sekisho/internal/servertest"
 )
 
-// TestRefusalReasons checks the reasons by which the console offers remedies
-// for preferences that name a place that cannot take session logs.
+// TestRefusalReasons checks the reasons from which the console derives
+// remedies for preferences that name a destination that cannot store session
+// logs.
 func TestRefusalReasons(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)

@@ -21,8 +21,9 @@ import (
 	"sekisho/internal/wire/sigv4"
 )
 
-// TestStoreOfRecordings runs the conformance suite of stores on Sekisho's own S3
-// door, over TLS: one server can keep the recordings of another.
+// TestStoreOfRecordings runs the conformance suite of recording stores on
+// Sekisho's own S3 door, over TLS: one server can store the recordings of
+// another.
 func TestStoreOfRecordings(t *testing.T) {
 	t.Parallel()
 	srv := servertest.Start(t)
@@ -43,8 +44,9 @@ func TestStoreOfRecordings(t *testing.T) {
 	})
 }
 
-// TestWitnessBucketOfOwnDoor: the heads of one server can be kept in a bucket of another. What is put
-// over an object does not hide it, and a lock, which this door does not have, is refused.
+// TestWitnessBucketOfOwnDoor: the audit heads of one server can be kept in a
+// bucket of another. Overwriting an object does not hide it, and an object
+// lock, which this door lacks, is refused.
 func TestWitnessBucketOfOwnDoor(t *testing.T) {
 	t.Parallel()
 	srv := servertest.Start(t)
@@ -82,9 +84,9 @@ func TestWitnessBucketOfOwnDoor(t *testing.T) {
 	}
 }
 
-// TestServerWithStore: recordings reach the store while the session runs and after
-// it, the server says when the store fails and recovers by itself, and a server
-// that lost all recordings on its disk has them from the store.
+// TestServerWithStore: recordings reach the store during and after the
+// session, the server reports when the store fails and recovers by itself, and
+// a server that lost all recordings on its disk gets them from the store.
 func TestServerWithStore(t *testing.T) {
 	t.Parallel()
 	folder, err := recstore.OpenFolder(t.TempDir())
@@ -118,7 +120,7 @@ func TestServerWithStore(t *testing.T) {
 	srv.Eventually("a part of the recording is in the store", stored(session.ID+"/session.rec.part-"))
 
 	store.FailAll(recstoretest.Refuse)
-	session.Check(t) // it continues meanwhile
+	session.Check(t) // it runs on meanwhile
 	failing := func() bool {
 		return strings.Contains(srv.Do(nil, sigv4.Credentials{}, "", http.MethodGet, "/readyz", "").Body,
 			"store of recordings")

@@ -9,8 +9,8 @@ import (
 	"sekisho/internal/servertest"
 )
 
-// TestPasswordsThatMustBeChanged: until it is, the console answers nothing
-// else.
+// TestPasswordsThatMustBeChanged: until the user changes the password, the
+// console refuses everything else.
 func TestPasswordsThatMustBeChanged(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)
@@ -60,9 +60,9 @@ func TestPasswordsThatMustBeChanged(t *testing.T) {
 	)
 	refused("its own demand", b.Query("UpdateLoginProfile", "UserName", "alice", "PasswordResetRequired", "false"))
 	for name, tc := range map[string]struct{ old, next, code string }{
-		"the wrong one": {"Wrong-Horse-9", "Battery-Staple-2", "AccessDenied"},
-		"a weak one":    {password, "weak", "PasswordPolicyViolation"},
-		"the same":      {password, password, "PasswordPolicyViolation"},
+		"a wrong old password":   {"Wrong-Horse-9", "Battery-Staple-2", "AccessDenied"},
+		"a weak one":             {password, "weak", "PasswordPolicyViolation"},
+		"the old password again": {password, password, "PasswordPolicyViolation"},
 	} {
 		if a := b.Query("ChangePassword", "OldPassword", tc.old, "NewPassword", tc.next); a.Code() != tc.code {
 			t.Errorf("%s: %d %s", name, a.Status, a.Body)
@@ -73,7 +73,7 @@ func TestPasswordsThatMustBeChanged(t *testing.T) {
 	if a := b.Query("ChangePassword", "OldPassword", password, "NewPassword", next); a.Status != http.StatusOK {
 		t.Fatalf("%d %s", a.Status, a.Body)
 	}
-	// The sign-in rested on the password that is gone.
+	// The sign-in used the password that was replaced.
 	if a := list(b); a.Status != http.StatusUnauthorized {
 		t.Errorf("the old sign-in: %d %s", a.Status, a.Body)
 	}
@@ -93,13 +93,13 @@ func TestPasswordsThatMustBeChanged(t *testing.T) {
 			}
 		}
 	}
-	// What is asked of somebody who is signed in counts at once.
+	// A reset that is required during a sign-in takes effect at once.
 	yes := true
 	must(t, s.Directory.Logins.Update(ctx, "alice", nil, &yes))
 	refused("a reset meanwhile", list(b))
 
-	// Whoever may not change it is stuck, as in AWS, until the administrator
-	// grants it.
+	// As in AWS, a user without permission to change the password must wait
+	// until the administrator grants it.
 	b = s.Browser()
 	b.SignIn("bob", password)
 	change := func() servertest.Answer {

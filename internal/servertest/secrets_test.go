@@ -21,8 +21,8 @@ import (
 	"sekisho/internal/wire/sigv4"
 )
 
-// hiddenMembers are the members of requests that are kept out of the audit
-// trail on purpose: secrets, bulk data and opaque tokens. A member that is
+// hiddenMembers are the members of requests that are deliberately omitted from
+// the audit trail: secrets, bulk data and opaque tokens. A member that is
 // neither here nor shown in the trail fails [TestEveryMemberIsShownOrHidden].
 var hiddenMembers = strings.Fields(`
 	activationcode answer authenticationcode1 authenticationcode2 ciphertextblob content data granttoken granttokens icalendar items logevents
@@ -30,7 +30,7 @@ var hiddenMembers = strings.Fields(`
 	webidentitytoken
 `)
 
-// hiddenOf are the members that one operation hides and others show.
+// hiddenOf are members that one operation hides and others show.
 var hiddenOf = map[string]string{
 	"SendCommand":             "parameters",
 	"RegisterPasskey":         "state",
@@ -59,7 +59,7 @@ func TestEveryMemberIsShownOrHidden(t *testing.T) {
 	}
 }
 
-// lockedBuffer is a log that can be read while it is written.
+// lockedBuffer is a log that can be read while the server writes it.
 type lockedBuffer struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
@@ -77,9 +77,10 @@ func (b *lockedBuffer) String() string {
 	return b.buf.String()
 }
 
-// TestPlantedSecretsAreNotKept puts a mark into every hidden member of every
-// operation, signed and not, alone and with everything the operation needs, and
-// then looks for the mark in all that the server keeps and says.
+// TestPlantedSecretsAreNotKept puts a marker into every hidden member of every
+// operation, signed and unsigned, alone and with everything that the operation
+// needs, and then searches for the marker in all data and output of the
+// server.
 func TestPlantedSecretsAreNotKept(t *testing.T) {
 	t.Parallel()
 	const mark = "XYZZYSECRETMARK"
@@ -120,7 +121,7 @@ func TestPlantedSecretsAreNotKept(t *testing.T) {
 			t.Errorf("an answer sends a secret on: %v", a.Header)
 		}
 	}
-	// Real secrets, beside the planted ones.
+	// Real secrets, besides the planted ones.
 	secrets := map[string]string{"the planted one": mark, "an administrator's key": s.Admin.SecretAccessKey}
 	n := s.Node()
 	n.Connect()
@@ -140,7 +141,7 @@ func TestPlantedSecretsAreNotKept(t *testing.T) {
 			t.Errorf("the log has %s", what)
 		}
 	}
-	s.Restart() // everything that is pending is written
+	s.Restart() // writes everything that is pending
 	err = fs.WalkDir(os.DirFS(dir), ".", func(path string, e fs.DirEntry, err error) error {
 		if err != nil || e.IsDir() {
 			return err
@@ -158,9 +159,9 @@ func TestPlantedSecretsAreNotKept(t *testing.T) {
 	}
 }
 
-// plantedInPaths sends a mark wherever a secret can be in a request that is not an
-// operation of a JSON or query door: in the query, headers and bodies of S3, of the
-// channels, of the console and of pages. It returns the answers.
+// plantedInPaths sends a marker wherever a secret can be in requests other
+// than operations of JSON and query doors: in the query, headers and bodies of
+// S3, of the channels, of the console and of pages. It returns the responses.
 func plantedInPaths(s *servertest.Server, mark string) (answers []servertest.Answer) {
 	token := mark + "-token"
 	headers := []map[string]string{
@@ -198,7 +199,7 @@ func plantedInPaths(s *servertest.Server, mark string) (answers []servertest.Ans
 		for _, method := range []string{http.MethodGet, http.MethodPut, http.MethodPost, http.MethodDelete, http.MethodHead} {
 			for _, path := range []string{"/", "/marked", "/marked/key"} {
 				if method == http.MethodDelete && path == "/marked" && sub == "" {
-					continue // it would end the bucket
+					continue // it would delete the bucket
 				}
 				for _, q := range queries {
 					send(nobody, "s3", method, path+"?"+sub+"&"+q, "", nil)

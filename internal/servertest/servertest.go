@@ -1,7 +1,7 @@
 // Package servertest runs a whole server in the test's process, on a loopback
-// TLS listener with its state in a temporary directory, and stands in for
-// everybody who talks to it: administrators and users with AWS's own client
-// library, agents and clients with the bare protocol.
+// TLS listener with its state in a temporary directory, and acts as its peers:
+// administrators and users with AWS's own client library, agents and clients
+// with the bare protocol.
 package servertest
 
 import (
@@ -39,7 +39,7 @@ const (
 	Region  = "eu-central-1"
 )
 
-// Patience is how long a test waits for what must happen.
+// Patience limits how long a test waits for an event that must happen.
 const Patience = 20 * time.Second
 
 // Server is a running server.
@@ -62,7 +62,7 @@ type Server struct {
 // Database returns the path of the server's database file.
 func (s *Server) Database() string { return filepath.Join(s.dir, "sekisho.db") }
 
-// Start starts a server that ends with the test.
+// Start starts a server that stops when the test ends.
 func Start(t testing.TB) *Server {
 	t.Helper()
 	return StartWith(t, func(*server.Config) {})
@@ -71,7 +71,7 @@ func Start(t testing.TB) *Server {
 // StartWith is Start with a changed configuration.
 func StartWith(t testing.TB, configure func(c *server.Config)) *Server {
 	t.Helper()
-	// The certificate of httptest is good for the loopback addresses.
+	// The certificate of httptest is valid for the loopback addresses.
 	ts := httptest.NewTLSServer(nil)
 	cert, leaf := ts.TLS.Certificates[0], ts.Certificate()
 	ts.Close()
@@ -98,14 +98,14 @@ func StartWith(t testing.TB, configure func(c *server.Config)) *Server {
 	return s
 }
 
-// beginning is the state of a server on its first day.
+// beginning is the state of a new server.
 type beginning struct {
 	state map[string][]byte // files by path
 	admin sigv4.Credentials
 }
 
-// fresh makes one server's state once: migrations and the hash of a password
-// take longer than most tests.
+// fresh creates the state of one server once: migrations and the hash of a
+// password take longer than most tests.
 var fresh = sync.OnceValues(func() (b beginning, err error) {
 	dir, err := os.MkdirTemp("", "sekisho")
 	if err != nil {
@@ -182,11 +182,11 @@ func (s *Server) serve(l net.Listener) {
 	})
 }
 
-// TLS trusts the server.
+// TLS returns a configuration that trusts the server.
 func (s *Server) TLS() *tls.Config { return &tls.Config{RootCAs: s.pool, MinVersion: tls.VersionTLS12} }
 
-// User makes a user with one inline policy, unless the policy is empty, and
-// returns a key.
+// User creates a user with one inline policy, unless the policy is empty, and
+// returns an access key.
 func (s *Server) User(name, policy string) sigv4.Credentials {
 	s.t.Helper()
 	ctx := s.t.Context()
@@ -205,7 +205,7 @@ func (s *Server) User(name, policy string) sigv4.Credentials {
 	return sigv4.Credentials{AccessKeyID: k.ID, SecretAccessKey: k.Secret}
 }
 
-// Allow is a policy with one statement.
+// Allow returns a policy with one statement.
 func Allow(resource string, actions ...string) string {
 	b, err := json.Marshal(map[string]any{
 		"Version":   "2012-10-17",
@@ -217,7 +217,7 @@ func Allow(resource string, actions ...string) string {
 	return string(b)
 }
 
-// SSM is AWS's client with these credentials. It does not retry.
+// SSM returns AWS's client with these credentials. It does not retry.
 func (s *Server) SSM(c sigv4.Credentials) *awsssm.Client {
 	return awsssm.NewFromConfig(aws.Config{
 		Region: Region, BaseEndpoint: aws.String(s.URL), HTTPClient: s.http,
@@ -232,14 +232,14 @@ func (s *Server) SSM(c sigv4.Credentials) *awsssm.Client {
 	})
 }
 
-// Answer is an answer of any door.
+// Answer is a response of any door.
 type Answer struct {
 	Status int
 	Header http.Header
 	Body   string
 }
 
-// Code is the name of the error, without its namespace; empty for a success.
+// Code is the error code without its namespace; empty for a success.
 func (a Answer) Code() string {
 	if a.Status < 300 {
 		return ""
@@ -258,7 +258,7 @@ func (a Answer) Code() string {
 	return code
 }
 
-// Decode reads a JSON answer.
+// Decode decodes a JSON response.
 func (a Answer) Decode(t testing.TB, v any) {
 	t.Helper()
 	if err := json.Unmarshal([]byte(a.Body), v); err != nil {
@@ -266,7 +266,8 @@ func (a Answer) Decode(t testing.TB, v any) {
 	}
 }
 
-// JSON calls an operation of a JSON door. Without a key it is not signed.
+// JSON calls an operation of a JSON door. Without a key the request is not
+// signed.
 func (s *Server) JSON(c sigv4.Credentials, service, operation string, in any) Answer {
 	s.t.Helper()
 	body, err := json.Marshal(in)
@@ -300,7 +301,7 @@ func targetOf(service string) string {
 	return service
 }
 
-// Do sends any request, signed when there is a key.
+// Do sends any request, signed if there is a key.
 func (s *Server) Do(prepare func(r *http.Request), c sigv4.Credentials, service, method, path, body string) Answer {
 	s.t.Helper()
 	r, err := http.NewRequestWithContext(s.t.Context(), method, s.URL+path, strings.NewReader(body))
@@ -316,10 +317,10 @@ func (s *Server) Do(prepare func(r *http.Request), c sigv4.Credentials, service,
 	return s.send(r)
 }
 
-// Send sends a request as it is.
+// Send sends a request unchanged.
 func (s *Server) Send(r *http.Request) Answer { return s.send(r) }
 
-// From lets do make its calls from another of the loopback addresses.
+// From has do make its calls from another loopback address.
 func (s *Server) From(addr string, do func()) {
 	s.t.Helper()
 	before := s.http
@@ -345,7 +346,7 @@ func (s *Server) send(r *http.Request) Answer {
 	return Answer{Status: resp.StatusCode, Header: resp.Header, Body: string(bytes.TrimSpace(b))}
 }
 
-// Event is an event of the audit trail, as LookupEvents gives it.
+// Event is an event of the audit trail, as LookupEvents returns it.
 type Event struct {
 	EventTime                                                      time.Time
 	EventName, ErrorCode, ErrorMessage, SourceIPAddress, UserAgent string
@@ -357,13 +358,13 @@ type Event struct {
 	AdditionalEventData                 map[string]any
 }
 
-// Reason is why policy decided as it did.
+// Reason is the reason of the policy decision.
 func (e Event) Reason() string {
 	reason, _ := e.AdditionalEventData["decisionReason"].(string)
 	return reason
 }
 
-// Events returns the audit events with a name, ordered by time, newest first.
+// Events returns the audit events with a name, newest first.
 func (s *Server) Events(name string) []Event {
 	s.t.Helper()
 	var out struct {
@@ -399,5 +400,6 @@ func (s *Server) Eventually(what string, happened func() bool) {
 	}
 }
 
-// Certificate returns the server's certificate, which is its own authority.
+// Certificate returns the server's certificate, which is also its own
+// authority.
 func (s *Server) Certificate() []byte { return s.cert.Certificate[0] }

@@ -84,8 +84,8 @@ func TestServiceSettings(t *testing.T) {
 	}
 }
 
-// Settings are granted one by one, and a role is not handed out by somebody who
-// may not pass it.
+// Each setting is authorized separately, and setting a role needs
+// iam:PassRole.
 func TestServiceSettingsAreAuthorized(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)
@@ -112,8 +112,8 @@ func TestServiceSettingsAreAuthorized(t *testing.T) {
 	}
 }
 
-// An instance without a role of its own has that of the account, if there is
-// one.
+// An instance without a role of its own has the account's default role, if
+// there is one.
 func TestDefaultHostManagement(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)
@@ -160,7 +160,7 @@ func TestDefaultHostManagement(t *testing.T) {
 		t.Errorf("the node's page says %q", note)
 	}
 
-	// A role of its own comes first.
+	// Its own role takes precedence.
 	if a := s.JSON(s.Admin, "ssm", "UpdateManagedInstanceRole",
 		fields{"InstanceId": n.ID, "IamRole": nodeRole}); a.Code() != "" {
 		t.Fatalf("%d %s", a.Status, a.Body)
@@ -168,7 +168,7 @@ func TestDefaultHostManagement(t *testing.T) {
 	n.Renew()
 }
 
-// Where documents are not shared with everybody, nobody does it.
+// With public sharing turned off, no user can share documents with everyone.
 func TestPublicSharingIsOff(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)

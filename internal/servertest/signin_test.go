@@ -17,7 +17,7 @@ import (
 )
 
 // TestFirstRunIsEnforced: until the first administrator has a second factor or
-// declines one, the console answers nothing else.
+// declines one, the console refuses everything else.
 func TestFirstRunIsEnforced(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)
@@ -37,7 +37,8 @@ func TestFirstRunIsEnforced(t *testing.T) {
 			t.Errorf("%s: %d %s", target, a.Status, a.Body)
 		}
 	}
-	// By key the administrator works as ever: the flow is the console's.
+	// With an access key the administrator works as usual: first-run setup
+	// belongs to the console.
 	if a := s.JSON(s.Admin, "ssm", "DescribeSessions", map[string]string{"State": "Active"}); a.Status != http.StatusOK {
 		t.Errorf("by key: %s", a.Body)
 	}
@@ -59,8 +60,8 @@ func TestFirstRunIsEnforced(t *testing.T) {
 	}
 }
 
-// TestPasskeyInTheConsole: registered by a call, shown to sign in, gone by the
-// aws CLI's deactivate-mfa-device.
+// TestPasskeyInTheConsole: a passkey is registered by a call, signs a user in,
+// and is deleted by deactivate-mfa-device of the aws CLI.
 func TestPasskeyInTheConsole(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)
@@ -150,8 +151,8 @@ type raw []byte
 // MarshalJSON implements json.Marshaler.
 func (r raw) MarshalJSON() ([]byte, error) { return r, nil }
 
-// TestConsoleFederation: sign-in by another provider, and every way it must
-// not work.
+// TestConsoleFederation: sign-in with an identity provider, and every attempt
+// that must fail.
 func TestConsoleFederation(t *testing.T) {
 	t.Parallel()
 	p := idp.Start(t)
@@ -197,7 +198,7 @@ func TestConsoleFederation(t *testing.T) {
 		t.Helper()
 		var out struct{ Address string }
 		b.Request(http.MethodPost, "/console/api/federation", map[string]string{"provider": "Example"}).Decode(t, &out)
-		// The person signs in there, and is sent back.
+		// The user signs in there and is redirected back.
 		client := &http.Client{
 			Transport:     p.Transport(),
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -278,9 +279,9 @@ func TestConsoleFederation(t *testing.T) {
 		"another nonce":        {"nonce": "x", "sub": "carol-1", "email": "carol@example.com", "email_verified": true},
 		"another audience":     {"aud": "someone", "sub": "carol-1", "email": "carol@example.com", "email_verified": true},
 		"not verified":         {"sub": "carol-1", "email": "carol@example.com", "email_verified": false},
-		"verified by a word":   {"sub": "carol-1", "email": "carol@example.com", "email_verified": "true"},
-		"somebody else":        {"sub": "mallory", "email": "mallory@example.net", "email_verified": true},
-		"nobody in particular": {"sub": nil, "email": "carol@example.com", "email_verified": true},
+		"verified as a string": {"sub": "carol-1", "email": "carol@example.com", "email_verified": "true"},
+		"another user":         {"sub": "mallory", "email": "mallory@example.net", "email_verified": true},
+		"no user":              {"sub": nil, "email": "carol@example.com", "email_verified": true},
 	} {
 		p.Person(claims)
 		z := fresh()

@@ -84,7 +84,7 @@ func TestWhyATargetIsNotConnected(t *testing.T) {
 	}
 	wantAPIError(t, "channel down", start(n.ID), "TargetNotConnected", "agent is up (last heard 20")
 
-	// Whoever may not start a session does not learn which nodes there are.
+	// A caller who may not start a session does not learn which nodes exist.
 	nosy := s.User(
 		"nosy",
 		servertest.Allow("arn:aws:ssm:*:*:managed-instance/mi-0000000000000000f", "ssm:StartSession"),
@@ -106,7 +106,7 @@ func TestStartSessionInput(t *testing.T) {
 	}{
 		"unknown document": {awsssm.StartSessionInput{Target: &n.ID, DocumentName: aws.String("No-Such-Document")},
 			"InvalidDocument", "No-Such-Document"},
-		"odd document": {awsssm.StartSessionInput{Target: &n.ID, DocumentName: aws.String("no such document")},
+		"an invalid document name": {awsssm.StartSessionInput{Target: &n.ID, DocumentName: aws.String("no such document")},
 			"ValidationException", "documentName"},
 		"long reason": {awsssm.StartSessionInput{Target: &n.ID, Reason: aws.String(strings.Repeat("x", 257))},
 			"ValidationException", "reason"},
@@ -142,19 +142,20 @@ func TestCreateActivation(t *testing.T) {
 	}{
 		"an ARN": {awsssm.CreateActivationInput{IamRole: aws.String("arn:aws:iam::123456789012:role/service-role/x")},
 			"ValidationException", "not its ARN"},
-		"unknown role": {awsssm.CreateActivationInput{IamRole: aws.String("nonexistent")}, "ValidationException",
+		"an unknown role": {awsssm.CreateActivationInput{IamRole: aws.String("nonexistent")}, "ValidationException",
 			"Nonexistent role"},
-		"no trust": {awsssm.CreateActivationInput{IamRole: aws.String("forpeople")}, "ValidationException",
+		"an untrusted role": {awsssm.CreateActivationInput{IamRole: aws.String("forpeople")}, "ValidationException",
 			"missing ssm service principal"},
 		"long role": {awsssm.CreateActivationInput{IamRole: aws.String(strings.Repeat("x", 65))}, "ValidationException",
 			"iamRole"},
-		"no limit": {awsssm.CreateActivationInput{IamRole: aws.String(nodeRole), RegistrationLimit: aws.Int32(-1)},
+		"a negative limit": {awsssm.CreateActivationInput{IamRole: aws.String(nodeRole), RegistrationLimit: aws.Int32(-1)},
 			"ValidationException", "registrationLimit"},
-		"too many": {awsssm.CreateActivationInput{IamRole: aws.String(nodeRole), RegistrationLimit: aws.Int32(1001)},
+		"a limit over the maximum": {
+			awsssm.CreateActivationInput{IamRole: aws.String(nodeRole), RegistrationLimit: aws.Int32(1001)},
 			"ValidationException", "registrationLimit"},
 		"expired": {awsssm.CreateActivationInput{IamRole: aws.String(nodeRole),
 			ExpirationDate: aws.Time(time.Now().Add(-time.Hour))}, "ValidationException", "ExpirationDate"},
-		"for a year": {awsssm.CreateActivationInput{IamRole: aws.String(nodeRole),
+		"an expiry a year away": {awsssm.CreateActivationInput{IamRole: aws.String(nodeRole),
 			ExpirationDate: aws.Time(time.Now().AddDate(1, 0, 0))}, "ValidationException", "ExpirationDate"},
 		"long name": {awsssm.CreateActivationInput{IamRole: aws.String(nodeRole),
 			DefaultInstanceName: aws.String(strings.Repeat("x", 257))}, "ValidationException", "DefaultInstanceName"},
@@ -169,7 +170,7 @@ func TestCreateActivation(t *testing.T) {
 		_, err := s.SSM(s.Admin).CreateActivation(t.Context(), &tc.in)
 		wantAPIError(t, name, err, tc.code, tc.text)
 	}
-	// Making an activation hands out the role: that must be granted, too.
+	// Creating an activation passes the role, which must be allowed, too.
 	half := s.User("half", servertest.Allow("*", "ssm:CreateActivation"))
 	_, err = s.SSM(half).CreateActivation(t.Context(), &awsssm.CreateActivationInput{IamRole: aws.String(nodeRole)})
 	wantAPIError(t, "without PassRole", err, "AccessDeniedException", "iam:PassRole")
@@ -230,7 +231,7 @@ func TestDescribeActivations(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)
 	c := s.SSM(s.Admin)
-	var ids []string // the newest first
+	var ids []string // newest first
 	for i := range 5 {
 		a, err := c.CreateActivation(t.Context(), &awsssm.CreateActivationInput{
 			IamRole: aws.String(nodeRole), DefaultInstanceName: aws.String(fmt.Sprintf("name-%d", i%2)),
@@ -281,7 +282,7 @@ func TestDescribeActivations(t *testing.T) {
 	_, err = c.DeleteActivation(
 		t.Context(),
 		&awsssm.DeleteActivationInput{ActivationId: &first[1]},
-	) // the page's last goes meanwhile
+	) // the last entry of the page is deleted meanwhile
 	must(t, err)
 	second, next2 := list(&awsssm.DescribeActivationsInput{MaxResults: aws.Int32(2), NextToken: next})
 	third, end := list(&awsssm.DescribeActivationsInput{MaxResults: aws.Int32(2), NextToken: next2})
@@ -501,7 +502,7 @@ func TestDescribeSessions(t *testing.T) {
 	b.Connect()
 	alice := s.User("alice", servertest.Allow("*", "ssm:*"))
 	before := time.Now().Add(-time.Second)
-	var ids []string // the oldest first
+	var ids []string // oldest first
 	for i := range 6 {
 		who, n := s.Admin, a
 		if i%2 == 1 {
@@ -580,15 +581,15 @@ func TestDescribeSessions(t *testing.T) {
 		filters    []string
 		code, text string
 	}{
-		"no state":      {"Ended", 0, nil, nil, "ValidationException", "state"},
-		"none":          {"Active", -1, nil, nil, "ValidationException", "maxResults"},
-		"too many":      {"Active", 201, nil, nil, "ValidationException", "maxResults"},
-		"unknown key":   {"Active", 0, nil, []string{"Color", "red"}, "InvalidFilterKey", ""},
-		"not a time":    {"Active", 0, nil, []string{"InvokedAfter", "yesterday"}, "ValidationException", "InvokedAfter"},
-		"twice":         {"Active", 0, nil, []string{"Owner", "a", "Owner", "b"}, "ValidationException", "twice"},
-		"empty":         {"Active", 0, nil, []string{"Owner", ""}, "ValidationException", "Owner"},
-		"made up token": {"Active", 0, aws.String("made up"), nil, "InvalidNextToken", ""},
-		"stale token":   {"Active", 0, aws.String("djE6YWxpY2UteA"), nil, "InvalidNextToken", ""},
+		"no state":          {"Ended", 0, nil, nil, "ValidationException", "state"},
+		"none":              {"Active", -1, nil, nil, "ValidationException", "maxResults"},
+		"too many":          {"Active", 201, nil, nil, "ValidationException", "maxResults"},
+		"unknown key":       {"Active", 0, nil, []string{"Color", "red"}, "InvalidFilterKey", ""},
+		"not a time":        {"Active", 0, nil, []string{"InvokedAfter", "yesterday"}, "ValidationException", "InvokedAfter"},
+		"twice":             {"Active", 0, nil, []string{"Owner", "a", "Owner", "b"}, "ValidationException", "twice"},
+		"empty":             {"Active", 0, nil, []string{"Owner", ""}, "ValidationException", "Owner"},
+		"an invented token": {"Active", 0, aws.String("made up"), nil, "InvalidNextToken", ""},
+		"stale token":       {"Active", 0, aws.String("djE6YWxpY2UteA"), nil, "InvalidNextToken", ""},
 	} {
 		_, _, err := list(tc.state, tc.limit, tc.token, tc.filters...)
 		wantAPIError(t, name, err, tc.code, tc.text)
@@ -608,8 +609,8 @@ func TestDescribeSessions(t *testing.T) {
 	}
 }
 
-// The two spellings of AWS's sample policies for one's own sessions.
-func TestOnesOwnSessions(t *testing.T) {
+// The two forms in AWS's sample policies for a user's own sessions.
+func TestUsersOwnSessions(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)
 	n := s.Node()

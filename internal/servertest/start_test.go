@@ -12,7 +12,7 @@ import (
 	"sekisho/internal/wire/sigv4"
 )
 
-// startAnswer is what CheckSessionStart says.
+// startAnswer is the response of CheckSessionStart.
 type startAnswer struct {
 	Ready          bool
 	ReasonRequired bool
@@ -48,8 +48,8 @@ func checkStart(t *testing.T, s *servertest.Server, c sigv4.Credentials, n *serv
 	return &out
 }
 
-// TestCheckSessionStart: obstacles to a session are reported before the start, one
-// at a time, and only to callers who can start one.
+// TestCheckSessionStart: obstacles to a session are reported before the start,
+// one at a time, and only to callers who can start one.
 func TestCheckSessionStart(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)
@@ -71,7 +71,8 @@ func TestCheckSessionStart(t *testing.T) {
 		t.Errorf("all is well: %+v", got)
 	}
 
-	// Logs to a bucket: the node's role must be allowed to put them there.
+	// Logs go to a bucket: the node's role must be allowed to put objects
+	// there.
 	if a := s.Do(nil, s.Admin, "s3", http.MethodPut, "/session-logs", ""); a.Status != http.StatusOK {
 		t.Fatalf("create bucket: %s", a.Body)
 	}
@@ -109,7 +110,8 @@ func TestCheckSessionStart(t *testing.T) {
 	}
 }
 
-// TestStartWindows: a permission with hours tells when it opens and closes.
+// TestStartWindows: the check reports when a permission with hours begins and
+// ends.
 func TestStartWindows(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 4, 14, 12, 0, 0, 0, time.UTC)
@@ -128,7 +130,7 @@ func TestStartWindows(t *testing.T) {
 	}
 }
 
-// TestMyAccess: callers learn of themselves what their policies allow.
+// TestMyAccess: callers can query what their own policies allow.
 func TestMyAccess(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)
@@ -166,8 +168,8 @@ func TestMyAccess(t *testing.T) {
 	}
 }
 
-// TestBucketsInTheConsole: S3 calls by a sign-in, which stands for its user and
-// for nobody else.
+// TestBucketsInTheConsole: S3 calls with a console sign-in have the
+// permissions of its user and no others.
 func TestBucketsInTheConsole(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)

@@ -23,8 +23,8 @@ const fresh = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":[
 	`"ssm:StartSession"],
 	"Resource":"*","Condition":{"NumericLessThan":{"aws:MultiFactorAuthAge":"900"}}}]}`
 
-// codeOf returns the next code of an authenticator app: those of enrolment are
-// used up.
+// codeOf returns the next code of an authenticator app. The codes of enrolment
+// are used up.
 func codeOf(t *testing.T, seed string) string {
 	t.Helper()
 	code, err := totp.GenerateCode(seed, time.Now().Add(30*time.Second))
@@ -32,11 +32,11 @@ func codeOf(t *testing.T, seed string) string {
 	return code
 }
 
-// refusalOf are the members of a refusal that programs read.
+// refusalOf has the members of a refusal that programs read.
 type refusalOf struct{ Reason, Failed string }
 
 // A denial that a second factor would lift says so, and a code lifts it.
-func TestSecondFactorOnTheSpot(t *testing.T) {
+func TestSecondFactorOnDemand(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)
 	n := s.Node()
@@ -99,15 +99,15 @@ func TestSecondFactorOnTheSpot(t *testing.T) {
 			t.Error("the audit trail has a code")
 		}
 	}
-	// The credentials end with the key that they were issued for.
+	// The credentials expire with the key that they were issued for.
 	must(t, s.Directory.Keys.Delete(t.Context(), "alice", alice.AccessKeyID))
 	if a := list(with); a.Status == http.StatusOK {
 		t.Error("credentials outlast the access key that they were issued for")
 	}
 }
 
-// The client asks for a code, repeats the request, and keeps the credentials for
-// the next command. Without a terminal the command asks nothing.
+// The client asks for a code, repeats the request, and keeps the credentials
+// for the next command. Without a terminal the command does not ask.
 func TestClientShowsSecondFactor(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)
@@ -194,8 +194,9 @@ func TestConsoleShowsSecondFactor(t *testing.T) {
 	}
 }
 
-// The console takes a passkey as a second factor during a sign-in, and refuses
-// one that belongs to somebody else, answers twice, or has nobody at it.
+// The console accepts a passkey as a second factor during a sign-in. It
+// refuses one that belongs to another user, is used twice, or signs without
+// user presence.
 func TestConsoleShowsPasskey(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)
@@ -258,7 +259,7 @@ func TestConsoleShowsPasskey(t *testing.T) {
 		"another user's passkey":         show(first.State, other.Get(first.Options)),
 		"another user's challenge":       show(theirs.State, other.Get(theirs.Options)),
 		"a signature of another passkey": show(first.State, key.Forge(other, first.Options)),
-		"nobody at the passkey":          show(first.State, key.Without(authenticator.Present).Get(first.Options)),
+		"no user present":                show(first.State, key.Without(authenticator.Present).Get(first.Options)),
 	} {
 		if a.Status != http.StatusForbidden {
 			t.Errorf("%s: %d %s", name, a.Status, a.Body)

@@ -14,7 +14,7 @@ import (
 	"sekisho/internal/wire/sigv4"
 )
 
-// dialRaw opens a TLS connection for HTTP/1.1 written by hand.
+// dialRaw opens a TLS connection for handwritten HTTP/1.1.
 func dialRaw(t *testing.T, s *servertest.Server) *tls.Conn {
 	t.Helper()
 	c, err := tls.Dial("tcp", s.Host, s.TLS())
@@ -28,9 +28,9 @@ func dialRaw(t *testing.T, s *servertest.Server) *tls.Conn {
 	return c
 }
 
-// TestRequestSmuggling sends requests whose length two readers could
-// understand differently. Each must be refused, and nothing of what follows
-// may be taken for a request of its own.
+// TestRequestSmuggling sends requests whose length two servers could
+// understand differently. Each must be refused, and nothing of the rest may be
+// handled as another request.
 func TestRequestSmuggling(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)
@@ -66,9 +66,10 @@ func TestRequestSmuggling(t *testing.T) {
 			}
 		})
 	}
-	t.Run("a length beside an encoding", func(t *testing.T) {
+	t.Run("a length next to an encoding", func(t *testing.T) {
 		t.Parallel()
-		// RFC 9112 has the encoding win and the connection close.
+		// In RFC 9112 the encoding takes precedence and the connection is
+		// closed.
 		c := dialRaw(t, s)
 		if _, err := fmt.Fprintf(c,
 			"POST / HTTP/1.1\r\nHost: %s\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n%s", s.Host,
@@ -81,8 +82,8 @@ func TestRequestSmuggling(t *testing.T) {
 		}
 	})
 	for name, head := range map[string]string{
-		"an encoding in HTTP/1.0":                 "",
-		"a length beside an encoding in HTTP/1.0": "Content-Length: 5\r\n",
+		"an encoding in HTTP/1.0":                  "",
+		"a length next to an encoding in HTTP/1.0": "Content-Length: 5\r\n",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -10,9 +10,9 @@ import (
 	"sekisho/internal/wire/sigv4"
 )
 
-// AWS's agent asks for much that is not kept here. It gets the answers of an
-// empty account, for which it neither hibernates nor tries again.
-func TestWhatAgentsAskBesides(t *testing.T) {
+// AWS's agent requests much that Sekisho does not store. It gets the responses
+// of an empty account, after which it neither hibernates nor retries.
+func TestOtherCallsOfAgents(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)
 	n, other := s.Node(), s.Node()
@@ -70,8 +70,8 @@ func TestWhatAgentsAskBesides(t *testing.T) {
 	}
 }
 
-// A node's key is replaced by whoever has it, and by nobody else. The old one
-// is worth nothing from then on.
+// Only the holder of a node's key can replace it, and the old key is useless
+// afterwards.
 func TestNodeKeysAreReplaced(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)

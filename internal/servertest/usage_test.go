@@ -56,8 +56,8 @@ func usageRows(t *testing.T, s *servertest.Server, day time.Time) [][]string {
 	return rows[1:]
 }
 
-// TestUsageReport: a report is written when it is defined, and once the day has
-// passed; it has the session's bytes as the recording and the log have them.
+// TestUsageReport: a report is written when it is defined, and once the day
+// has passed. It has the same byte counts as the recording and the log.
 func TestUsageReport(t *testing.T) {
 	t.Parallel()
 	base := time.Now()
@@ -139,20 +139,20 @@ func TestUsageReportRefusals(t *testing.T) {
 	s := servertest.Start(t)
 	makeBucket(t, s, "reports")
 	for name, c := range map[string]fields{
-		"odd name":          {"ReportName": "a/b"},
-		"hours":             {"TimeUnit": "HOURLY"},
-		"format":            {"Format": "Parquet", "Compression": "Parquet"},
-		"compression":       {"Compression": "Parquet"},
-		"no bucket":         {"S3Bucket": ""},
-		"missing bucket":    {"S3Bucket": "elsewhere"},
-		"odd prefix":        {"S3Prefix": "a b"},
-		"prefix from root":  {"S3Prefix": "/a"},
-		"region":            {"S3Region": "us-east-2"},
-		"artifacts":         {"AdditionalArtifacts": []string{"ATHENA"}},
-		"schema":            {"AdditionalSchemaElements": []string{"SPLIT_COST_ALLOCATION_DATA"}},
-		"versioning":        {"ReportVersioning": "x"},
-		"billing view":      {"BillingViewArn": "x"},
-		"name that is long": {"ReportName": strings.Repeat("a", 257)},
+		"an invalid name":                   {"ReportName": "a/b"},
+		"hours":                             {"TimeUnit": "HOURLY"},
+		"format":                            {"Format": "Parquet", "Compression": "Parquet"},
+		"compression":                       {"Compression": "Parquet"},
+		"no bucket":                         {"S3Bucket": ""},
+		"missing bucket":                    {"S3Bucket": "elsewhere"},
+		"an invalid prefix":                 {"S3Prefix": "a b"},
+		"a prefix that starts with a slash": {"S3Prefix": "/a"},
+		"region":                            {"S3Region": "us-east-2"},
+		"artifacts":                         {"AdditionalArtifacts": []string{"ATHENA"}},
+		"schema":                            {"AdditionalSchemaElements": []string{"SPLIT_COST_ALLOCATION_DATA"}},
+		"versioning":                        {"ReportVersioning": "x"},
+		"a billing view":                    {"BillingViewArn": "x"},
+		"a long name":                       {"ReportName": strings.Repeat("a", 257)},
 	} {
 		if a := s.JSON(s.Admin, "cur", "PutReportDefinition", reportRequest("daily", c)); a.Status != 400 ||
 			a.Code() != "ValidationException" {

@@ -1,5 +1,5 @@
-// Package authenticator is a WebAuthn authenticator for tests: what a browser
-// and a security key do together, in software.
+// Package authenticator is a WebAuthn authenticator for tests: it does in
+// software what a browser and a security key do.
 package authenticator
 
 import (
@@ -46,7 +46,7 @@ func New(t testing.TB, origin string) *Key {
 	return &Key{t: t, origin: origin, id: id, key: key, counter: 1, flags: Present | Verified}
 }
 
-// Without returns the authenticator as it answers without a flag.
+// Without returns the authenticator with a flag cleared.
 func (k *Key) Without(flag byte) *Key {
 	c := *k
 	c.flags &^= flag
@@ -60,7 +60,7 @@ func (k *Key) WithCounter(n uint32) *Key {
 	return &c
 }
 
-// options are the parts that matter of the options of either ceremony.
+// options are the members of the options that either ceremony needs.
 type options struct {
 	PublicKey struct {
 		Challenge string `json:"challenge"`
@@ -95,7 +95,7 @@ func (k *Key) client(kind, challenge string) []byte {
 	return b
 }
 
-// data is the authenticator data: what is signed about the authenticator.
+// data is the authenticator data, which is part of the signed data.
 func (k *Key) data(flags byte) []byte {
 	u, err := url.Parse(k.origin)
 	if err != nil {
@@ -105,7 +105,7 @@ func (k *Key) data(flags byte) []byte {
 	return binary.BigEndian.AppendUint32(append(rp[:], flags), k.counter)
 }
 
-// Create answers the options of a registration.
+// Create returns the response to the options of a registration.
 func (k *Key) Create(o any) []byte {
 	k.t.Helper()
 	in := k.read(o)
@@ -122,7 +122,7 @@ func (k *Key) Create(o any) []byte {
 	if err != nil {
 		k.t.Fatal(err)
 	}
-	data := append(k.data(k.flags|attested), make([]byte, 16)...) // no model
+	data := append(k.data(k.flags|attested), make([]byte, 16)...) // no model identifier
 	data = binary.BigEndian.AppendUint16(data, uint16(len(k.id)))
 	data = append(append(data, k.id...), public...)
 	object, err := cbor.Marshal(map[string]any{"fmt": "none", "attStmt": map[string]any{}, "authData": data})
@@ -136,14 +136,15 @@ func (k *Key) Create(o any) []byte {
 	})
 }
 
-// Get answers the options of a sign-in.
+// Get returns the response to the options of a sign-in.
 func (k *Key) Get(o any) []byte {
 	k.t.Helper()
 	k.counter++
 	return k.sign(k, o)
 }
 
-// Forge answers the options of a sign-in as other would, with a key of its own.
+// Forge returns the response of other to the options of a sign-in, with a key
+// of its own.
 func (k *Key) Forge(other *Key, o any) []byte {
 	k.t.Helper()
 	return other.WithCounter(other.counter+1).sign(k, o)

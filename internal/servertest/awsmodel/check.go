@@ -16,8 +16,8 @@ import (
 	"time"
 )
 
-// Check compares the answer to a successful call with the model, and returns what
-// does not fit.
+// Check compares the response of a successful call with the model and returns
+// the differences.
 func (m *Model) Check(operation string, header http.Header, body []byte) []string {
 	op := m.Operations[operation]
 	if op == nil {
@@ -49,7 +49,8 @@ func (c *check) fail(path, format string, args ...any) {
 	c.problems = append(c.problems, strings.TrimPrefix(path+": "+fmt.Sprintf(format, args...), ": "))
 }
 
-// shape is the shape of a reference; structure without members for none.
+// shape returns the shape of a reference; a structure without members for
+// none.
 func (c *check) shape(r *ref) *shape {
 	if r == nil {
 		return &shape{Type: "structure"}
@@ -143,7 +144,7 @@ func (c *check) json(path string, s *shape, v any) {
 	}
 }
 
-// text checks a value that is written as text.
+// text checks a value that is encoded as text.
 func (c *check) text(path string, s *shape, text string) {
 	var err error
 	switch s.Type {
@@ -309,7 +310,7 @@ func (c *check) restBody(op *operation, header http.Header, body []byte) {
 	c.root(s, "", body)
 }
 
-// root checks a body that is one structure.
+// root checks a body that is a structure.
 func (c *check) root(s *shape, name string, body []byte) {
 	root, err := parse(body)
 	if err != nil {
@@ -400,7 +401,7 @@ func (c *check) structure(path string, s *shape, e *element) {
 				}
 			}
 			if member.Type == "list" {
-				seen[name]++ // an empty one has no element
+				seen[name]++ // an empty one is omitted
 			}
 			continue
 		}

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// model is a model with the parts of the protocols that matter.
+// model has the parts of the protocols that Check distinguishes.
 func model(t *testing.T, protocol string) *Model {
 	t.Helper()
 	m := &Model{checked: map[string]bool{}}
@@ -30,7 +30,7 @@ func model(t *testing.T, protocol string) *Model {
 	return m
 }
 
-func TestCheckFindsWhatDoesNotFit(t *testing.T) {
+func TestCheckFindsDifferences(t *testing.T) {
 	t.Parallel()
 	query := func(inner string) string {
 		return "<GetResponse><GetResult>" + inner +
@@ -47,7 +47,8 @@ func TestCheckFindsWhatDoesNotFit(t *testing.T) {
 		{"json", `{"Name":"n","Things":[1.5]}`, "is not an integer"},
 		{"json", `{"Name":"n","Things":{}}`, "is not a list"},
 		{"json", `{`, "not JSON"},
-		{"query", query("<Name>n</Name><At>2026-01-01T00:00:00Z</At><Things><member>1</member></Things><Flat>1</Flat><Flat>2</Flat>"), ""},
+		{"query", query("<Name>n</Name><At>2026-01-01T00:00:00Z</At><Things><member>1</member></Things>" +
+			"<Flat>1</Flat><Flat>2</Flat>"), ""},
 		{"query", query("<Name>n</Name><Things><item>1</item></Things>"), "element item in a list"},
 		{"query", query("<Name>n</Name><Name>m</Name>"), "two elements"},
 		{"query", query("<Name>n</Name><Other/>"), "unknown element Other"},

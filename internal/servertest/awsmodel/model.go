@@ -1,8 +1,8 @@
-// Package awsmodel checks answers against AWS's public service models, which
-// botocore carries (Debian's python3-boto3 installs it).
+// Package awsmodel checks responses against AWS's public service models, which
+// are part of botocore (Debian's python3-boto3 installs it).
 //
-// An answer fits when it has no member that the model lacks, every member that
-// the model requires, and values of the model's types and enumerations.
+// A response conforms if it has no member that the model lacks, every member
+// that the model requires, and values of the model's types and enumerations.
 package awsmodel
 
 import (
@@ -19,7 +19,7 @@ import (
 	"testing"
 )
 
-// requireEnv is set where the models have to be there.
+// requireEnv is set where the models must be present.
 const requireEnv = "SEKISHO_REQUIRE_MODELS"
 
 // Model is the model of a service.
@@ -44,7 +44,7 @@ type operation struct {
 	}
 }
 
-// ref is the use of a shape.
+// ref is a reference to a shape.
 type ref struct {
 	Shape        string
 	LocationName string
@@ -121,7 +121,7 @@ func read(dir string) (*Model, error) {
 	return m, json.NewDecoder(src).Decode(m)
 }
 
-// Route is where an operation of a REST service is called: method and URI. ok is
+// Route returns the method and URI of an operation of a REST service. ok is
 // false for operations that the model calls deprecated.
 func (m *Model) Route(operation string) (method, uri string, ok bool) {
 	op := m.Operations[operation]
@@ -131,7 +131,7 @@ func (m *Model) Route(operation string) (method, uri string, ok bool) {
 // Has reports whether the model has an operation.
 func (m *Model) Has(operation string) bool { return m.Operations[operation] != nil }
 
-// Unchecked lists the operations among these of which no answer was checked.
+// Unchecked lists those of the operations whose responses were never checked.
 func (m *Model) Unchecked(operations []string) []string {
 	m.mu.Lock()
 	defer m.mu.Unlock()

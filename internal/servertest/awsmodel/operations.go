@@ -24,7 +24,7 @@ func (m *Model) Names() []string { return slices.Sorted(maps.Keys(m.Operations))
 // Member is a member of an operation's request.
 type Member struct {
 	Name string
-	// Wire are the names that it can have on the wire.
+	// Wire are the names that it can have in requests.
 	Wire []string
 }
 

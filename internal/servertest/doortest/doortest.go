@@ -61,8 +61,8 @@ func Storage(t *testing.T) (*keyring.Ring, *sqlstore.DB) {
 	return ring, db
 }
 
-// Base is what a door needs around it: storage, an account with an
-// administrator, and a trail.
+// Base is what a door depends on: storage, an account with an administrator,
+// and a trail.
 type Base struct {
 	Ring      *keyring.Ring
 	DB        *sqlstore.DB
@@ -89,11 +89,11 @@ func NewBase(t *testing.T, now func() time.Time) *Base {
 	}
 }
 
-// API returns the front of doors on the account.
+// API returns an API server with doors on the account.
 func (b *Base) API(doors ...*api.Door) *api.Server { return api.New(b.Config(doors...)) }
 
-// Config is the configuration of the front of doors on the account. It knows no
-// nodes.
+// Config is the configuration of an API server with doors on the account. It
+// knows no nodes.
 func (b *Base) Config(doors ...*api.Door) api.Config {
 	return api.Config{
 		Doors: doors, Credentials: b.Directory.Credentials, Authorizer: authz.New(b.Directory.Sets), Trail: b.Trail,
@@ -101,8 +101,8 @@ func (b *Base) Config(doors ...*api.Door) api.Config {
 	}
 }
 
-// CallJSON makes a call of a JSON service, signed by c, and returns the code of
-// the error, "" for none. out may be nil. target is the service's prefix and the
+// CallJSON makes a call of a JSON service, signed by c, and returns the error
+// code, "" for success. out may be nil. target is the service's prefix and the
 // operation, as in "TrentService.CreateKey".
 func CallJSON(t *testing.T, h http.Handler, c sigv4.Credentials, service, target, body string, out any) (code string) {
 	t.Helper()
@@ -129,8 +129,8 @@ func CallJSON(t *testing.T, h http.Handler, c sigv4.Credentials, service, target
 	return ""
 }
 
-// WantError checks the code, the HTTP status and the text of the error that a
-// client of AWS's library got.
+// WantError checks the code, the HTTP status and the message of the error that
+// a client of AWS's library received.
 func WantError(t *testing.T, err error, code string, status int, text string) {
 	t.Helper()
 	var apiErr smithy.APIError

@@ -19,7 +19,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 )
 
-// Client is the client ID that the provider knows, and its secret.
+// Client is the client ID that is registered at the provider, and its secret.
 const (
 	Client = "sekisho-client"
 	Secret = "client-secret"
@@ -28,7 +28,7 @@ const (
 // Provider is a running provider.
 type Provider struct {
 	Issuer string
-	// Keys counts how often the keys were fetched.
+	// Keys counts how often clients fetched the keys.
 	Keys func() int
 
 	t   testing.TB
@@ -42,10 +42,10 @@ type Provider struct {
 	claims  map[string]any
 }
 
-// grant is what a code stands for.
+// grant is the data behind a code.
 type grant struct{ nonce, challenge, redirect string }
 
-// Start starts a provider that ends with the test.
+// Start starts a provider that stops when the test ends.
 func Start(t testing.TB) *Provider {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -91,7 +91,7 @@ func Start(t testing.TB) *Provider {
 // Transport trusts the provider's certificate.
 func (p *Provider) Transport() http.RoundTripper { return p.srv.Client().Transport }
 
-// Claims are those of a good token, with changes; nil removes one.
+// Claims are the claims of a valid token with changes; nil removes a claim.
 func (p *Provider) Claims(now time.Time, changes map[string]any) map[string]any {
 	c := map[string]any{
 		"iss": p.Issuer, "aud": Client, "sub": "alice", "iat": now.Unix(), "exp": now.Add(5 * time.Minute).Unix(),
@@ -109,7 +109,7 @@ func (p *Provider) Sign(claims map[string]any) string {
 	return p.SignAs(claims, p.key, jose.ES256, p.kid)
 }
 
-// SignAs makes a token with another key, algorithm or key ID.
+// SignAs signs a token with another key, algorithm or key ID.
 func (p *Provider) SignAs(claims map[string]any, key any, alg jose.SignatureAlgorithm, kid string) string {
 	p.t.Helper()
 	s, err := jose.NewSigner(
@@ -136,8 +136,8 @@ func (p *Provider) Unsigned(claims map[string]any) string {
 	return enc([]byte(`{"alg":"none","typ":"JWT"}`)) + "." + enc(p.marshal(claims)) + "."
 }
 
-// PublicKeyAsSecret signs with HMAC and the public key, as those try whose
-// verifier takes the algorithm from the token.
+// PublicKeyAsSecret signs with HMAC and the public key: an attack on verifiers
+// that take the algorithm from the token.
 func (p *Provider) PublicKeyAsSecret(claims map[string]any) string {
 	b, err := p.key.PublicKey.Bytes()
 	if err != nil {
@@ -156,7 +156,7 @@ func (p *Provider) marshal(v any) []byte {
 
 func (p *Provider) json(w http.ResponseWriter, v any) {
 	w.Header().Set("Content-Type", "application/json")
-	w.Write(p.marshal(v)) // the client will tell
+	w.Write(p.marshal(v)) // reported by the client
 }
 
 // Person sets the claims of the user that the provider signs in.
@@ -166,7 +166,7 @@ func (p *Provider) Person(claims map[string]any) {
 	p.claims = claims
 }
 
-// authorize signs the person in at once and sends the browser back.
+// authorize signs the user in at once and redirects the browser back.
 func (p *Provider) authorize(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
 	if q.Get("client_id") != Client || q.Get("response_type") != "code" || q.Get("code_challenge_method") != "S256" {
@@ -185,7 +185,7 @@ func (p *Provider) authorize(w http.ResponseWriter, r *http.Request) {
 	)
 }
 
-// token redeems a code, once.
+// token exchanges a code, once.
 func (p *Provider) token(w http.ResponseWriter, r *http.Request) {
 	id, secret, ok := r.BasicAuth()
 	if !ok {

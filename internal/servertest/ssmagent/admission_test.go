@@ -16,11 +16,11 @@ import (
 	"sekisho/internal/servertest/ssmagent"
 )
 
-// When more agents connect than are admitted, those that would wait too long get
-// an error after which AWS's agent retries, and users are still served.
-func TestMoreAgentsThanAreLetIn(t *testing.T) {
+// When more agents connect than are admitted, those that would wait too long
+// get an error after which AWS's agent retries. Users are still served.
+func TestMoreAgentsThanAreAdmitted(t *testing.T) {
 	t.Parallel()
-	// One a minute: after the first nobody is let in while the test runs.
+	// One a minute: after the first, no agent is admitted while the test runs.
 	s := servertest.StartWith(t, func(c *server.Config) { c.AgentsPerSecond = 1.0 / 60 })
 	limit := int32(10)
 	a, err := s.SSM(s.Admin).CreateActivation(t.Context(), &awsssm.CreateActivationInput{
@@ -62,20 +62,20 @@ func TestMoreAgentsThanAreLetIn(t *testing.T) {
 			t.Errorf("%s: %s", tc.name, refused.Body)
 		}
 	}
-	// What an agent says of itself at its start is never refused: it would
-	// sleep for minutes.
+	// The server never refuses the report that an agent sends at its start:
+	// the agent would sleep for minutes.
 	for range 5 {
 		if err := m.Report(ctx); err != nil {
 			t.Error(err)
 		}
 	}
-	// A channel whose token was given is opened, and people are not counted.
+	// A channel whose token was issued is opened, and users are not counted.
 	for range 20 {
 		if _, err := s.SSM(s.Admin).DescribeInstanceInformation(ctx, &awsssm.DescribeInstanceInformationInput{}); err != nil {
 			t.Error(err)
 		}
 	}
-	// The refusals fill no audit trail.
+	// The refusals do not fill the audit trail.
 	for _, name := range []string{"RegisterManagedInstance", "RequestManagedInstanceRoleToken", "CreateControlChannel"} {
 		if e := s.Events(name); len(e) != 1 || e[0].ErrorCode != "" {
 			t.Errorf("%s: %d events", name, len(e))

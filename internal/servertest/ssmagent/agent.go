@@ -1,24 +1,31 @@
-// Package ssmagent is a double of amazon-ssm-agent 3.3 for tests: it registers,
-// signs, keeps its channels and runs sessions as that program does, with its
-// faults, by what docs/compat.md tells of it. It runs no programs; what looks
-// like a shell is a few lines of Go.
+// Package ssmagent is a double of amazon-ssm-agent 3.3 for tests: it
+// registers, signs, keeps its channels and runs sessions as that program does,
+// with its faults, as docs/compat.md describes them. It runs no programs; its
+// shell is a few lines of Go.
 //
-// What it is faulty in, as the original:
+// The faults of the original:
 //
-//   - It hangs up without a WebSocket close, and takes any end of a connection
-//     for a broken one, whatever the server says in closing it.
-//   - Of what is not acknowledged it sends only the oldest message again. It
-//     notes a message after it has sent it, and misses an acknowledgement that
-//     is quicker.
-//   - It refuses in silence what comes before it is ready, acknowledges and
-//     keeps what comes after that, and acknowledges and throws away what comes
-//     during the handshake, and for a moment after it has said that this is over.
-//   - A frame whose header lies makes it deaf for good.
-//   - After six attempts at its data channel it gives up and tells nobody; its
-//     worker lives on until the control channel says that the session is closed.
-//   - It tells the end of a session three times at most. What it has to tell of
-//     commands it keeps, and tells again every five minutes.
-//   - With nobody listening at the port of a session its worker dies.
+//   - It hangs up without a WebSocket close, and treats any end of a
+//
+// connection as a failure, whatever the server says when it closes it.
+//   - It resends only the oldest message that is not acknowledged. It stores a
+//
+// message after sending it, and so misses an acknowledgement that arrives
+// sooner.
+//   - It silently refuses messages before it is ready. After that it
+//
+// acknowledges and keeps them, but during the handshake, and for a moment
+// after it reports that the handshake is complete, it acknowledges and
+// discards them.
+//   - A frame with a wrong header makes it deaf permanently.
+//   - After six attempts to open its data channel it gives up without a
+//
+// report. Its worker lives until the control channel reports that the session
+// is closed.
+//   - It reports the end of a session three times at most. It keeps reports on
+//
+// commands, and repeats them every five minutes.
+//   - If nothing listens on the port of a session, its worker dies.
 package ssmagent
 
 import (
@@ -40,13 +47,13 @@ type Conn interface {
 	Read(ctx context.Context) (text bool, frame []byte, err error)
 	Write(ctx context.Context, text bool, frame []byte) error
 	Ping(ctx context.Context) error
-	// Drop ends the connection without a word.
+	// Drop ends the connection without a close frame.
 	Drop()
 }
 
-// Gateway is the way to the server.
+// Gateway connects the agent to the server.
 type Gateway interface {
-	// Token asks for the token of a channel; kind is "control-channel" or
+	// Token requests the token of a channel; kind is "control-channel" or
 	// "data-channel".
 	Token(ctx context.Context, kind, name string) (string, error)
 	Dial(ctx context.Context, kind, name string) (Conn, error)
@@ -58,19 +65,20 @@ type Gateway interface {
 type Config struct {
 	ID      string // mi-…
 	Gateway Gateway
-	// Hurry divides how long the original rests, before its first output and
-	// between two attempts; 0 = 1. What it waits for others to do has its time.
+	// Hurry divides the time that the original rests before its first output
+	// and between two attempts; 0 = 1. Waits for other peers are not
+	// shortened.
 	Hurry int
 	Log   *slog.Logger // nil = none
 
-	// DialPort connects to what a session forwards to; nil = TCP.
+	// DialPort connects to the destination of a forwarding session; nil = TCP.
 	DialPort func(ctx context.Context, addr string) (net.Conn, error)
 
-	// NotesLate is how long after saying so the agent takes its handshake for
-	// complete.
+	// NotesLate is the delay between reporting that the handshake is complete
+	// and acting on it.
 	NotesLate time.Duration
-	// AcksLate has it acknowledge the client's answer in the handshake only
-	// after it has said that the handshake is complete.
+	// AcksLate has the agent acknowledge the client's handshake response only
+	// after it reports that the handshake is complete.
 	AcksLate bool
 }
 
@@ -112,7 +120,7 @@ func (a *Agent) Workers() int {
 	return len(a.sessions)
 }
 
-// Backlog is how many messages of all sessions are not acknowledged.
+// Backlog is the number of unacknowledged messages of all sessions.
 func (a *Agent) Backlog() int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -125,14 +133,15 @@ func (a *Agent) Backlog() int {
 	return n
 }
 
-// Untold are the sessions whose end the server never acknowledged.
+// Untold lists the sessions whose end the server never acknowledged.
 func (a *Agent) Untold() []string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.told
 }
 
-// rest lets d of the original's time pass, and reports whether ctx lives.
+// rest waits for d of the original's time, and reports whether ctx still
+// lives.
 func (a *Agent) rest(ctx context.Context, d time.Duration) bool {
 	return wait(ctx, d/time.Duration(a.cfg.Hurry))
 }
@@ -148,7 +157,7 @@ func wait(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// alreadyTerminated is the only answer the original takes for final.
+// alreadyTerminated is the only response that the original takes as final.
 const alreadyTerminated = "Session is already terminated"
 
 var errDeaf = errors.New("a frame's header lies about its length: the reader is gone")

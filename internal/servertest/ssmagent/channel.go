@@ -26,7 +26,8 @@ const (
 	drainTime     = 2 * time.Second
 )
 
-// errNotReady is a handler's refusal: the message is not acknowledged.
+// errNotReady is returned by a handler that refuses a message, which is then
+// not acknowledged.
 var errNotReady = errors.New("not ready")
 
 type sent struct {
@@ -35,12 +36,12 @@ type sent struct {
 	last  time.Time
 }
 
-// channel is a session's data channel over all its connections.
+// channel is the data channel of a session over all its connections.
 type channel struct {
 	a       *Agent
 	session string
 	handler func(m *mgs.Message) error
-	stop    context.CancelFunc // what channel_closed does
+	stop    context.CancelFunc // called on channel_closed
 
 	sending, writing sync.Mutex // in this order, before mu
 
@@ -58,7 +59,7 @@ type channel struct {
 	skipped, complete bool
 	response          chan mgs.HandshakeResponse
 	challenge         chan []byte
-	answer            mgs.Message // the client's, of the handshake, to be acknowledged late
+	answer            mgs.Message // the client's handshake response, to be acknowledged late
 	seal, unseal      cipher.AEAD // once encryption is agreed
 }
 
@@ -72,7 +73,7 @@ func (a *Agent) newChannel(session string, stop context.CancelFunc) *channel {
 
 func (c *channel) open(ctx context.Context) error {
 	conn, err := c.a.open(ctx, "data-channel", c.session, func(token string) []byte {
-		// The client's ID is there and empty.
+		// The client's ID is present and empty.
 		return []byte(`{"MessageSchemaVersion":"1.0","RequestId":"` + id.UUID() + `","TokenValue":"` + token +
 			`","ClientInstanceId":"` + c.a.cfg.ID + `","ClientId":""}`)
 	})
@@ -116,7 +117,7 @@ func (c *channel) isClosed() bool {
 	return c.closed
 }
 
-// resend sends the oldest message again when it is due, and no other.
+// resend sends only the oldest message again when it is due.
 func (c *channel) resend(ctx context.Context) {
 	for wait(ctx, resendEvery) {
 		c.mu.Lock()
@@ -163,10 +164,10 @@ func (c *channel) send(ctx context.Context, pt mgs.PayloadType, payload []byte) 
 	if !paused {
 		c.write(ctx, frame)
 	}
-	// An acknowledgement that came meanwhile has found nothing.
+	// An acknowledgement that arrived meanwhile found no message.
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.out) < bufferFrames { // else it is sent and forgotten
+	if len(c.out) < bufferFrames { // otherwise it is sent once
 		c.out = append(c.out, sent{c.next, frame, time.Now()})
 	}
 	c.next++
@@ -200,7 +201,7 @@ func (c *channel) state(ctx context.Context, state string) {
 
 func (c *channel) ack(ctx context.Context, m *mgs.Message) { c.plain(ctx, mgs.NewAck(m)) }
 
-// drain waits for what was sent to be acknowledged, two seconds at most.
+// drain waits for sent messages to be acknowledged, for two seconds at most.
 func (c *channel) drain(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, drainTime)
 	defer cancel()
@@ -214,7 +215,7 @@ func (c *channel) drain(ctx context.Context) {
 	}
 }
 
-// close hangs up without a word.
+// close hangs up without a close frame.
 func (c *channel) close() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -241,7 +242,7 @@ func (c *channel) take(ctx context.Context, m *mgs.Message) {
 	}
 }
 
-// acknowledged forgets what was acknowledged, and learns how long that took.
+// acknowledged removes an acknowledged message and measures the delay.
 func (c *channel) acknowledged(seq int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -259,7 +260,7 @@ func (c *channel) acknowledged(seq int64) {
 	}
 }
 
-// data takes stream data by the original's rules.
+// data handles stream data by the original's rules.
 func (c *channel) data(ctx context.Context, m *mgs.Message) {
 	c.mu.Lock()
 	c.paused = false
@@ -294,7 +295,7 @@ func (c *channel) data(ctx context.Context, m *mgs.Message) {
 		next, ok := c.early[c.expected]
 		c.mu.Unlock()
 		if !ok || c.process(ctx, &next) != nil {
-			return // acknowledged and not processed: it stays for good
+			return // acknowledged but not processed: it is kept
 		}
 		delete(c.early, next.Seq)
 	}
@@ -320,7 +321,7 @@ func (c *channel) process(ctx context.Context, m *mgs.Message) error {
 		return handOver(ctx, c.challenge, r.Challenge)
 	}
 	if !ready {
-		return nil // acknowledged, and thrown away
+		return nil // acknowledged and discarded
 	}
 	if unseal != nil && m.PayloadType == mgs.PayloadOutput {
 		b, err := unsealed(unseal, m.Payload)

@@ -10,7 +10,7 @@ import (
 	"sekisho/internal/wire/mgs"
 )
 
-// How a connection is watched.
+// Intervals at which a connection is checked.
 const (
 	pingEvery  = 54 * time.Second
 	pongWithin = 60 * time.Second
@@ -56,7 +56,7 @@ func (a *Agent) openControl(ctx context.Context) error {
 func (a *Agent) keepControl(ctx context.Context) {
 	for first := true; ; first = false {
 		if !first {
-			// However the last one ended.
+			// However the last connection ended.
 			if !a.rest(ctx, time.Duration(rand.Int64N(int64(2500*time.Millisecond)))) {
 				return
 			}
@@ -78,7 +78,7 @@ func (a *Agent) keepControl(ctx context.Context) {
 	}
 }
 
-// ping pings conn now and then, and drops it when no answer comes.
+// ping pings conn at intervals, and drops it if there is no answer.
 func (a *Agent) ping(ctx context.Context, conn Conn) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})
@@ -100,7 +100,7 @@ func (a *Agent) ping(ctx context.Context, conn Conn) (stop func()) {
 	}
 }
 
-// readFrames hands frames to handle until the connection ends.
+// readFrames passes frames to handle until the connection ends.
 func (a *Agent) readFrames(ctx context.Context, conn Conn, handle func(ctx context.Context, m *mgs.Message)) error {
 	for {
 		_, frame, err := conn.Read(ctx)
@@ -111,7 +111,7 @@ func (a *Agent) readFrames(ctx context.Context, conn Conn, handle func(ctx conte
 			<-ctx.Done()
 			return errDeaf
 		}
-		// The original does not look at the digest.
+		// The original does not check the digest.
 		m, err := mgs.Peek(frame)
 		if err != nil {
 			a.log.Warn("ignored", "error", err)
@@ -121,7 +121,7 @@ func (a *Agent) readFrames(ctx context.Context, conn Conn, handle func(ctx conte
 	}
 }
 
-// order does what the server says on the control channel.
+// order executes an order of the server on the control channel.
 func (a *Agent) order(ctx context.Context, m *mgs.Message) {
 	switch m.Type {
 	case mgs.TypeInteractiveShell:
@@ -163,7 +163,7 @@ func (a *Agent) order(ctx context.Context, m *mgs.Message) {
 	}
 }
 
-// tell reports the end of a session: three times, a second apart, and no more.
+// tell reports the end of a session: three times at most, a second apart.
 func (a *Agent) tell(ctx context.Context, session, status, output string) {
 	ident := mgs.NewUUID()
 	done := make(chan struct{})

@@ -28,7 +28,7 @@ func numbers(n int) string {
 	return b.String()
 }
 
-// whole runs a session of a shell to its end and checks all that was printed.
+// whole runs a session of a shell to its end and checks all output.
 func (w *world) whole() {
 	w.t.Helper()
 	w.start(sekisho.Session{}, shell, nil)
@@ -38,8 +38,8 @@ func (w *world) whole() {
 	c.prints(w.ctx, "3000\r\n$ ")
 	c.typed(w.ctx, "echo one; echo two\r")
 	c.prints(w.ctx, "two\r\n$ ")
-	// What the client has once acknowledged does not stay with the agent: it
-	// sends only the oldest again, and so would send nothing else again.
+	// If the client has acknowledged a message, the agent does not keep it: it
+	// resends only its oldest message, and would resend nothing else.
 	for range 60 {
 		synctest.Wait()
 		if w.agent.Backlog() == 0 {
@@ -61,7 +61,7 @@ func (w *world) whole() {
 	w.gone()
 }
 
-// What the network does to single frames reaches nobody's eyes.
+// Lost and doubled frames do not change what the user sees.
 func TestFramesLostAndDoubled(t *testing.T) {
 	for _, tc := range []struct {
 		name string
@@ -156,9 +156,9 @@ func TestAgentGivesUp(t *testing.T) {
 	})
 }
 
-// The agent takes every end of a connection for a broken one. After one answer that
-// the session has ended, it stops asking.
-func TestAfterTheEndTheAgentIsQuiet(t *testing.T) {
+// The agent treats every end of a connection as a failure. After one response
+// that the session has ended, it stops retrying.
+func TestTheAgentStopsRetryingAfterTheEnd(t *testing.T) {
 	with(t, ssmagent.Config{}, func(w *world) {
 		w.start(sekisho.Session{}, shell, nil)
 		c := w.attach()
@@ -183,7 +183,7 @@ func TestIdleAndMaximumDuration(t *testing.T) {
 	for _, tc := range []struct {
 		name    string
 		session sekisho.Session
-		keys    bool // somebody types all the time
+		keys    bool // the user types all the time
 		want    string
 		after   time.Duration
 	}{
@@ -217,9 +217,9 @@ func TestIdleAndMaximumDuration(t *testing.T) {
 	}
 }
 
-// The agent's handshake ends after 15 seconds, whether or not a client came. A
-// client that comes later sees why.
-func TestNobodyAnswersTheHandshake(t *testing.T) {
+// The agent's handshake ends after 15 seconds, with or without a client. A
+// client that connects later sees why.
+func TestHandshakeWithoutAClient(t *testing.T) {
 	with(t, ssmagent.Config{}, func(w *world) {
 		w.start(
 			sekisho.Session{},
@@ -235,8 +235,8 @@ func TestNobodyAnswersTheHandshake(t *testing.T) {
 	})
 }
 
-// A client that comes late, and yet in time, has its session.
-func TestClientComesLate(t *testing.T) {
+// A client that connects late but in time gets its session.
+func TestClientConnectsLate(t *testing.T) {
 	with(t, ssmagent.Config{}, func(w *world) {
 		w.start(
 			sekisho.Session{},
@@ -252,16 +252,16 @@ func TestClientComesLate(t *testing.T) {
 	})
 }
 
-// The agent says that the handshake is complete a moment before it heeds what
-// comes, and may acknowledge the client's answer only after that. Neither
-// loses input, and the client's program is not disturbed meanwhile.
+// The agent reports that the handshake is complete a moment before it handles
+// input, and may acknowledge the client's response only after that. No input
+// is lost, and the client's program is not disturbed.
 func TestTheEndOfTheHandshake(t *testing.T) {
 	for _, tc := range []struct {
 		name string
 		cfg  ssmagent.Config
 	}{
-		{"in order", ssmagent.Config{}},
-		{"noted late", ssmagent.Config{NotesLate: 80 * time.Millisecond}},
+		{"in the usual order", ssmagent.Config{}},
+		{"handled late", ssmagent.Config{NotesLate: 80 * time.Millisecond}},
 		{"acknowledged late", ssmagent.Config{AcksLate: true}},
 		{"both", ssmagent.Config{NotesLate: 80 * time.Millisecond, AcksLate: true}},
 	} {
@@ -285,9 +285,10 @@ func TestTheEndOfTheHandshake(t *testing.T) {
 	}
 }
 
-// The agent reports the end of a session at most three times. It is acknowledged
-// whether or not the session is known, and again if the answer is lost.
-func TestTheEndIsToldUntilAcknowledged(t *testing.T) {
+// The agent reports the end of a session at most three times. The server
+// acknowledges it whether or not it knows the session, and again if the
+// response is lost.
+func TestTheEndIsReportedUntilAcknowledged(t *testing.T) {
 	for lost := range 4 {
 		t.Run(fmt.Sprint(lost, " lost"), func(t *testing.T) {
 			with(t, ssmagent.Config{}, func(w *world) {
@@ -323,7 +324,7 @@ func TestTheEndIsToldUntilAcknowledged(t *testing.T) {
 	}
 }
 
-// Sessions go on without the control channel, and the agent is back soon.
+// Sessions continue without the control channel, and the agent is back soon.
 func TestControlChannelBreaks(t *testing.T) {
 	with(t, ssmagent.Config{}, func(w *world) {
 		w.start(sekisho.Session{}, shell, nil)
@@ -336,7 +337,8 @@ func TestControlChannelBreaks(t *testing.T) {
 		if !w.channels.Connected(nodeID) {
 			t.Error("the node is not back after three seconds")
 		}
-		// A long time without the server: it comes back by its schedule.
+		// After a long time without the server, the agent reconnects by its
+		// schedule.
 		w.set("control-channel", true)
 		w.cut("control-channel")
 		<-time.After(90 * time.Second)
@@ -354,8 +356,8 @@ func TestControlChannelBreaks(t *testing.T) {
 	})
 }
 
-// When a session ends while the control channel is down, the relay ends the worker
-// over the data channel.
+// When a session ends while the control channel is down, the relay ends the
+// worker over the data channel.
 func TestTerminatedWhileTheAgentIsAway(t *testing.T) {
 	with(t, ssmagent.Config{}, func(w *world) {
 		w.start(sekisho.Session{}, shell, nil)
@@ -388,9 +390,9 @@ func TestStartedTwice(t *testing.T) {
 	})
 }
 
-// An agent that cannot read its task reports nothing: the user sees the failure
-// after the time that a start may take.
-func TestOrdersThatAreNotUnderstood(t *testing.T) {
+// An agent that cannot read its task reports nothing. The user sees the
+// failure once the start times out.
+func TestTaskThatTheAgentCannotRead(t *testing.T) {
 	with(t, ssmagent.Config{}, func(w *world) {
 		s := sekisho.Session{ID: sid, Target: nodeID, StartedAt: time.Now()}
 		if err := w.relay.Open(w.ctx, &s); err != nil {
@@ -407,7 +409,7 @@ func TestOrdersThatAreNotUnderstood(t *testing.T) {
 	})
 }
 
-// With nobody listening at the port the agent's worker dies without a word.
+// If nothing listens on the port, the agent's worker dies without a report.
 func TestWorkerDies(t *testing.T) {
 	refused := func(context.Context, string) (net.Conn, error) { return nil, errors.New("connection refused") }
 	with(t, ssmagent.Config{DialPort: refused}, func(w *world) {
@@ -424,7 +426,7 @@ func TestWorkerDies(t *testing.T) {
 	})
 }
 
-// A worker that no longer hears is ended through its control channel.
+// A worker that no longer reads is ended through its control channel.
 func TestDeafAgent(t *testing.T) {
 	with(t, ssmagent.Config{}, func(w *world) {
 		w.start(sekisho.Session{}, shell, nil)
@@ -450,8 +452,9 @@ func TestDeafAgent(t *testing.T) {
 	})
 }
 
-// What no honest client sends is not passed on: the agent would be deaf.
-func TestFramesThatWouldDeafenAreKept(t *testing.T) {
+// The relay does not forward frames that no honest client sends, because they
+// would make the agent deaf.
+func TestHarmfulFramesAreNotForwarded(t *testing.T) {
 	with(t, ssmagent.Config{}, func(w *world) {
 		w.start(sekisho.Session{}, shell, nil)
 		c := w.attach()

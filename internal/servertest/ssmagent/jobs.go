@@ -11,16 +11,15 @@ import (
 	"sekisho/internal/wire/mgs"
 )
 
-// jobs are the commands that the agent was sent.
+// jobs are the commands that the agent received.
 type jobs struct {
 	mu      sync.Mutex
-	cancels map[string]context.CancelFunc // by job; all that were ever taken
-	acks    map[mgs.UUID]chan struct{}    // of replies that wait for theirs
+	cancels map[string]context.CancelFunc // by job; all jobs ever received
+	acks    map[mgs.UUID]chan struct{}    // replies that wait for their acknowledgement
 }
 
-// How the original treats replies: it waits a second for the acknowledgement
-// of each, keeps what was not acknowledged, and sends that again every five
-// minutes.
+// The original waits a second for the acknowledgement of each reply, keeps
+// replies that were not acknowledged, and resends them every five minutes.
 const (
 	replyWait  = time.Second
 	replyAgain = 5 * time.Minute
@@ -37,7 +36,7 @@ type commandDocument struct {
 	} `json:"mainSteps"`
 }
 
-// job takes an agent_job, which it acknowledges whatever becomes of it.
+// job handles an agent_job, which it always acknowledges.
 func (a *Agent) job(ctx context.Context, m *mgs.Message) {
 	job, err := mgs.ParseBody[mgs.AgentJob](m.Payload)
 	ack := func(code string) {
@@ -85,8 +84,8 @@ func (a *Agent) job(ctx context.Context, m *mgs.Message) {
 	a.workers.Go(func() { a.command(ctx, running, job.JobID, command, &doc) })
 }
 
-// command runs a command and tells how far it has come: when it begins, with
-// each step if there are several, and at the end.
+// command runs a command and reports its progress: when it begins, with each
+// step if there are several, and at the end.
 func (a *Agent) command(ctx, running context.Context, job string, c mgs.SendCommand, doc *commandDocument) {
 	reply := func(status string, steps map[string]*mgs.StepStatus) {
 		counts := map[string]int{}
@@ -166,8 +165,8 @@ func (a *Agent) command(ctx, running context.Context, job string, c mgs.SendComm
 	reply(status, steps)
 }
 
-// reply sends a reply until it is acknowledged. What is not acknowledged soon
-// is left for later, and does not hold up what follows.
+// reply sends a reply until it is acknowledged. A reply that is not
+// acknowledged soon is left for later, and does not delay the next one.
 func (a *Agent) reply(ctx context.Context, m mgs.Message) {
 	acked := make(chan struct{})
 	a.jobs.mu.Lock()

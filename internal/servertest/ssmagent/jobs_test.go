@@ -8,7 +8,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ssm/types"
 )
 
-// run sends a script to the machine, and returns the command's ID.
+// run sends a script to the machine and returns the command ID.
 func (r *real) run(lines ...string) string {
 	r.t.Helper()
 	out, err := r.SSM(r.Admin).SendCommand(r.t.Context(), &awsssm.SendCommandInput{
@@ -38,8 +38,8 @@ func (r *real) becomes(command string, want types.CommandInvocationStatus) *awss
 	return got
 }
 
-// AWS's agent runs commands: one that succeeds, one that fails, one that is
-// cancelled while it runs.
+// AWS's agent runs commands: one that succeeds, one that fails, and one that
+// is cancelled while it runs.
 func TestCommands(t *testing.T) {
 	t.Parallel()
 	r := start(t)

@@ -15,9 +15,9 @@ import (
 	"sekisho/internal/wire/mux"
 )
 
-// plugin is a double of session-manager-plugin: it does not acknowledge what
-// it has had, does not survive frames out of order, and breaks on anything
-// that comes in the moment after the handshake of a forwarded port.
+// plugin is a double of session-manager-plugin: it does not acknowledge
+// messages that it already received, does not survive frames out of order, and
+// fails on any frame in the moment after the handshake of a forwarded port.
 type plugin struct {
 	t    testing.TB
 	dial func(ctx context.Context) (ssmagent.Conn, error) // up to the first frame
@@ -33,18 +33,18 @@ type plugin struct {
 	out      []mgs.Message
 	wanted   chan struct{} // closed and replaced at each change
 	greeted  bool
-	brittle  time.Time // until then nothing may come
+	brittle  time.Time // no frame may arrive before this time
 	// brittleAfter is how long the client prepares after the handshake.
 	brittleAfter time.Duration
 	closed       *mgs.ChannelClosed
 	ended        chan struct{}
 
-	session string // its ID, where answer needs it
-	// answer makes the answer to a request to encrypt.
+	session string // its ID, for answer
+	// answer returns the response to a request to encrypt.
 	answer func(keyID string) (result []byte, dataKey []byte)
 	crypt  *sealer
 
-	local net.Conn // of a forwarded port: what comes goes there
+	local net.Conn // the forwarded port that receives the output
 	muxed *mux.Conn
 }
 
@@ -102,7 +102,7 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// resend repeats the oldest message that is not acknowledged.
+// resend repeats the oldest unacknowledged message.
 func (p *plugin) resend(ctx context.Context) {
 	for pause(ctx, 200*time.Millisecond) {
 		p.mu.Lock()
@@ -122,7 +122,7 @@ func (p *plugin) write(ctx context.Context, m mgs.Message) {
 	conn := p.conn
 	p.mu.Unlock()
 	if conn != nil {
-		_ = conn.Write(ctx, false, m.AppendTo(nil)) // it is sent again
+		_ = conn.Write(ctx, false, m.AppendTo(nil)) // the loop sends it again
 	}
 }
 
@@ -273,7 +273,7 @@ func (p *plugin) reply(ctx context.Context, r mgs.HandshakeRequest) {
 	p.mu.Lock()
 }
 
-// until waits for something to become true of p.
+// until waits for a condition of p.
 func (p *plugin) until(ctx context.Context, what string, holds func() bool) {
 	p.t.Helper()
 	ctx, cancel := context.WithTimeout(ctx, patience)
@@ -302,7 +302,7 @@ func (p *plugin) until(ctx context.Context, what string, holds func() bool) {
 	}
 }
 
-// prints waits for the output to end in s.
+// prints waits until the output ends with s.
 func (p *plugin) prints(ctx context.Context, s string) {
 	p.t.Helper()
 	p.until(ctx, "output "+s, func() bool { return bytes.HasSuffix(p.output.Bytes(), []byte(s)) })
@@ -330,7 +330,7 @@ func (p *plugin) forward(ctx context.Context) *mux.Conn {
 	return p.muxed
 }
 
-// pump sends what comes from a connection.
+// pump sends the data of a connection.
 func (p *plugin) pump(ctx context.Context, from net.Conn) {
 	b := make([]byte, 1024)
 	for {

@@ -14,7 +14,7 @@ import (
 	"sekisho/internal/wire/mux"
 )
 
-// plugin is a kind of session.
+// plugin is a session type.
 type plugin struct {
 	greets bool
 	shows  any // to the client, in the handshake
@@ -47,7 +47,7 @@ func (w *worker) plugin() (plugin, bool) {
 	return plugin{}, false
 }
 
-// terminal is what looks like a shell in a terminal.
+// terminal imitates a shell in a terminal.
 type terminal struct {
 	w      *worker
 	prompt string // none for a command
@@ -89,7 +89,7 @@ func (t *terminal) input(m *mgs.Message) error {
 	return nil
 }
 
-// run begins with first, which a shell types to itself and a command is.
+// run executes first, which a shell types to itself, or which is the command.
 func (t *terminal) run(first string) result {
 	ctx := t.w.cancelled
 	out := func(s string) { t.w.ch.output(ctx, mgs.PayloadOutput, []byte(s)) }
@@ -97,7 +97,7 @@ func (t *terminal) run(first string) result {
 	t.ready, t.lines = true, make(chan string, 4096)
 	t.mu.Unlock()
 	done := result{status: mgs.TaskSuccess}
-	if !t.w.a.rest(ctx, time.Second) { // it rests before it reads for the first time
+	if !t.w.a.rest(ctx, time.Second) { // it rests before the first read
 		return done
 	}
 	stdout, stderr, _, over := t.eval(first)
@@ -113,7 +113,7 @@ func (t *terminal) run(first string) result {
 		select {
 		case line = <-t.lines:
 		case <-ctx.Done():
-			return done // it was cancelled, which is a success
+			return done // it was cancelled, which counts as success
 		}
 		if line == "\x03" {
 			out("^C\r\n" + t.prompt)
@@ -170,8 +170,8 @@ func eval(line, size string) (stdout, stderr string, code int, exit bool) {
 	return stdout, stderr, code, false
 }
 
-// runCommand runs a command without a terminal. What it says comes at its end,
-// or in two streams and with its status.
+// runCommand runs a command without a terminal. Its output comes at the end,
+// or in two streams and with its exit status.
 func runCommand(w *worker) result {
 	stdout, stderr, code, _ := eval(property(w.doc.Properties, "linux", "commands"), "")
 	if property(w.doc.Properties, "linux", "separateOutputStream") != "true" {
@@ -191,13 +191,13 @@ func runCommand(w *worker) result {
 	return result{status: mgs.TaskSuccess}
 }
 
-// port joins the session to a TCP port. With a type it carries many
-// connections, else one.
+// port joins the session to a TCP port: with a type it carries many
+// connections, otherwise one.
 type port struct {
 	w *worker
 
 	mu   sync.Mutex
-	conn io.ReadWriteCloser // where input goes; nil until it is there
+	conn io.ReadWriteCloser // where input goes; nil until connected
 }
 
 func (p *port) input(m *mgs.Message) error {
@@ -239,7 +239,7 @@ func (p *port) run() result {
 	conn, err := p.dial(p.w.cancelled)
 	if err != nil {
 		p.w.ch.close()
-		return result{untold: true} // the original trips over the connection that it does not have
+		return result{untold: true} // the original fails on the connection that it does not have
 	}
 	defer context.AfterFunc(p.w.cancelled, func() { _ = conn.Close() })()
 	p.mu.Lock()
@@ -249,7 +249,7 @@ func (p *port) run() result {
 	return result{status: mgs.TaskSuccess}
 }
 
-// copyOut sends what comes from r, a read at a time.
+// copyOut sends the data of r, one read at a time.
 func (p *port) copyOut(r io.Reader) {
 	b := make([]byte, payloadSize)
 	for {
@@ -294,7 +294,7 @@ func (p *port) many() result {
 func carry(a, b io.ReadWriteCloser) {
 	var both sync.WaitGroup
 	half := func(dst, src io.ReadWriteCloser) {
-		_, _ = io.Copy(dst, src) // however it ends
+		_, _ = io.Copy(dst, src) // whatever the error
 		_ = dst.Close()
 	}
 	both.Go(func() { half(a, b) })

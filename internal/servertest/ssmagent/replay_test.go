@@ -21,9 +21,9 @@ import (
 )
 
 // testdata has sessions of the real agent, 3.3.0.0, with the real plugin,
-// 1.3.0.0: every frame that either sent or was sent, in the order in which the
-// server saw them, on the agent's and the client's leg; of the control channel
-// what the agent sent. Tokens are left out.
+// 1.3.0.0: every frame that either sent or received, in the order in which the
+// server saw them, on the agent's and the client's channel, and the frames
+// that the agent sent on its control channel. Tokens are left out.
 
 // captured is one frame.
 type captured struct {
@@ -60,8 +60,8 @@ func sessions(t *testing.T) map[string][]captured {
 	return all
 }
 
-// Every frame means to this server what it meant to those who sent it, and it
-// is written here as they write it.
+// The server parses every captured frame as its sender and receiver did, and
+// encodes it to the same bytes.
 func TestCapturedFrames(t *testing.T) {
 	t.Parallel()
 	types, payloads := map[string]int{}, map[mgs.PayloadType]int{}
@@ -136,8 +136,8 @@ func understood(m *mgs.Message) error {
 	return err
 }
 
-// Whole sessions, played again through a server, arrive at either end frame by
-// frame as they did then.
+// Complete sessions, replayed through a server, reach both ends frame by frame
+// as they did when they were captured.
 func TestReplay(t *testing.T) {
 	t.Parallel()
 	all := sessions(t)
@@ -183,7 +183,7 @@ func TestReplay(t *testing.T) {
 				case c.Dir == "sent":
 					legs[c.Leg].Raw(c.Frame)
 				case m.Type == mgs.TypeChannelClosed:
-					// The port was terminated by its owner, the others ended.
+					// The port session was terminated by its owner; the others ended.
 					if tc.name == "port" && c.Leg == "agent" {
 						if _, err := s.SSM(s.Admin).TerminateSession(t.Context(),
 							&awsssm.TerminateSessionInput{SessionId: aws.String(session)}); err != nil {
@@ -202,7 +202,7 @@ func TestReplay(t *testing.T) {
 						if m.Type != mgs.TypeAcknowledge {
 							return bytes.Equal(b, c.Frame)
 						}
-						// Some of these are the server's own.
+						// Some of these frames come from the server itself.
 						got, err := mgs.Peek(b)
 						return err == nil && got.Type == m.Type && bytes.Equal(got.Payload, m.Payload)
 					})
@@ -221,10 +221,10 @@ func TestReplay(t *testing.T) {
 // leg is one end of a replayed session.
 type leg struct {
 	*servertest.Channel
-	early [][]byte // came before it was looked for: acknowledgements overtake data
+	early [][]byte // frames that came before the test waited for them: acknowledgements overtake data
 }
 
-// want returns the first frame that is the one, and keeps the others.
+// want returns the first frame that matches, and keeps the others.
 func (l *leg) want(t *testing.T, is func(b []byte) bool) []byte {
 	t.Helper()
 	if i := slices.IndexFunc(l.early, is); i >= 0 {

@@ -8,26 +8,26 @@ import (
 	"time"
 )
 
-// Schedule is how the original tries again.
+// Schedule is the retry schedule of the original.
 type Schedule struct {
 	First    time.Duration // before the second attempt; up to twice as much
 	Max      time.Duration
 	Jitter   float64 // share added at random
-	Attempts int     // after the first; negative = for ever
+	Attempts int     // after the first; negative = unlimited
 }
 
-// ControlSchedule is that of the control channel.
+// ControlSchedule is the schedule of the control channel.
 func ControlSchedule() Schedule {
 	return Schedule{First: 5 * time.Second, Max: 40 * time.Minute, Jitter: 0.5, Attempts: -1}
 }
 
-// DataSchedule is that of a session's channel.
+// DataSchedule is the schedule of data channels.
 func DataSchedule() Schedule {
 	return Schedule{First: 100 * time.Millisecond, Max: 5 * time.Second, Attempts: 5}
 }
 
 // Delays returns the waits before each further attempt. first is drawn once
-// for all of them; once the longest wait is reached it stays.
+// for all of them. The wait grows to a maximum and stays there.
 func (s Schedule) Delays() func() time.Duration {
 	first := s.First + time.Duration(rand.Int64N(int64(s.First)))
 	attempt := 0
@@ -45,8 +45,8 @@ func (s Schedule) Delays() func() time.Duration {
 	}
 }
 
-// retry calls do until it succeeds, is answered that the session has ended, or
-// has been tried often enough.
+// retry calls do until it succeeds, reports that the session has ended, or has
+// failed often enough.
 func (a *Agent) retry(ctx context.Context, s Schedule, do func() error) error {
 	delays := s.Delays()
 	for failed := 0; ; failed++ {

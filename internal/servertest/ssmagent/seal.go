@@ -15,7 +15,7 @@ func ciphers(dataKey []byte) (out, in cipher.AEAD, err error) {
 	half := func(key []byte) cipher.AEAD {
 		block, err := aes.NewCipher(key)
 		if err != nil {
-			panic(err) // 32 bytes are a key
+			panic(err) // keys have 32 bytes
 		}
 		gcm, err := cipher.NewGCM(block)
 		if err != nil {

@@ -31,8 +31,8 @@ import (
 const userAgent = "aws-sdk-go/1.51.20 (go1.26.8; linux; amd64) amazon-ssm-agent/" + Version
 
 // Machine is a machine with its key and identity: what an agent keeps in its
-// vault. Its requests are signed here and not by the package that the server
-// checks them with.
+// vault. It signs its requests here rather than with the package by which the
+// server verifies them.
 type Machine struct {
 	ID          string
 	Fingerprint string
@@ -51,7 +51,7 @@ type credentials struct {
 	AccessKeyID     string `json:"AccessKeyId"`
 	SecretAccessKey string
 	SessionToken    string
-	// Without one of the following the original dies.
+	// The original crashes without any of the following members.
 	TokenExpirationDate *float64
 	UpdateKeyPair       *bool
 }
@@ -67,10 +67,10 @@ func NewMachine(url, region string, trust *tls.Config, key *rsa.PrivateKey) *Mac
 	}
 }
 
-// Close lets go of idle connections.
+// Close closes idle connections.
 func (m *Machine) Close() { m.client.CloseIdleConnections() }
 
-// StatusError is the error of an answer that is no success.
+// StatusError is the error of a response other than success.
 type StatusError struct {
 	Status int
 	Body   string
@@ -90,7 +90,7 @@ func (m *Machine) call(r *http.Request, want int) ([]byte, error) {
 	defer resp.Body.Close()
 	b, err := io.ReadAll(resp.Body)
 	if err == nil && resp.StatusCode != want {
-		after, _ := strconv.Atoi(resp.Header.Get("Retry-After")) // none is 0
+		after, _ := strconv.Atoi(resp.Header.Get("Retry-After")) // 0 if missing
 		err = &StatusError{resp.StatusCode, string(b), time.Duration(after) * time.Second}
 	}
 	return b, err
@@ -162,7 +162,7 @@ func (m *Machine) RoleToken(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.Header.Set("X-Amz-Content-Sha256", hash(body)) // sent and not signed
+	r.Header.Set("X-Amz-Content-Sha256", hash(body)) // sent but not signed
 	authorize(r, m.ID, scope, names, base64.StdEncoding.EncodeToString(signature))
 	b, err := m.call(r, http.StatusOK)
 	if err != nil {
@@ -182,8 +182,8 @@ func (m *Machine) RoleToken(ctx context.Context) error {
 	return nil
 }
 
-// Report sends the facts of a machine as at a start: briefly, then whole and
-// twice at a time.
+// Report sends the facts of a machine as at a start: first a short report,
+// then the complete one, twice at a time.
 func (m *Machine) Report(ctx context.Context) error {
 	brief := map[string]string{
 		"AgentName":    "amazon-ssm-agent",
@@ -337,7 +337,7 @@ func (m *Machine) Dial(ctx context.Context, kind, name string) (Conn, error) {
 	return socket{conn}, nil
 }
 
-// Link opens a channel up to its first frame.
+// Link opens a channel and sends its first frame.
 func (m *Machine) Link(ctx context.Context, kind, name string) (*link.Conn, error) {
 	query := "?role=publish_subscribe"
 	if kind == "control-channel" {
@@ -375,7 +375,7 @@ func (m *Machine) Decrypt(
 	return out.Plaintext, err
 }
 
-// socket is a [Conn] of a real server.
+// socket is a [Conn] to a real server.
 type socket struct{ *link.Conn }
 
 // Read implements [Conn].
@@ -394,4 +394,4 @@ func (s socket) Write(ctx context.Context, text bool, frame []byte) error {
 }
 
 // Drop implements [Conn].
-func (s socket) Drop() { _ = s.CloseNow() } // there is nobody to tell
+func (s socket) Drop() { _ = s.CloseNow() } // nothing to report it to

@@ -24,7 +24,7 @@ import (
 	"sekisho/internal/wire/link"
 )
 
-// key is the key of every machine here: making one is slow.
+// key is the key of every machine here, because generating keys is slow.
 var key = sync.OnceValue(func() *rsa.PrivateKey {
 	k, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
@@ -42,14 +42,14 @@ type real struct {
 	up      chan struct{} // holds one element while the server runs
 }
 
-// patient is the agent's way to the server: attempts wait while the server is
-// away, since how many there may be is not what is tested here.
-type patient struct {
+// retryingGateway is the gateway of the agent. It retries while the server is down,
+// since the number of attempts is not tested here.
+type retryingGateway struct {
 	*ssmagent.Machine
 	up chan struct{}
 }
 
-func (p patient) Token(ctx context.Context, kind, name string) (string, error) {
+func (p retryingGateway) Token(ctx context.Context, kind, name string) (string, error) {
 	select {
 	case <-p.up:
 		p.up <- struct{}{}
@@ -81,7 +81,7 @@ func start(t *testing.T) *real {
 	}
 	r := &real{Server: s, t: t, machine: m, up: make(chan struct{}, 1)}
 	r.up <- struct{}{}
-	r.agent = ssmagent.New(ssmagent.Config{ID: m.ID, Gateway: patient{m, r.up}, Hurry: 40})
+	r.agent = ssmagent.New(ssmagent.Config{ID: m.ID, Gateway: retryingGateway{m, r.up}, Hurry: 40})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() {
@@ -119,7 +119,7 @@ func (r *real) session(document string, parameters map[string][]string) (string,
 		r.t.Fatal(err)
 	}
 	token := *out.TokenValue
-	client, host, trust := r.SSM(r.Admin), r.Host, r.TLS() // the same after a restart
+	client, host, trust := r.SSM(r.Admin), r.Host, r.TLS() // also after a restart
 	p := newPlugin(r.t, func(ctx context.Context) (ssmagent.Conn, error) {
 		if token == "" {
 			again, err := client.ResumeSession(ctx, &awsssm.ResumeSessionInput{SessionId: out.SessionId})
@@ -186,8 +186,8 @@ func (r *real) status(session string) *types.Session {
 	return nil
 }
 
-// The machine is registered with its facts, renews its credentials as the original
-// does, and gets no other work.
+// The machine is registered with its facts, renews its credentials as the
+// original does, and gets no other work.
 func TestMachineRegisters(t *testing.T) {
 	t.Parallel()
 	r := start(t)
@@ -214,7 +214,7 @@ func TestMachineRegisters(t *testing.T) {
 	if err != nil || !bytes.Contains(b, []byte(`"Associations":[]`)) {
 		t.Errorf("%s, %v", b, err)
 	}
-	// A stranger's signature, and another machine's fingerprint.
+	// Another machine's signature, and another machine's fingerprint.
 	stranger := ssmagent.NewMachine(r.URL, servertest.Region, r.TLS(), key())
 	defer stranger.Close()
 	stranger.ID = r.machine.ID
@@ -310,7 +310,7 @@ func TestKindsOfSession(t *testing.T) {
 		c.until(ctx, "the handshake", func() bool { return c.greeted })
 		c.typed(ctx, "first")
 		c.prints(ctx, "first")
-		c.typed(ctx, "bye\n") // upon which the port hangs up
+		c.typed(ctx, "bye\n") // after which the port hangs up
 		if why := c.reason(ctx); why != "" || c.output.String() != "firstbye\n" {
 			t.Errorf("told %q after %q", why, c.output.String())
 		}
@@ -358,8 +358,8 @@ func TestKindsOfSession(t *testing.T) {
 	}
 }
 
-// echoPort is a port that answers with what it is sent, and hangs up upon a
-// line.
+// echoPort is a port that returns what it receives, and hangs up after a
+// certain line.
 func echoPort(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "localhost:0")
@@ -418,7 +418,7 @@ func TestTerminated(t *testing.T) {
 	r.Eventually("the worker to be gone", func() bool { return r.agent.Workers() == 0 })
 	r.Eventually("the end in the history", func() bool { return r.status(sid).Status == types.SessionStatusTerminated })
 
-	// Before anybody has attached.
+	// Before anything has attached.
 	out, err := r.SSM(r.Admin).StartSession(ctx, &awsssm.StartSessionInput{Target: &r.machine.ID})
 	if err != nil {
 		t.Fatal(err)
@@ -427,7 +427,7 @@ func TestTerminated(t *testing.T) {
 	r.Eventually("the worker to be gone", func() bool { return r.agent.Workers() == 0 })
 }
 
-// The client's connection breaks: its session is resumed where it was.
+// The client's connection breaks, and its session resumes where it was.
 func TestResumed(t *testing.T) {
 	t.Parallel()
 	r := start(t)

@@ -14,7 +14,7 @@ import (
 	"sekisho/internal/servertest/ssmagent"
 )
 
-// The double's requests have the shape of the original's, as captured.
+// The double's requests have the same headers and members as captured ones.
 func TestShapeOfRequests(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
@@ -106,7 +106,7 @@ func TestShapeOfRequests(t *testing.T) {
 			headers = append(headers, h)
 		}
 		slices.Sort(headers)
-		// Through one library Accept-Encoding is set, through another not.
+		// One HTTP library sets Accept-Encoding, the other does not.
 		if got := strings.Join(headers, " "); strings.TrimPrefix(
 			got,
 			"Accept-Encoding ",

@@ -14,14 +14,15 @@ import (
 	"sekisho/internal/wire/mgs"
 )
 
-// worker is a session's process.
+// worker is the process of a session.
 type worker struct {
 	a    *Agent
 	task mgs.AgentTaskPayload
 	doc  content
 	ch   *channel
 
-	// cancelled is done once the session is to end; killed once the process is.
+	// cancelled is done when the session must end, killed when the process
+	// must.
 	cancelled context.Context
 	cancel    context.CancelFunc
 	dead      context.Context
@@ -50,8 +51,8 @@ type result struct {
 	untold         bool // the process died
 }
 
-// start starts a session. One that runs is not started again, and a document
-// that cannot be read is nobody's business.
+// start starts a session. A running session is not started again, and a
+// document that cannot be read is not reported.
 func (a *Agent) start(ctx context.Context, task mgs.AgentTaskPayload) {
 	var doc content
 	if err := json.Unmarshal(task.DocumentContent, &doc); err != nil || doc.SchemaVersion != "1.0" {
@@ -87,7 +88,7 @@ func (a *Agent) start(ctx context.Context, task mgs.AgentTaskPayload) {
 	})
 }
 
-// fill puts the parameters' values into the properties.
+// fill replaces parameters in the properties with their values.
 func fill(v any, values map[string]any) any {
 	switch v := v.(type) {
 	case string:
@@ -111,7 +112,7 @@ func fill(v any, values map[string]any) any {
 	return v
 }
 
-// property is a string of the properties.
+// property returns a string of the properties.
 func property(v any, path ...string) string {
 	for _, p := range path {
 		m, _ := v.(map[string]any)
@@ -168,8 +169,8 @@ func (w *worker) work() result {
 	return r
 }
 
-// handshake agrees with the client, on encryption too where the document says
-// so. Its clock runs whether or not a client is there.
+// handshake agrees with the client on the session type, and on encryption if
+// the document requires it. Its timeout runs with or without a client.
 func (w *worker) handshake(properties any) error {
 	began := time.Now()
 	action := func(kind string, parameters any) map[string]any {
@@ -226,7 +227,7 @@ func (w *worker) handshake(properties any) error {
 		return err
 	}
 	if w.a.cfg.AcksLate {
-		// In the original the reader acknowledges by itself, and is slower.
+		// In the original a separate reader acknowledges, and is slower.
 		w.ch.mu.Lock()
 		answer := w.ch.answer
 		w.ch.mu.Unlock()

@@ -19,8 +19,8 @@ import (
 	"sekisho/internal/wire/mgs"
 )
 
-// patience is how long anything may take: of real time where a real server
-// runs, of virtual time in a bubble.
+// patience limits every wait: in real time with a real server, in virtual time
+// in a bubble.
 const patience = 90 * time.Second
 
 const (
@@ -33,13 +33,13 @@ type packet struct {
 	b    []byte
 }
 
-// wire is one direction of a connection in memory, and cut what ends both.
+// wire is one direction of a connection in memory, and cut ends both.
 type wire struct {
 	in, out chan packet
 	cut     chan struct{}
 	once    *sync.Once
 	net     *network
-	server  bool // this end is the server's
+	server  bool // this end belongs to the server
 	kind    string
 }
 
@@ -100,7 +100,7 @@ func (w *wire) Write(ctx context.Context, text bool, b []byte) error {
 	return w.send(ctx, packet{text, b})
 }
 
-// end is a wire as the server has it.
+// end is the server's end of a wire.
 type end struct{ *wire }
 
 func (e end) Read(ctx context.Context) ([]byte, error) {
@@ -117,13 +117,13 @@ func (e end) Write(ctx context.Context, frames ...[]byte) error {
 }
 func (e end) Close(string) { e.Drop() }
 
-// network is what lies between the agent and the server.
+// network connects the agent and the server.
 type network struct {
 	mu     sync.Mutex
 	open   []*wire
 	down   map[string]bool // channels of this kind cannot be opened
-	tokens map[string]int  // how often one was asked for
-	// lose decides how often a frame arrives; nil = once.
+	tokens map[string]int  // number of requested tokens by kind
+	// lose returns how many copies of a frame arrive; nil = one.
 	lose func(kind string, fromServer bool, m *mgs.Message) int
 }
 
@@ -159,8 +159,8 @@ func (n *network) cut(kind string) {
 	}
 }
 
-// world is an agent, and the part of the server that it talks to, in a bubble
-// of virtual time: the hub of control channels and the relay.
+// world is an agent and its part of the server, in a bubble of virtual time:
+// the control channels and the relay.
 type world struct {
 	network
 	t        *testing.T
@@ -176,7 +176,7 @@ type world struct {
 	client *plugin
 }
 
-// with runs f with an agent that is connected.
+// with runs f with a connected agent.
 func with(t *testing.T, cfg ssmagent.Config, f func(w *world)) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -259,8 +259,8 @@ func (w *world) TaskComplete(_ context.Context, _ sekisho.NodeID, done mgs.TaskC
 	w.relay.Finish(w.ctx, sekisho.SessionID(done.TaskID), sekisho.Ending{Status: status, Details: done.Output})
 }
 
-// NodeConnected implements control.Jobs, as do the following: no commands are
-// sent here.
+// NodeConnected implements control.Jobs, as do the following methods: no
+// commands are sent here.
 func (w *world) NodeConnected(sekisho.NodeID)                                 {}
 func (w *world) AgentConnected(context.Context, sekisho.NodeID, string)       {}
 func (w *world) JobAck(context.Context, sekisho.NodeID, mgs.JobAck) error     { return nil }
@@ -269,7 +269,7 @@ func (w *world) JobReply(context.Context, sekisho.NodeID, mgs.JobReply) error { 
 // SessionStatus implements relay.Observer.
 func (w *world) SessionStatus(context.Context, sekisho.SessionID, sekisho.SessionStatus) {}
 
-// SessionEnded tells the agent on its control channel too.
+// SessionEnded also ends the session on the agent's control channel.
 func (w *world) SessionEnded(_ context.Context, id sekisho.SessionID, s sekisho.SessionStatus, details string) {
 	w.smu.Lock()
 	w.ended = append(w.ended, string(s)+": "+details)
@@ -294,7 +294,7 @@ func (quiet) Resize(int, int) error        { return nil }
 func (quiet) Marker(string) error          { return nil }
 func (quiet) Seal(relay.Exit) error        { return nil }
 
-// start begins a session of a kind.
+// start starts a session of a type.
 func (w *world) start(s sekisho.Session, kind string, properties any) {
 	w.t.Helper()
 	s.ID, s.Target, s.StartedAt = sid, nodeID, time.Now()
@@ -321,7 +321,7 @@ func (w *world) command(kind string, properties any) {
 	}
 }
 
-// attach has the client's program come.
+// attach connects the client's program.
 func (w *world) attach() *plugin {
 	w.client = newPlugin(w.t, w.clientDial())
 	go w.client.run(w.ctx)
@@ -359,7 +359,7 @@ func (w *world) completions() []mgs.TaskComplete {
 	return w.tasks
 }
 
-// gone waits for the agent's worker to be gone.
+// gone waits until the agent's worker has ended.
 func (w *world) gone() {
 	w.t.Helper()
 	for range 60 {

@@ -302,10 +302,11 @@ func TestSSH(t *testing.T) {
 			}
 			return r
 		}
-		if r := do(`echo "some input" | ssh -F "$C" node 'cat; echo from afar; exit 0'`); r.Stdout != "some input\nfrom afar\n" {
+		r := do(`echo "some input" | ssh -F "$C" node 'cat; echo from afar; exit 0'`)
+		if r.Stdout != "some input\nfrom afar\n" {
 			t.Errorf("ssh says %q", r.Stdout)
 		}
-		r := harness.Do(t, shared.Shell(t.Context(), path, `ssh -F "$1" node exit 9`, config))
+		r = harness.Do(t, shared.Shell(t.Context(), path, `ssh -F "$1" node exit 9`, config))
 		if r.Code != 9 {
 			t.Errorf("ssh exits with %d, not the 9 of its command: %s", r.Code, r.Stderr)
 		}

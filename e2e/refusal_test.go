@@ -55,7 +55,11 @@ func TestBadCredentials(t *testing.T) {
 			`AWS_SESSION_TOKEN=invented; export AWS_SESSION_TOKEN; aws ssm describe-sessions --state Active`,
 			"UnrecognizedClientException",
 		},
-		{"a key that is not valid yet", `aws ssm describe-patch-groups`, "ssm:DescribePatchGroups is not implemented by Sekisho"},
+		{
+			"an operation that is not implemented",
+			`aws ssm describe-patch-groups`,
+			"ssm:DescribePatchGroups is not implemented by Sekisho",
+		},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -77,7 +77,8 @@ func TestMemoWalk(t *testing.T) {
 		totp(t, string(seed), now.Add(-30*time.Second)),
 		totp(t, string(seed), now),
 	)
-	if got := a.run("", `aws iam list-mfa-devices --user-name admin --query 'MFADevices[].SerialNumber' --output text`); got != serial {
+	devices := `aws iam list-mfa-devices --user-name admin --query 'MFADevices[].SerialNumber' --output text`
+	if got := a.run("", devices); got != serial {
 		t.Errorf("the administrator's devices are %q", got)
 	}
 

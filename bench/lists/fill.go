@@ -33,9 +33,10 @@ func filling(nodes, sessions, others int) []copies {
 		}},
 		{"sessions", sessions, map[string]string{
 			"id": "printf('bench-%026d', i)", "target": node, "active": "0",
-			"status":     "CASE i % 1000 WHEN 0 THEN 'Failed' ELSE 'Terminated' END",
-			"owner":      "'arn:aws:iam::100000000000:user/user-' || (i % 500)",
-			"started_at": fmt.Sprintf("t.started_at - i * %d", second), "ended_at": fmt.Sprintf("t.started_at - i * %d + 5000000", second),
+			"status":         "CASE i % 1000 WHEN 0 THEN 'Failed' ELSE 'Terminated' END",
+			"owner":          "'arn:aws:iam::100000000000:user/user-' || (i % 500)",
+			"started_at":     fmt.Sprintf("t.started_at - i * %d", second),
+			"ended_at":       fmt.Sprintf("t.started_at - i * %d + 5000000", second),
 			"access_request": "CASE i % 1000 WHEN 1 THEN 'oi-1' ELSE '' END", "permission": "''",
 		}},
 		{"activations", others, map[string]string{

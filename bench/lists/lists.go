@@ -66,7 +66,8 @@ func lists(nodes int) []list {
 		return fmt.Sprintf(`{"Filters":[{"Key":%q,"Values":[%q]}]}`, key, value)
 	}
 	add("nodes", "ssm", "AmazonSSM.DescribeInstanceInformation", "NextToken", "InstanceInformationList", map[string]string{
-		"none": `{}`, "InstanceIds": filter("InstanceIds", last), "tag, rare": filter("tag:Env", "rare"), "tag, none": filter("tag:Env", "no"),
+		"none": `{}`, "InstanceIds": filter("InstanceIds", last), "tag, rare": filter("tag:Env", "rare"),
+		"tag, none":     filter("tag:Env", "no"),
 		"PlatformTypes": filter("PlatformTypes", "Linux"), "AgentVersion": filter("AgentVersion", "3.7"),
 		"PingStatus": filter("PingStatus", "Online"), "IamRole": filter("IamRole", "role-9"),
 	}, "none", "InstanceIds", "tag, rare", "tag, none", "PlatformTypes", "AgentVersion", "PingStatus", "IamRole")
@@ -78,9 +79,12 @@ func lists(nodes int) []list {
 		"none": `{"State":"History"}`, "active": `{"State":"Active"}`, "Target": session("History", "Target", last),
 		"Owner":  session("History", "Owner", "arn:aws:iam::100000000000:user/user-7"),
 		"Status": session("History", "Status", "Failed"), "InvokedAfter": session("History", "InvokedAfter", day),
-		"InvokedBefore": session("History", "InvokedBefore", day), "SessionId": session("History", "SessionId", "bench-"+fmt.Sprintf("%026d", 9)),
-		"AccessType, rare": session("History", "AccessType", "JustInTime"), "AccessType": session("History", "AccessType", "Standard"),
-	}, "none", "active", "Target", "Owner", "Status", "InvokedAfter", "InvokedBefore", "SessionId", "AccessType, rare", "AccessType")
+		"InvokedBefore":    session("History", "InvokedBefore", day),
+		"SessionId":        session("History", "SessionId", "bench-"+fmt.Sprintf("%026d", 9)),
+		"AccessType, rare": session("History", "AccessType", "JustInTime"),
+		"AccessType":       session("History", "AccessType", "Standard"),
+	}, "none", "active", "Target", "Owner", "Status", "InvokedAfter", "InvokedBefore", "SessionId", "AccessType, rare",
+		"AccessType")
 	activation := func(key, value string) string {
 		return fmt.Sprintf(`{"Filters":[{"FilterKey":%q,"FilterValues":[%q]}]}`, key, value)
 	}
@@ -98,30 +102,35 @@ func lists(nodes int) []list {
 		return fmt.Sprintf(`{"Filters":[{"key":%q,"value":%q}]}`, key, value)
 	}
 	commands := map[string]string{
-		"none": `{}`, "CommandId": `{"CommandId":"00000009-0000-4000-8000-000000000001"}`, "InstanceId": fmt.Sprintf(`{"InstanceId":%q}`, last),
-		"Status": command("Status", "Failed"), "DocumentName, rare": command("DocumentName", "Rare"),
+		"none": `{}`, "CommandId": `{"CommandId":"00000009-0000-4000-8000-000000000001"}`,
+		"InstanceId": fmt.Sprintf(`{"InstanceId":%q}`, last),
+		"Status":     command("Status", "Failed"), "DocumentName, rare": command("DocumentName", "Rare"),
 		"DocumentName":   command("DocumentName", "AWS-RunShellScript"),
 		"ExecutionStage": command("ExecutionStage", "Complete"), "InvokedBefore": command("InvokedBefore", day),
 	}
-	order := []string{"none", "CommandId", "InstanceId", "Status", "DocumentName, rare", "DocumentName", "ExecutionStage", "InvokedBefore"}
+	order := []string{"none", "CommandId", "InstanceId", "Status", "DocumentName, rare", "DocumentName", "ExecutionStage",
+		"InvokedBefore"}
 	add("commands", "ssm", "AmazonSSM.ListCommands", "NextToken", "Commands", commands, order...)
 	add("invocations", "ssm", "AmazonSSM.ListCommandInvocations", "NextToken", "CommandInvocations", commands, order...)
 	event := func(key, value string) string {
 		return fmt.Sprintf(`{"LookupAttributes":[{"AttributeKey":%q,"AttributeValue":%q}]}`, key, value)
 	}
-	add("audit events", "cloudtrail", "com.amazonaws.cloudtrail.v20131101.CloudTrail_20131101.LookupEvents", "NextToken", "Events",
+	add("audit events", "cloudtrail", "com.amazonaws.cloudtrail.v20131101.CloudTrail_20131101.LookupEvents", "NextToken",
+		"Events",
 		map[string]string{
 			"none": `{}`, "EventName, rare": event("EventName", "RareEvent"), "EventName": event("EventName", "StartSession"),
 			"Username": event("Username", "user-7"), "AccessKeyId": event("AccessKeyId", "AKIA7"),
 			"EventSource": event("EventSource", "kms.amazonaws.com"), "ReadOnly": event("ReadOnly", "false"),
 			"ResourceType": event("ResourceType", "AWS::KMS::Key"), "ResourceName": event("ResourceName", last),
 			"EventId": event("EventId", "00000009-0000-7000-8000-000000000000"),
-		}, "none", "EventName, rare", "EventName", "Username", "AccessKeyId", "EventSource", "ReadOnly", "ResourceType", "ResourceName", "EventId")
+		}, "none", "EventName, rare", "EventName", "Username", "AccessKeyId", "EventSource", "ReadOnly", "ResourceType",
+		"ResourceName", "EventId")
 	add("log groups", "logs", "Logs_20140328.DescribeLogGroups", "nextToken", "logGroups", map[string]string{
 		"none": `{}`, "prefix": `{"logGroupNamePrefix":"/bench/004"}`, "pattern": `{"logGroupNamePattern":"4999"}`,
 	}, "none", "prefix", "pattern")
 	add("log streams", "logs", "Logs_20140328.DescribeLogStreams", "nextToken", "logStreams", map[string]string{
-		"none": `{"logGroupName":"bench-group"}`, "prefix": `{"logGroupName":"bench-group","logStreamNamePrefix":"stream-04"}`,
+		"none":          `{"logGroupName":"bench-group"}`,
+		"prefix":        `{"logGroupName":"bench-group","logStreamNamePrefix":"stream-04"}`,
 		"LastEventTime": `{"logGroupName":"bench-group","orderBy":"LastEventTime","descending":true}`,
 	}, "none", "prefix", "LastEventTime")
 	for filter, query := range map[string]string{"none": "", "prefix": "&prefix=folder-7/", "delimiter": "&delimiter=/"} {
@@ -132,7 +141,8 @@ func lists(nodes int) []list {
 	}
 	for _, operation := range []string{"ListUsers", "ListGroups", "ListRoles", "ListPolicies", "ListAccessKeys"} {
 		all = append(all, list{
-			name: "IAM", filter: operation, service: "iam", query: map[string]string{"Action": operation, "Version": "2010-05-08"},
+			name: "IAM", filter: operation, service: "iam",
+			query:   map[string]string{"Action": operation, "Version": "2010-05-08"},
 			tokenIn: "Marker", tokenOut: "Marker", want: operation + "Result",
 		})
 	}
@@ -166,7 +176,8 @@ func (c *caller) prepare() error {
 		{service: "ssm", operation: "AmazonSSM.SendCommand", body: fmt.Sprintf(
 			`{"DocumentName":"AWS-RunShellScript","InstanceIds":[%q],"Parameters":{"commands":["true"]}}`, node)},
 		{service: "logs", operation: "Logs_20140328.CreateLogGroup", body: `{"logGroupName":"bench-group"}`},
-		{service: "logs", operation: "Logs_20140328.CreateLogStream", body: `{"logGroupName":"bench-group","logStreamName":"first"}`},
+		{service: "logs", operation: "Logs_20140328.CreateLogStream",
+			body: `{"logGroupName":"bench-group","logStreamName":"first"}`},
 		{service: "s3", method: http.MethodPut, path: "/bench-lists"},
 		{service: "s3", method: http.MethodPut, path: "/bench-lists/first", body: "x"},
 	}

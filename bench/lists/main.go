@@ -84,7 +84,8 @@ func run(ctx context.Context, out io.Writer, args []string) (err error) {
 		return err
 	}
 	var table strings.Builder
-	fmt.Fprintf(&table, "%d nodes, %d sessions, %d audit events, %d each of activations, commands, log streams and objects. "+
+	fmt.Fprintf(&table, "%d nodes, %d sessions, %d audit events, %d each of activations, commands, log streams and "+
+		"objects. "+
 		"The server was ready %d ms after its start.\n\n| list | filter | median ms | slowest ms |\n|---|---|---|---|\n",
 		*nodes, *sessions, *sessions/5, *others, ready.Milliseconds())
 	for _, l := range lists(*nodes) {

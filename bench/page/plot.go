@@ -45,7 +45,9 @@ text { font: 12px system-ui, sans-serif; fill: #1f2328 }
 .grid { stroke: #d1d9e0 }
 .bar { fill: #2f6feb }
 .target { stroke: #bc4c00; stroke-width: 2 }
-@media (prefers-color-scheme: dark) { text { fill: #e6edf3 } .grid { stroke: #3d444d } .bar { fill: #58a6ff } .target { stroke: #f0883e } }
+@media (prefers-color-scheme: dark) {
+text { fill: #e6edf3 } .grid { stroke: #3d444d } .bar { fill: #58a6ff } .target { stroke: #f0883e }
+}
 </style>
 <text class="title" x="8" y="22">%s</text>
 `, plotWidth, height, html.EscapeString(title), html.EscapeString(title))

@@ -114,7 +114,8 @@ func compare(ctx context.Context, dir string, bins [2]string, pairs, size int) (
 	for _, m := range []struct{ what, script, file string }{
 		{"exec, random bytes", `sekisho exec "$SEKISHO_TARGET" cat "$1" > /dev/null`, random},
 		{"exec, text", `sekisho exec "$SEKISHO_TARGET" cat "$1" > /dev/null`, text},
-		{"terminal flooded with text", `printf 'cat %s\nexit\n' "$1" | sekisho start-session "$SEKISHO_TARGET" > /dev/null`, text},
+		{"terminal flooded with text", `printf 'cat %s\nexit\n' "$1" | sekisho start-session "$SEKISHO_TARGET" > /dev/null`,
+			text},
 	} {
 		var samples [2][]float64
 		for i := range pairs + 1 {
@@ -130,7 +131,8 @@ func compare(ctx context.Context, dir string, bins [2]string, pairs, size int) (
 		}
 		on, off := median(samples[0]), median(samples[1])
 		rows = append(rows, row{
-			m.what, fmt.Sprintf("%.0f MB/s", on), fmt.Sprintf("%.0f MB/s", off), fmt.Sprintf("%+.1f %%", 100*(off-on)/off), "≤ 5 %",
+			m.what, fmt.Sprintf("%.0f MB/s", on), fmt.Sprintf("%.0f MB/s", off), fmt.Sprintf("%+.1f %%", 100*(off-on)/off),
+			"≤ 5 %",
 		})
 	}
 	echo, err := echo(ctx, sides[:], pairs)

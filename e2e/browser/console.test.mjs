@@ -107,7 +107,8 @@ test('a session: typing, colours, resizing, Ctrl-C, exit', async () => {
     Object.defineProperty(navigator, 'clipboard', { value: { writeText: async (text) => window.written.push(text) } })
   })
   await type(
-    'printf "\\033]52;c;b3duZWQ=\\007\\033]0;<img src=x onerror=window.owned=1>\\rowned\\007\\033[21t<script>window.owned=1</script>' +
+    'printf "\\033]52;c;b3duZWQ=\\007\\033]0;<img src=x onerror=window.owned=1>\\rowned\\007' +
+      '\\033[21t<script>window.owned=1</script>' +
       '\\033]8;;javascript:window.owned=1\\007link\\033]8;;\\007\\n"; echo sho""wn',
   )
   await sees(/^shown/)
@@ -165,7 +166,8 @@ test('a reloaded page shows its terminals without losing output', async () => {
   page.on('dialog', (d) => d.accept()) // leaving the page asks for confirmation
   const ticks = Array.from({ length: 20 }, (_, i) => `tick-${i + 1}\\n`).join('')
   await type(
-    'clear; for i in $(seq 20); do echo tick-$i; sleep 0.2; done; echo counted; stty -echo; bash -c \'printf "\\033[c"; IFS= read -rd c answer; echo answered\'; stty echo',
+    'clear; for i in $(seq 20); do echo tick-$i; sleep 0.2; done; echo counted; stty -echo; ' +
+      'bash -c \'printf "\\033[c"; IFS= read -rd c answer; echo answered\'; stty echo',
   )
   await sees(/^tick-2/)
   // A second one is shown while the first continues in the background.

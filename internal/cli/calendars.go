@@ -74,8 +74,9 @@ func showCalendar(dial dialer) *cobra.Command {
 }
 
 func printCalendar(w io.Writer, k client.Calendar) error {
-	if _, err := fmt.Fprintf(w, "%s (%s), %d spans in total; the next ones:\n", client.Printable(k.Name), client.Printable(k.Zone),
-		k.Spans); err != nil {
+	_, err := fmt.Fprintf(w, "%s (%s), %d spans in total; the next ones:\n",
+		client.Printable(k.Name), client.Printable(k.Zone), k.Spans)
+	if err != nil {
 		return err
 	}
 	return table(w, []string{"FROM", "UNTIL"}, windowRows(k.Upcoming))

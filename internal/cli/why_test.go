@@ -61,7 +61,8 @@ func TestWhyLooksUpTheTarget(t *testing.T) {
 		},
 		"ExplainAccess": func(map[string]any) any {
 			return map[string]any{
-				"Allowed": false, "Failed": []string{"MFA", "Other"}, "Reason": "allowed but for MFA", "Statement": "statement Window of oncall", "Steps": []any{
+				"Allowed": false, "Failed": []string{"MFA", "Other"}, "Reason": "allowed but for MFA",
+				"Statement": "statement Window of oncall", "Steps": []any{
 					map[string]any{
 						"ResourceArn": "arn:node",
 						"Decision":    "implicitDeny",

@@ -265,7 +265,8 @@ func TestForward(t *testing.T) {
 	}()
 	s.begin("4.0.0.0", "Port", `{"portNumber":5432,"type":"LocalPortForwarding","host":"db.internal"}`)
 	address, _, _ := strings.Cut(<-listening, " ")
-	if got := started["Parameters"].(map[string]any); started["DocumentName"] != "AWS-StartPortForwardingSessionToRemoteHost" ||
+	got := started["Parameters"].(map[string]any)
+	if started["DocumentName"] != "AWS-StartPortForwardingSessionToRemoteHost" ||
 		fmt.Sprint(got["host"], got["portNumber"]) != "[db.internal] [5432]" {
 		t.Errorf("started %v", started)
 	}

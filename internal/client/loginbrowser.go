@@ -118,7 +118,8 @@ func (c *Client) program(ctx context.Context, path string, in, out any) (status 
 		return 0, nil, fmt.Errorf("sign in: %w", err)
 	}
 	session := &consoleSession{client: c}
-	resp, answer, err := session.do(ctx, http.MethodPost, path, "application/json", "", body) //nolint:bodyclose // do closes it
+	//nolint:bodyclose // do closes it
+	resp, answer, err := session.do(ctx, http.MethodPost, path, "application/json", "", body)
 	if err != nil {
 		return 0, nil, err
 	}

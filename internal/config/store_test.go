@@ -36,7 +36,8 @@ func TestRecordingStore(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := c.Recordings.Store
-	if s.S3 == nil || s.S3.Bucket != "recordings" || !s.S3.PathStyle || s.S3.Timeout.Seconds() != 20 || s.CacheBytes != 1000000 {
+	if s.S3 == nil || s.S3.Bucket != "recordings" || !s.S3.PathStyle || s.S3.Timeout.Seconds() != 20 ||
+		s.CacheBytes != 1000000 {
 		t.Errorf("%+v %+v", s, s.S3)
 	}
 	c, err = config.Parse([]byte("account: \"100000000000\"\ntls: {certificate: /c.pem, key: /k.pem}\n"))

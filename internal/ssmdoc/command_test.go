@@ -141,7 +141,8 @@ func TestCommandDocumentsRefused(t *testing.T) {
 			run + `},{"action":"aws:runShellScript","name":"a","inputs":` + run + `}]}`, "mainSteps[1].name is"},
 		"no inputs": {`{"schemaVersion":"2.2","mainSteps":[{"action":"aws:runShellScript","name":"a"}]}`,
 			"inputs must be an object"},
-		"unknown member of a step": {`{"schemaVersion":"2.2","mainSteps":[{"action":"aws:runShellScript","name":"a","inputs":` +
+		"unknown member of a step": {`{"schemaVersion":"2.2","mainSteps":[{"action":"aws:runShellScript","name":"a",` +
+			`"inputs":` +
 			run + `,"isEnd":true}]}`, `"isEnd"`},
 		"precondition": {`{"schemaVersion":"2.2","mainSteps":[{"action":"aws:runShellScript","name":"a","inputs":` +
 			run + `,"precondition":{"StringEquals":["platformType","Linx"]}}]}`, "where PLATFORM is"},

@@ -1,7 +1,7 @@
 // Command prose finds phrases that do not read as plain English in the
 // comments and string literals of Go files, and in the text of TypeScript,
-// shell and Markdown files. The phrases are in words.txt, the exceptions in
-// allow.txt.
+// shell and Markdown files. It also finds lines of source files that have more
+// than 120 columns. The phrases are in words.txt, the exceptions in allow.txt.
 //
 //	go run ./tools/prose [PATH...]
 //
@@ -36,7 +36,7 @@ func main() {
 	case n > 0:
 		fmt.Fprintf(
 			os.Stderr,
-			"prose: %d phrases to rewrite (docs/style.md; exceptions go into tools/prose/allow.txt)\n",
+			"prose: %d phrases or lines to rewrite (docs/style.md; exceptions go into tools/prose/allow.txt)\n",
 			n,
 		)
 		os.Exit(1)
@@ -58,14 +58,14 @@ func run(ctx context.Context, paths []string) (int, error) {
 	}
 	total := 0
 	for name := range strings.SplitSeq(strings.TrimSuffix(string(out), "\x00"), "\x00") {
-		pieces, err := textOf(name)
+		src, err := os.ReadFile(name)
 		if os.IsNotExist(err) {
 			continue // deleted, not committed yet
 		}
 		if err != nil {
 			return total, err
 		}
-		for _, h := range find(pieces, words) {
+		for _, h := range append(find(textOf(name, src), words), longLines(name, src)...) {
 			if allowed.has(name, h.phrase) {
 				continue
 			}
@@ -136,28 +136,20 @@ type piece struct {
 }
 
 // textOf returns the prose of a file; none for kinds of files that have none.
-func textOf(name string) ([]piece, error) {
+func textOf(name string, src []byte) []piece {
 	switch filepath.Ext(name) {
 	case ".go":
-		src, err := os.ReadFile(name)
-		if err != nil {
-			return nil, err
-		}
-		return goText(src), nil
+		return goText(src)
 	case ".ts", ".tsx", ".md", ".mjs", ".css", ".html", ".sh":
 	default:
 		if !strings.HasPrefix(name, "scripts/") && filepath.Base(name) != "Makefile" {
-			return nil, nil
+			return nil
 		}
 	}
 	if strings.HasSuffix(name, ".ja.md") {
-		return nil, nil
+		return nil
 	}
-	src, err := os.ReadFile(name)
-	if err != nil {
-		return nil, err
-	}
-	return []piece{{1, string(src)}}, nil
+	return []piece{{1, string(src)}}
 }
 
 // goText returns the comments and string literals of a Go file. Adjacent line

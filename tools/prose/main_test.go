@@ -1,6 +1,7 @@
 package main
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -22,6 +23,23 @@ func TestFind(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"is told", "anew"}, got); diff != "" {
 		t.Errorf("phrases (-want +got):\n%s", diff)
+	}
+}
+
+func TestLongLines(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("é", maxColumns+1)
+	src := "package p\n\nvar a = \"" + long[:2*maxColumns-20] + "\"\n\nvar b = \"" + long + "\"\n\nvar c = `\n" + long + "\n`\n"
+	for name, want := range map[string][]int{
+		"a.go": {5, 8}, "a_test.go": {5}, "a.ts": {5, 8}, "a.mjs": {5, 8}, "a.sh": {5, 8}, "a.md": nil, "a.json": nil,
+	} {
+		var got []int
+		for _, h := range longLines(name, []byte(src)) {
+			got = append(got, h.line)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
 	}
 }
 

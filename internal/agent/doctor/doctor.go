@@ -230,7 +230,8 @@ func (x *examination) identity(ctx context.Context) (string, error) {
 // credentials of.
 func noRole(err error) bool {
 	e, ok := errors.AsType[*uplink.APIError](err)
-	return ok && (e.Code == "ResourceNotFoundException" || strings.Contains(e.Message, "management role is not configured"))
+	return ok && (e.Code == "ResourceNotFoundException" ||
+		strings.Contains(e.Message, "management role is not configured"))
 }
 
 func (x *examination) signature(ctx context.Context) (string, error) {

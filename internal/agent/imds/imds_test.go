@@ -75,13 +75,14 @@ func TestPaths(t *testing.T) {
 	t.Parallel()
 	s := server(true, &machine{})
 	for path, want := range map[string]string{
-		"/":                             "latest",
-		"/latest/":                      "dynamic/\nmeta-data/",
-		"/latest/meta-data/":            "hostname\niam/\ninstance-id\nlocal-hostname\nlocal-ipv4\nplacement/\nservices/\ntags/",
-		"/latest/meta-data/instance-id": "i-01234567890abcdef",
-		"/latest/meta-data/hostname":    "web-1",
-		"/latest/meta-data/local-ipv4":  "10.1.2.3",
-		"/latest/meta-data/placement/":  "availability-zone\nregion",
+		"/":        "latest",
+		"/latest/": "dynamic/\nmeta-data/",
+		"/latest/meta-data/": "hostname\niam/\ninstance-id\nlocal-hostname\nlocal-ipv4\nplacement/\nservices/" +
+			"\ntags/",
+		"/latest/meta-data/instance-id":                  "i-01234567890abcdef",
+		"/latest/meta-data/hostname":                     "web-1",
+		"/latest/meta-data/local-ipv4":                   "10.1.2.3",
+		"/latest/meta-data/placement/":                   "availability-zone\nregion",
 		"/latest/meta-data/placement/availability-zone":  "ap-northeast-1a",
 		"/latest/meta-data/placement/availability-zone/": "ap-northeast-1a", // as AWS's libraries request it
 		"/latest/meta-data/placement/region":             "ap-northeast-1",

@@ -16,7 +16,8 @@ func TestEchoes(t *testing.T) {
 	p, err := pty.Start(exec.Command(
 		"sh",
 		"-c",
-		"echo one; read a; stty -echo; echo two; read a; stty -icanon; echo three; read a; stty echo icanon; echo four; read a",
+		"echo one; read a; stty -echo; echo two; read a; stty -icanon; echo three; read a; stty echo icanon; echo four; "+
+			"read a",
 	), 80, 24)
 	if err != nil {
 		t.Fatal(err)

@@ -378,7 +378,8 @@ func TestOutcomes(t *testing.T) {
 		runs       bool // the second step ran
 		exactError bool
 	}{
-		"a failed step does not stop the command": {in{"runCommand": []string{"echo no >&2; exit 3"}}, nil, "Failed", "Failed 3",
+		"a failed step does not stop the command": {in{"runCommand": []string{"echo no >&2; exit 3"}}, nil, "Failed",
+			"Failed 3",
 			"Success 0", "", "no\nfailed to run commands: exit status 3", true, true},
 		"exit on failure": {in{"runCommand": []string{"exit 3"}, "onFailure": "exit"}, nil, "Failed", "Failed 3",
 			"Skipped 0", "", "onFailure", false, false},
@@ -508,7 +509,8 @@ func TestRefusedJobs(t *testing.T) {
 			mgs.JobInvalid},
 		"an unknown topic": {mgs.AgentJob{Topic: "aws.ssm.fly", Content: content, JobID: "aws.ssm.c." + testNode},
 			mgs.JobUnexpected},
-		"a cancellation without a job": {mgs.AgentJob{Topic: mgs.TopicCancelCommand, Content: "{}", JobID: "aws.ssm.c." + testNode},
+		"a cancellation without a job": {mgs.AgentJob{Topic: mgs.TopicCancelCommand, Content: "{}",
+			JobID: "aws.ssm.c." + testNode},
 			mgs.JobUnreadable},
 	} {
 		var codes []string

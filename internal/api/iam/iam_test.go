@@ -98,7 +98,8 @@ func TestUserLifecycle(t *testing.T) {
 	// Any document is returned exactly as it was sent.
 	doc := aws.String(
 		"{\"Version\":\"2012-10-17\",\n " +
-			"\"Statement\":[{\"Effect\":\"Allow\",\"Action\":\"ssm:*\",\"Resource\":\"*\",\"Condition\":{\"StringEquals\":{\"aws:username\":\"a+b%20c é&<>\"}}}]}",
+			"\"Statement\":[{\"Effect\":\"Allow\",\"Action\":\"ssm:*\",\"Resource\":\"*\"," +
+			"\"Condition\":{\"StringEquals\":{\"aws:username\":\"a+b%20c é&<>\"}}}]}",
 	)
 	must[*awsiam.PutUserPolicyOutput](
 		t,

@@ -8,10 +8,13 @@ import (
 func TestLifecycleConfiguration(t *testing.T) {
 	t.Parallel()
 	r := start(t)
-	const rules = `<LifecycleConfiguration><Rule><ID>logs</ID><Filter><And><Prefix>logs/</Prefix><Tag><Key>keep</Key><Value>no</Value></Tag></And></Filter>` +
+	const rules = `<LifecycleConfiguration><Rule><ID>logs</ID><Filter><And><Prefix>logs/</Prefix><Tag><Key>keep</Key>` +
+		`<Value>no</Value></Tag></And></Filter>` +
 		`<Status>Enabled</Status><Expiration><Days>30</Days></Expiration></Rule>` +
-		`<Rule><Filter><Prefix></Prefix></Filter><Status>Disabled</Status><NoncurrentVersionExpiration><NoncurrentDays>7</NoncurrentDays></NoncurrentVersionExpiration>` +
-		`<AbortIncompleteMultipartUpload><DaysAfterInitiation>2</DaysAfterInitiation></AbortIncompleteMultipartUpload></Rule></LifecycleConfiguration>`
+		`<Rule><Filter><Prefix></Prefix></Filter><Status>Disabled</Status><NoncurrentVersionExpiration><NoncurrentDays>7` +
+		`</NoncurrentDays></NoncurrentVersionExpiration>` +
+		`<AbortIncompleteMultipartUpload><DaysAfterInitiation>2</DaysAfterInitiation></AbortIncompleteMultipartUpload>` +
+		`</Rule></LifecycleConfiguration>`
 	if got := r.do(r.admin, "GET", "/bucket?lifecycle", "", nil); got.code != "NoSuchLifecycleConfiguration" {
 		t.Errorf("before: %+v", got)
 	}
@@ -42,9 +45,10 @@ func TestLifecycleConfiguration(t *testing.T) {
 		return "<LifecycleConfiguration><Rule><Filter/><Status>Enabled</Status>" + inner + "</Rule></LifecycleConfiguration>"
 	}
 	for name, c := range map[string]struct{ body, code string }{
-		"no rules":      {"<LifecycleConfiguration/>", "MalformedXML"},
-		"no action":     {rule(""), "InvalidRequest"},
-		"no filter":     {"<LifecycleConfiguration><Rule><Status>Enabled</Status><Expiration><Days>1</Days></Expiration></Rule></LifecycleConfiguration>", "MalformedXML"},
+		"no rules":  {"<LifecycleConfiguration/>", "MalformedXML"},
+		"no action": {rule(""), "InvalidRequest"},
+		"no filter": {"<LifecycleConfiguration><Rule><Status>Enabled</Status><Expiration><Days>1</Days></Expiration>" +
+			"</Rule></LifecycleConfiguration>", "MalformedXML"},
 		"zero days":     {rule("<Expiration><Days>0</Days></Expiration>"), "InvalidArgument"},
 		"days and date": {rule("<Expiration><Days>1</Days><Date>2026-01-01T00:00:00Z</Date></Expiration>"), "MalformedXML"},
 		"noon":          {rule("<Expiration><Date>2026-01-01T12:00:00Z</Date></Expiration>"), "InvalidArgument"},

@@ -49,16 +49,22 @@ func TestAnswersFitTheServiceModel(t *testing.T) {
 	call("HEAD", "/b-2", "", nil)
 	call("GET", "/", "", nil)
 	for sub, body := range map[string]string{
-		"versioning":        "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>",
-		"encryption":        "<ServerSideEncryptionConfiguration><Rule><ApplyServerSideEncryptionByDefault><SSEAlgorithm>AES256</SSEAlgorithm></ApplyServerSideEncryptionByDefault></Rule></ServerSideEncryptionConfiguration>",
-		"publicAccessBlock": "<PublicAccessBlockConfiguration><BlockPublicAcls>true</BlockPublicAcls></PublicAccessBlockConfiguration>",
-		"ownershipControls": "<OwnershipControls><Rule><ObjectOwnership>BucketOwnerEnforced</ObjectOwnership></Rule></OwnershipControls>",
+		"versioning": "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>",
+		"encryption": "<ServerSideEncryptionConfiguration><Rule><ApplyServerSideEncryptionByDefault><SSEAlgorithm>" +
+			"AES256</SSEAlgorithm></ApplyServerSideEncryptionByDefault></Rule></ServerSideEncryptionConfiguration>",
+		"publicAccessBlock": "<PublicAccessBlockConfiguration><BlockPublicAcls>true</BlockPublicAcls>" +
+			"</PublicAccessBlockConfiguration>",
+		"ownershipControls": "<OwnershipControls><Rule><ObjectOwnership>BucketOwnerEnforced</ObjectOwnership></Rule>" +
+			"</OwnershipControls>",
 		"policy": `{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Principal":"*",` +
 			`"Action":"s3:GetObject","Resource":"arn:aws:s3:::b-2/denied"}]}`,
 		"tagging": "<Tagging><TagSet><Tag><Key>a</Key><Value>b</Value></Tag></TagSet></Tagging>",
-		"lifecycle": "<LifecycleConfiguration><Rule><ID>x</ID><Filter><And><Prefix>p</Prefix><Tag><Key>a</Key><Value>b</Value></Tag></And></Filter><Status>Enabled</Status>" +
-			"<Expiration><Days>1</Days></Expiration><NoncurrentVersionExpiration><NoncurrentDays>1</NoncurrentDays></NoncurrentVersionExpiration></Rule>" +
-			"<Rule><ID>y</ID><Filter><Prefix/></Filter><Status>Disabled</Status><AbortIncompleteMultipartUpload><DaysAfterInitiation>1</DaysAfterInitiation></AbortIncompleteMultipartUpload></Rule></LifecycleConfiguration>",
+		"lifecycle": "<LifecycleConfiguration><Rule><ID>x</ID><Filter><And><Prefix>p</Prefix><Tag><Key>a</Key><Value>b" +
+			"</Value></Tag></And></Filter><Status>Enabled</Status>" +
+			"<Expiration><Days>1</Days></Expiration><NoncurrentVersionExpiration><NoncurrentDays>1</NoncurrentDays>" +
+			"</NoncurrentVersionExpiration></Rule>" +
+			"<Rule><ID>y</ID><Filter><Prefix/></Filter><Status>Disabled</Status><AbortIncompleteMultipartUpload>" +
+			"<DaysAfterInitiation>1</DaysAfterInitiation></AbortIncompleteMultipartUpload></Rule></LifecycleConfiguration>",
 	} {
 		call("PUT", "/b-2?"+sub, body, nil)
 		call("GET", "/b-2?"+sub, "", nil)

@@ -152,7 +152,8 @@ func (q *request) content() (objects.Content, error) {
 		case c.Algorithm == "":
 			return c, fault(
 				"InvalidRequest",
-				"x-amz-sdk-checksum-algorithm specified, but no corresponding x-amz-checksum-* or x-amz-trailer headers were found.",
+				"x-amz-sdk-checksum-algorithm specified, but no corresponding x-amz-checksum-* "+
+					"or x-amz-trailer headers were found.",
 			)
 		}
 	}

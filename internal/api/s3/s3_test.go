@@ -333,7 +333,8 @@ func TestReading(t *testing.T) {
 		"not modified since": {map[string]string{"If-Modified-Since": "Mon, 01 Jan 2125 00:00:00 GMT"}, 304, "", ""},
 		"modified since": {map[string]string{"If-Unmodified-Since": "Mon, 01 Jan 2001 00:00:00 GMT"}, 412, "",
 			"PreconditionFailed"},
-		"If-Match takes precedence": {map[string]string{"If-Match": etag, "If-Unmodified-Since": "Mon, 01 Jan 2001 00:00:00 GMT"},
+		"If-Match takes precedence": {
+			map[string]string{"If-Match": etag, "If-Unmodified-Since": "Mon, 01 Jan 2001 00:00:00 GMT"},
 			200, "0123456789", ""},
 		"another owner's bucket": {map[string]string{"X-Amz-Expected-Bucket-Owner": "999999999999"}, 403, "", "AccessDenied"},
 	} {
@@ -386,8 +387,9 @@ func TestRefusals(t *testing.T) {
 		"an invalid bucket name": {"PUT", "/Bad_Name", "", nil, 400, "InvalidBucketName"},
 		"not empty":              {"DELETE", "/bucket", "", nil, 409, "BucketNotEmpty"},
 		"long key":               {"PUT", long, "x", nil, 400, "KeyTooLongError"},
-		"exists":                 {"PUT", "/bucket/k", "x", map[string]string{"If-None-Match": "*"}, 412, "PreconditionFailed"},
-		"changed":                {"PUT", "/bucket/k", "x", map[string]string{"If-Match": "no"}, 412, "PreconditionFailed"},
+		"exists": {"PUT", "/bucket/k", "x", map[string]string{"If-None-Match": "*"}, 412,
+			"PreconditionFailed"},
+		"changed": {"PUT", "/bucket/k", "x", map[string]string{"If-Match": "no"}, 412, "PreconditionFailed"},
 		"KMS": {"PUT", "/bucket/n", "x", map[string]string{"X-Amz-Server-Side-Encryption": "aws:kms"}, 501,
 			"NotImplemented"},
 		"an encryption key of the customer": {"PUT", "/bucket/n", "x",
@@ -410,7 +412,8 @@ func TestRefusals(t *testing.T) {
 		"max-keys":        {"GET", "/bucket?list-type=2&max-keys=x", "", nil, 400, "InvalidArgument"},
 		"copy onto itself": {"PUT", "/bucket/k", "", map[string]string{"X-Amz-Copy-Source": "/bucket/k"}, 400,
 			"InvalidRequest"},
-		"copy of a missing object": {"PUT", "/bucket/c", "", map[string]string{"X-Amz-Copy-Source": "bucket"}, 400, "InvalidArgument"},
+		"copy of a missing object": {"PUT", "/bucket/c", "", map[string]string{"X-Amz-Copy-Source": "bucket"}, 400,
+			"InvalidArgument"},
 	} {
 		got := r.do(r.admin, c.method, c.path, c.body, c.header)
 		if got.status != c.status || got.code != c.code {

@@ -49,7 +49,8 @@ const maxQuestions = 25
 func (d *door) startOperations() map[string]api.Operation {
 	return map[string]api.Operation{
 		"CheckSessionStart": api.Read(d.checkSessionStart, api.NoPolicy(ownAccess)),
-		"DescribeMyAccess":  api.Read(d.describeMyAccess, api.NoPolicy(ownAccess), api.Polled("every page of the console asks what to offer")),
+		"DescribeMyAccess": api.Read(d.describeMyAccess, api.NoPolicy(ownAccess),
+			api.Polled("every page of the console asks what to offer")),
 	}
 }
 

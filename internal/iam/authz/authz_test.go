@@ -106,8 +106,10 @@ func TestContext(t *testing.T) {
 		{later, `"NumericEquals":{"aws:MultiFactorAuthAge":"0"}`, true}, // clocks differ: ages below zero count as zero
 		{role, `"Null":{"aws:username":"true"},"StringEquals":{"aws:userid":"AROAEXAMPLE:bob"},` +
 			`"ArnEquals":{"aws:PrincipalArn":"arn:aws:iam::123456789012:role/ops"}`, true},
-		{hybrid, `"ArnEquals":{"ssm:SourceInstanceARN":"arn:aws:ssm:ap-northeast-1:123456789012:managed-instance/mi-0123456789abcdef0"},"Null":{"ec2:SourceInstanceARN":"true"}`, true},
-		{ec2, `"ArnEquals":{"ec2:SourceInstanceARN":"arn:aws:ec2:ap-northeast-1:123456789012:instance/i-01234567890abcdef"},"Null":{"ssm:SourceInstanceARN":"true"}`, true},
+		{hybrid, `"ArnEquals":{"ssm:SourceInstanceARN":"arn:aws:ssm:ap-northeast-1:123456789012:managed-instance/` +
+			`mi-0123456789abcdef0"},"Null":{"ec2:SourceInstanceARN":"true"}`, true},
+		{ec2, `"ArnEquals":{"ec2:SourceInstanceARN":"arn:aws:ec2:ap-northeast-1:123456789012:instance/` +
+			`i-01234567890abcdef"},"Null":{"ssm:SourceInstanceARN":"true"}`, true},
 		// it has no policies that could allow it
 		{web, `"Null":{"aws:userid":"true","aws:PrincipalArn":"true","aws:username":"true"}`, false},
 	} {

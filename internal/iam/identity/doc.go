@@ -6,13 +6,14 @@
 //
 // A [Directory] holds the whole account in memory as immutable objects. It has
 // one part per kind of object ([Users], [Roles], [MFADevices] …) and one per use
-// of them ([SignIns], [Credentials], [PolicySets]); all parts share one state,
-// and a write of any part is one transaction on it. The [Store] behind it is a log of generations: a write takes generation G,
-// and is accepted as G+1 only if no other write came first; otherwise it is
-// recomputed from the newer state. Concurrent edits therefore never overwrite
-// each other, whether they arrive at one member of a cluster or at several,
-// and verifying a request touches no database. A member notices the writes of
-// another within [Config.Refresh].
+// of them ([SignIns], [Credentials], [PolicySets]). All parts share one state,
+// and a write of any part is one transaction on it. The [Store] behind it is a
+// log of generations: a write takes generation G, and is accepted as G+1 only
+// if no other write came first; otherwise it is recomputed from the newer
+// state. Concurrent edits therefore never overwrite each other, whether they
+// arrive at one member of a cluster or at several, and verifying a request
+// touches no database. A member notices the writes of another within
+// [Config.Refresh].
 //
 // # Names
 //

@@ -150,7 +150,8 @@ func TestEvaluationLogic(t *testing.T) {
 			alice, owner, "implicitDeny", policy.PolicyIdentity},
 		{"empty principal matches no empty field", policy.Policies{Resource: res(`"Principal":{"AWS":""}`)},
 			policy.Principal{Type: policy.TypeAssumedRole}, "", "implicitDeny", policy.PolicyIdentity},
-		{"resource statement without a principal", policy.Policies{Identity: docs(allowAll), Resource: parse(t, denyAll)}, alice,
+		{"resource statement without a principal", policy.Policies{Identity: docs(allowAll), Resource: parse(t, denyAll)},
+			alice,
 			owner, "allowed", ""},
 
 		{"abroad, both sides", policy.Policies{Identity: docs(allowAll), Resource: res(`"Principal":"*"`)}, foreign, owner,

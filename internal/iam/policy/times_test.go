@@ -33,14 +33,17 @@ func TestTimes(t *testing.T) {
 		"no time": {[]string{when("Allow", `"StringEquals":{"aws:username":"x"}`)}, "", true},
 		"a window": {[]string{when("Allow", `"DateGreaterThan":{"aws:CurrentTime":"2026-04-15T00:00:10Z"},`+
 			`"DateLessThan":{"AWS:currenttime":"2026-04-15T00:00:20Z"}`)}, "10 11 20 21", true},
-		"a window in another zone": {[]string{when("Deny", `"DateLessThan":{"aws:CurrentTime":"2026-04-15T09:00:10+09:00"}`)}, "10 11",
+		"a window in another zone": {[]string{when("Deny", `"DateLessThan":{"aws:CurrentTime":"2026-04-15T09:00:10+09:00"}`)},
+			"10 11",
 			true},
-		"one of several conditions": {[]string{when("Allow", `"DateLessThan":{"aws:CurrentTime":"2026-04-15T00:00:10.5Z"}`)}, "10 11",
+		"one of several conditions": {[]string{when("Allow", `"DateLessThan":{"aws:CurrentTime":"2026-04-15T00:00:10.5Z"}`)},
+			"10 11",
 			true},
 		"a number":           {[]string{when("Allow", `"NumericLessThan":{"aws:EpochTime":"1776211210"}`)}, "10 11", true},
 		"a broken number":    {[]string{when("Allow", `"NumericLessThan":{"aws:EpochTime":"1776211210.25"}`)}, "10 11", true},
 		"a date as a number": {[]string{when("Allow", `"DateLessThan":{"aws:EpochTime":"1776211210"}`)}, "10 11", true},
-		"the issue time of the token": {[]string{when("Deny", `"DateLessThan":{"aws:TokenIssueTime":"2026-04-15T00:00:30Z"}`)}, "30 31",
+		"the issue time of the token": {
+			[]string{when("Deny", `"DateLessThan":{"aws:TokenIssueTime":"2026-04-15T00:00:30Z"}`)}, "30 31",
 			true},
 		"once": {[]string{when("Allow", `"DateEquals":{"aws:CurrentTime":["2026-04-15T00:00:10Z",`+
 			`"2026-04-15T00:00:11Z"]}`)}, "10 11 12", true},

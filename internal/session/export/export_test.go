@@ -191,7 +191,7 @@ func screenOf(t *testing.T, page string) string {
 func TestPageIsSelfContained(t *testing.T) {
 	t.Parallel()
 	got := write(t, "x", export.HTML)
-	csp := regexp.MustCompile(`http-equiv="Content-Security-Policy" content="([^"]*)"`).FindStringSubmatch(got)
+	csp := regexp.MustCompile(`http-equiv="Content-Security-Policy"\s+content="([^"]*)"`).FindStringSubmatch(got)
 	if csp == nil || !strings.HasPrefix(csp[1], "default-src 'none'; ") || strings.Contains(csp[1], "unsafe") {
 		t.Fatalf("policy %q", csp)
 	}

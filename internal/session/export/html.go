@@ -164,7 +164,8 @@ func writeHTML(w io.Writer, in *cast.Reader) error {
 <html lang="en">
 <head>
 <meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src %s; style-src %s; base-uri 'none'; form-action 'none'">
+<meta http-equiv="Content-Security-Policy"
+content="default-src 'none'; script-src %s; style-src %s; base-uri 'none'; form-action 'none'">
 <meta name="referrer" content="no-referrer">
 <meta name="viewport" content="width=device-width">
 <title>%s</title>
@@ -186,7 +187,8 @@ func writeHTML(w io.Writer, in *cast.Reader) error {
 <button type="button" id="play">Play</button>
 <input type="range" id="seek" aria-label="Position" min="0" value="0">
 <output id="time"></output>
-<label>Speed <select id="speed"><option>1</option><option>2</option><option>4</option><option>16</option></select></label>
+<label>Speed
+<select id="speed"><option>1</option><option>2</option><option>4</option><option>16</option></select></label>
 </form>
 <ol id="markers"></ol>
 <script type="application/json" id="frames">[`)

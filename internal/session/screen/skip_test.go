@@ -22,8 +22,10 @@ func TestFloodsLeaveTheSameScreen(t *testing.T) {
 		"\x1b[4:3m", strings.Repeat("long ", 30), "x", "~",
 	}
 	rare := []string{
-		"\x1b[2J", "\x1b[H", "\x1b[3;9r", "\x1b[r", "\x1b[?1049h", "\x1b[?1049l", "\x0e", "\x0f", "\x1b(0", "\x1b(B", "\x1b[4h",
-		"\x1b[4l", "\x1b[?7l", "\x1b[?7h", "\x1b[5A", "\x1b[5b", "\x1b]0;title\x07", "\x1b[", "\xe9", "\x1b7", "\x1b8", "\x1bM", "\x1b[3L",
+		"\x1b[2J", "\x1b[H", "\x1b[3;9r", "\x1b[r", "\x1b[?1049h", "\x1b[?1049l", "\x0e", "\x0f", "\x1b(0", "\x1b(B",
+		"\x1b[4h",
+		"\x1b[4l", "\x1b[?7l", "\x1b[?7h", "\x1b[5A", "\x1b[5b", "\x1b]0;title\x07", "\x1b[", "\xe9", "\x1b7", "\x1b8",
+		"\x1bM", "\x1b[3L",
 	}
 	for range 300 {
 		cols, rows := 1+r.IntN(100), 1+r.IntN(40)

@@ -826,7 +826,8 @@ func TestFoldedKeysAreNotRead(t *testing.T) {
 		t.Errorf("%d rows were read for %d folders, want at most %d", index.rows, folders, most)
 	}
 	index.rows = 0
-	page, err = store.ListCurrent(t.Context(), objects.Listing{Bucket: "bucket", Prefix: "folder-", Delimiter: "?", Limit: 1000})
+	listing := objects.Listing{Bucket: "bucket", Prefix: "folder-", Delimiter: "?", Limit: 1000}
+	page, err = store.ListCurrent(t.Context(), listing)
 	if err != nil || len(page.Entries) != 1000 || !page.Truncated || page.NextKey != "folder-04/199" {
 		t.Fatalf("%d entries up to %s, %v", len(page.Entries), page.NextKey, err)
 	}

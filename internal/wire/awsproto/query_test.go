@@ -111,7 +111,8 @@ func TestDecodeQueryRefuses(t *testing.T) {
 func FuzzDecodeQuery(f *testing.F) {
 	f.Add("Action=X&UserName=a&MaxItems=7&DryRun=true&Tags.member.1.Key=k&Tags.member.1.Value=v&InstanceId.2=b")
 	f.Add(
-		"Filter.1.Name=tag:a&Filter.1.Value.1=x&Context.entry.1.key=a&Context.entry.1.value=1&Nested.Inner.Leaf=x&Since=1e5&Blob=aGk%3D&InstanceId=",
+		"Filter.1.Name=tag:a&Filter.1.Value.1=x&Context.entry.1.key=a&Context.entry.1.value=1&Nested.Inner.Leaf=x&" +
+			"Since=1e5&Blob=aGk%3D&InstanceId=",
 	)
 	f.Fuzz(func(t *testing.T, s string) {
 		values, err := url.ParseQuery(s)

@@ -235,14 +235,17 @@ func TestXMLForms(t *testing.T) {
 				Set []string `xml:"reservationSet>item"`
 			}{[]string{"x"}})
 		}, 200, `<DescribeInstancesResponse ` +
-			`xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><requestId>id</requestId><reservationSet><item>x</item></reservationSet></DescribeInstancesResponse>`},
+			`xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><requestId>id</requestId><reservationSet><item>x</item>` +
+			`</reservationSet></DescribeInstancesResponse>`},
 		"ec2, nothing": {func(w http.ResponseWriter) error { return awsproto.WriteEC2(w, "id", "CreateTags", "ns", nil) },
 			200, `<CreateTagsResponse xmlns="ns"><requestId>id</requestId><return>true</return></CreateTagsResponse>`},
 		"ec2 error": {func(w http.ResponseWriter) error { return awsproto.EC2.WriteError(w, "id", "urn:x", failure) },
-			409, `<Response><Errors><Error><Code>C</Code><Message>a&lt;b</Message><BucketName>b</BucketName></Error></Errors><RequestID>id</RequestID></Response>`},
+			409, `<Response><Errors><Error><Code>C</Code><Message>a&lt;b</Message><BucketName>b</BucketName></Error></Errors>` +
+				`<RequestID>id</RequestID></Response>`},
 		"query error": {func(w http.ResponseWriter) error { return awsproto.Query.WriteError(w, "id", "urn:x", failure) },
 			409, `<ErrorResponse ` +
-				`xmlns="urn:x"><Error><Type>Sender</Type><Code>C</Code><Message>a&lt;b</Message><BucketName>b</BucketName></Error><RequestId>id</RequestId></ErrorResponse>`},
+				`xmlns="urn:x"><Error><Type>Sender</Type><Code>C</Code><Message>a&lt;b</Message><BucketName>b</BucketName>` +
+				`</Error><RequestId>id</RequestId></ErrorResponse>`},
 		"rest error": {func(w http.ResponseWriter) error { return awsproto.RESTXML.WriteError(w, "id", "urn:x", failure) },
 			409, `<Error><Code>C</Code><Message>a&lt;b</Message><BucketName>b</BucketName><RequestId>id</RequestId></Error>`},
 		"rest": {func(w http.ResponseWriter) error { return awsproto.WriteXML(w, 201, "id", root{Token: "t"}) },

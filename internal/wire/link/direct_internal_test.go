@@ -51,7 +51,8 @@ func TestDirect(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = near.Read(got)
-	if op, ok := errors.AsType[*net.OpError](err); !ok || op.Op != "read" || !op.Timeout() || !errors.Is(err, os.ErrDeadlineExceeded) {
+	op, ok := errors.AsType[*net.OpError](err)
+	if !ok || op.Op != "read" || !op.Timeout() || !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("past the deadline: %v", err)
 	}
 	if err := far.Close(); err != nil {

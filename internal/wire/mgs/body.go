@@ -272,9 +272,9 @@ type CreateDataChannelRequest struct {
 // Body is any JSON body of the protocol.
 type Body interface {
 	Acknowledge | HandshakeRequest | SessionTypeRequest | KMSEncryptionRequest | KMSEncryptionResponse |
-		HandshakeResponse | HandshakeComplete | EncChallenge | Size | ChannelClosed | SessionNotice | SessionInput | AgentSessionState |
-		AgentTask | AgentTaskPayload | TaskComplete | TaskAcknowledge | OpenControlChannel | OpenDataChannel |
-		CreateControlChannelRequest | CreateDataChannelRequest |
+		HandshakeResponse | HandshakeComplete | EncChallenge | Size | ChannelClosed | SessionNotice | SessionInput |
+		AgentSessionState | AgentTask | AgentTaskPayload | TaskComplete | TaskAcknowledge |
+		OpenControlChannel | OpenDataChannel | CreateControlChannelRequest | CreateDataChannelRequest |
 		AgentJob | SendCommand | CancelCommand | JobAck | JobReply | CommandReply | JobReplyAck
 }
 

@@ -283,7 +283,8 @@ func TestTaskAcknowledge(t *testing.T) {
 
 func TestChannelResponse(t *testing.T) {
 	t.Parallel()
-	const text = `<CreateDataChannelResponse><MessageSchemaVersion>1.0</MessageSchemaVersion><TokenValue>tok-&lt;1&gt;</TokenValue></CreateDataChannelResponse>`
+	const text = `<CreateDataChannelResponse><MessageSchemaVersion>1.0</MessageSchemaVersion>` +
+		`<TokenValue>tok-&lt;1&gt;</TokenValue></CreateDataChannelResponse>`
 	want := mgs.ChannelResponse{MessageSchemaVersion: "1.0", TokenValue: "tok-<1>"}
 	if got := string(mgs.MarshalChannelResponse(mgs.CreateDataChannelResponse, want)); got != text {
 		t.Errorf("got %s", got)

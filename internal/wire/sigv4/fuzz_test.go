@@ -25,7 +25,10 @@ func FuzzVerify(f *testing.F) {
 	}
 	f.Add(
 		[]byte(
-			"GET /a//../b%2f?x&y=+%20&X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=A/20260415/r/s3/aws4_request&X-Amz-Date=20260415T093000Z&X-Amz-SignedHeaders=content-length;host&X-Amz-Signature=0000000000000000000000000000000000000000000000000000000000000000&X-Amz-Expires=60 HTTP/1.1\r\nHost: [::1]:443\r\n\r\n",
+			"GET /a//../b%2f?x&y=+%20&X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=A/20260415/r/s3/aws4_request&" +
+				"X-Amz-Date=20260415T093000Z&X-Amz-SignedHeaders=content-length;host&" +
+				"X-Amz-Signature=0000000000000000000000000000000000000000000000000000000000000000&X-Amz-Expires=60 HTTP/" +
+				"1.1\r\nHost: [::1]:443\r\n\r\n",
 		),
 	)
 	n := new(big.Int).Lsh(big.NewInt(1), 2047)

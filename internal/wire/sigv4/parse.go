@@ -273,7 +273,8 @@ func (p *Parsed) check(r *http.Request) *Error {
 		if !isHexHash(p.PayloadHash) {
 			return errorf(
 				code,
-				"X-Amz-Content-Sha256 must be the SHA-256 of the body in 64 lower-case hexadecimal digits, or a value known for S3.",
+				"X-Amz-Content-Sha256 must be the SHA-256 of the body in 64 lower-case hexadecimal digits, "+
+					"or a value known for S3.",
 			)
 		}
 	}

@@ -323,7 +323,8 @@ func TestParseRefuses(t *testing.T) {
 	const date = "X-Amz-Date: 20260415T093000Z\n"
 	const good = "AWS4-HMAC-SHA256 Credential=AKIA1/20260415/r/ssm/aws4_request, SignedHeaders=host;x-amz-date, " +
 		"Signature=00"
-	const query = "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIA1%2F20260415%2Fr%2Fs3%2Faws4_request&X-Amz-Date=20260415T093000Z&X-Amz-SignedHeaders=host&X-Amz-Signature=00"
+	const query = "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIA1%2F20260415%2Fr%2Fs3%2Faws4_request&" +
+		"X-Amz-Date=20260415T093000Z&X-Amz-SignedHeaders=host&X-Amz-Signature=00"
 	for name, c := range map[string]struct{ query, header, code string }{
 		"nothing": {"", "", sigv4.CodeMissingToken},
 		"bearer":  {"", "Authorization: Bearer x\n", sigv4.CodeIncomplete},

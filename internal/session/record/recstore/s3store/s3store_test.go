@@ -86,7 +86,9 @@ func static(key, secret string) aws.CredentialsProvider {
 
 func notS3(t *testing.T) string {
 	t.Helper()
-	ts := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", http.StatusTeapot) }))
+	ts := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "no", http.StatusTeapot)
+	}))
 	t.Cleanup(ts.Close)
 	return ts.URL
 }
@@ -223,7 +225,8 @@ func TestS3BadReads(t *testing.T) {
 // continuation, makes the client neither loop nor skip objects.
 func TestS3BadLists(t *testing.T) {
 	t.Parallel()
-	page := `<ListBucketResult><IsTruncated>true</IsTruncated>%s<Contents><Key>a</Key><Size>1</Size></Contents></ListBucketResult>`
+	page := `<ListBucketResult><IsTruncated>true</IsTruncated>%s<Contents><Key>a</Key><Size>1</Size></Contents>` +
+		`</ListBucketResult>`
 	for _, token := range []string{"<NextContinuationToken>t</NextContinuationToken>", ""} {
 		s := fakeS3(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintf(w, page, token) })
 		n := 0

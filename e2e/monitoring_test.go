@@ -16,8 +16,8 @@ import (
 	"sekisho/e2e/harness"
 )
 
-// TestMonitoring checks the alerts and the dashboard of packaging/monitoring: with promtool, and against the metrics of a
-// server.
+// TestMonitoring checks the alerts and the dashboard of packaging/monitoring: with promtool, and
+// against the metrics of a server.
 func TestMonitoring(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join("..", "packaging", "monitoring")
@@ -38,8 +38,10 @@ func TestMonitoring(t *testing.T) {
 	admin := freeAddresses(t, 2)
 	etc := t.TempDir()
 	file := filepath.Join(etc, "sekishod.yaml")
-	setup := exec.CommandContext(t.Context(), filepath.Join(shared.Bin, "sekishod"), "setup", "--yes", "--name", "127.0.0.1",
-		"--listen", admin[0], "--config", file, "--data", filepath.Join(etc, "data"), "--agents-dir", shared.Bin, "--user", "")
+	setup := exec.CommandContext(t.Context(), filepath.Join(shared.Bin, "sekishod"), "setup", "--yes",
+		"--name", "127.0.0.1",
+		"--listen", admin[0], "--config", file, "--data", filepath.Join(etc, "data"),
+		"--agents-dir", shared.Bin, "--user", "")
 	if r := harness.Do(t, setup); r.Code != 0 {
 		t.Fatalf("setup: exit %d\n%s%s", r.Code, r.Stdout, r.Stderr)
 	}

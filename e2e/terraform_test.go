@@ -46,8 +46,9 @@ func sdk(t *testing.T) aws.Config {
 	}
 }
 
-// provider makes the calls of the AWS provider of Terraform and OpenTofu, in its order: those that create a resource, read
-// it back, change it and delete it. The provider ends an apply at an error that it does not expect.
+// provider makes the calls of the AWS provider of Terraform and OpenTofu, in its order: those that
+// create a resource, read it back, change it and delete it. The provider ends an apply at an error
+// that it does not expect.
 type provider struct {
 	t   *testing.T
 	ctx context.Context
@@ -72,7 +73,8 @@ func TestTerraformCalls(t *testing.T) {
 	t.Parallel()
 	cfg := sdk(t)
 	// What the provider calls when it starts.
-	if who, err := sts.NewFromConfig(cfg).GetCallerIdentity(t.Context(), nil); err != nil || aws.ToString(who.Account) == "" {
+	who, err := sts.NewFromConfig(cfg).GetCallerIdentity(t.Context(), nil)
+	if err != nil || aws.ToString(who.Account) == "" {
 		t.Fatalf("GetCallerIdentity: %v, %v", who, err)
 	}
 	t.Run("aws_ssm_document", func(t *testing.T) {
@@ -89,7 +91,8 @@ func TestTerraformCalls(t *testing.T) {
 	})
 	t.Run("aws_s3_bucket", func(t *testing.T) {
 		t.Parallel()
-		terraformBucket(provider{t, t.Context()}, s3.NewFromConfig(cfg, func(o *s3.Options) { o.UsePathStyle = true }), cfg.Region)
+		buckets := s3.NewFromConfig(cfg, func(o *s3.Options) { o.UsePathStyle = true })
+		terraformBucket(provider{t, t.Context()}, buckets, cfg.Region)
 	})
 	t.Run("aws_cloudwatch_log_group", func(t *testing.T) {
 		t.Parallel()
@@ -247,7 +250,8 @@ func terraformIAM(p provider, c *iam.Client) {
 	if err != nil || len(found.Policy.Tags) != 1 {
 		p.t.Fatalf("GetPolicy: %+v, %v", found, err)
 	}
-	_, err = c.GetPolicyVersion(p.ctx, &iam.GetPolicyVersionInput{PolicyArn: arn, VersionId: found.Policy.DefaultVersionId})
+	_, err = c.GetPolicyVersion(p.ctx,
+		&iam.GetPolicyVersionInput{PolicyArn: arn, VersionId: found.Policy.DefaultVersionId})
 	p.call("GetPolicyVersion", err)
 	_, err = c.ListPolicyVersions(p.ctx, &iam.ListPolicyVersionsInput{PolicyArn: arn})
 	p.call("ListPolicyVersions", err)
@@ -266,7 +270,8 @@ func terraformIAM(p provider, c *iam.Client) {
 		InstanceProfileName: profile, Path: aws.String("/"), Tags: tags,
 	})
 	p.call("CreateInstanceProfile", err)
-	_, err = c.AddRoleToInstanceProfile(p.ctx, &iam.AddRoleToInstanceProfileInput{InstanceProfileName: profile, RoleName: role})
+	_, err = c.AddRoleToInstanceProfile(p.ctx,
+		&iam.AddRoleToInstanceProfileInput{InstanceProfileName: profile, RoleName: role})
 	p.call("AddRoleToInstanceProfile", err)
 	_, err = c.GetInstanceProfile(p.ctx, &iam.GetInstanceProfileInput{InstanceProfileName: profile})
 	p.call("GetInstanceProfile", err)
@@ -445,7 +450,8 @@ func terraformLogGroup(p provider, c *cloudwatchlogs.Client) {
 	if err != nil || tags.Tags["Team"] != "ops" {
 		p.t.Errorf("ListTagsForResource: %+v, %v", tags, err)
 	}
-	_, err = c.TagResource(p.ctx, &cloudwatchlogs.TagResourceInput{ResourceArn: arn, Tags: map[string]string{"Env": "prod"}})
+	environment := map[string]string{"Env": "prod"}
+	_, err = c.TagResource(p.ctx, &cloudwatchlogs.TagResourceInput{ResourceArn: arn, Tags: environment})
 	p.call("TagResource", err)
 	_, err = c.UntagResource(p.ctx, &cloudwatchlogs.UntagResourceInput{ResourceArn: arn, TagKeys: []string{"Env"}})
 	p.call("UntagResource", err)
@@ -519,8 +525,9 @@ func terraformKey(p provider, c *kms.Client) {
 	}
 }
 
-// TestPackerTunnel does what Packer's ssh_interface "session_manager" does: it starts a session for a port, and runs AWS's
-// plugin with the answer, its own request, and the address of the stream as the endpoint.
+// TestPackerTunnel does what Packer's ssh_interface "session_manager" does: it starts a session for a
+// port, and runs AWS's plugin with the answer, its own request, and the address of the stream as the
+// endpoint.
 func TestPackerTunnel(t *testing.T) {
 	t.Parallel()
 	e := env(t, shared)

@@ -127,7 +127,8 @@ func TestPartsOfSeveralInstallationsAreRefused(t *testing.T) {
 	if _, err := RotateKeys(t.Context(), State{Dir: keys.dir}); err == nil || !strings.Contains(err.Error(), other) {
 		t.Errorf("keys of another installation were rotated: %v", err)
 	}
-	if _, err := VerifyData(t.Context(), State{Dir: keys.dir}, nil, nil); err == nil || !strings.Contains(err.Error(), other) {
+	_, err := VerifyData(t.Context(), State{Dir: keys.dir}, nil, nil)
+	if err == nil || !strings.Contains(err.Error(), other) {
 		t.Errorf("data with the keys of another installation was verified: %v", err)
 	}
 }

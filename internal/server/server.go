@@ -391,7 +391,8 @@ func (s *Server) routes() error {
 				Account: s.cfg.Account, Region: s.cfg.Region,
 				Directory: s.Directory, Authorizer: authorizer, Requests: s.requests, Access: s.access, StartChecks: startChecks{s},
 				Events: s.bus, Resumer: s.resumer(),
-				Installer: installer{installs}, Links: share.New(s.db.Links, s.cfg.Now), Participants: sessionParticipants{s.participants, s.broker},
+				Installer: installer{installs}, Links: share.New(s.db.Links, s.cfg.Now),
+				Participants: sessionParticipants{s.participants, s.broker},
 			}),
 		},
 		Credentials: nodeCredentials{

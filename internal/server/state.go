@@ -48,7 +48,8 @@ func checkState(ctx context.Context, at State, db *sqlstore.DB) error {
 	if to, err := db.MovedTo(ctx); err != nil {
 		return err
 	} else if to != "" {
-		return fmt.Errorf("the state in %s was moved to %s: correct database.url, or migrate the state back to a new database",
+		return fmt.Errorf("the state in %s was moved to %s: "+
+			"correct database.url, or migrate the state back to a new database",
 			at.place(), to)
 	}
 	used, err := db.Used(ctx)

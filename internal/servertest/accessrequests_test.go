@@ -241,8 +241,8 @@ func TestApprovalDoesNotCoverReverseForwarding(t *testing.T) {
 	f.ok(f.ann, "ssm", "StartSession", start(reverse))
 }
 
-// TestAccessRequestsExpire: access ends when its time is over, and so does what
-// it opened.
+// TestAccessRequestsExpire: access ends when its time is over, and so do the
+// sessions that used it.
 func TestAccessRequestsExpire(t *testing.T) {
 	t.Parallel()
 	f := newAccessFixture(t, fields{"Name": "auto", "Approvals": 0, "DurationSeconds": 1800})

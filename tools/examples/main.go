@@ -1,5 +1,6 @@
-// Command examples starts and ends a session as docs/ecosystem/aws-sdk-go.md does. It keeps the modules which the programs
-// of that folder import in go.mod; the end-to-end tests build those programs here.
+// Command examples starts and ends a session as docs/ecosystem/aws-sdk-go.md does. It keeps the
+// modules which the programs of that folder import in go.mod; the end-to-end tests build those
+// programs here.
 package main
 
 import (

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// TestRecordingLinks: a link shows one recording to callers without permission, except where a policy denies it; it ends
-// when it is revoked, and its token is not in the audit trail.
+// TestRecordingLinks: a link shows one recording to callers without permission, except where a policy
+// denies it; it ends when it is revoked, and its token is not in the audit trail.
 func TestRecordingLinks(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)

@@ -70,7 +70,8 @@ func randomStatements(r *rand.Rand) (text string, simple bool) {
 		for _, operator := range slices.Sorted(maps.Keys(conditions)) {
 			texts = append(texts, conditions[operator])
 		}
-		statements = append(statements, fmt.Sprintf(`{"Effect":%q,"Action":"ssm:StartSession","Resource":%s,"Condition":{%s}}`,
+		statements = append(statements, fmt.Sprintf(
+			`{"Effect":%q,"Action":"ssm:StartSession","Resource":%s,"Condition":{%s}}`,
 			effect, resource, strings.Join(texts, ",")))
 	}
 	return strings.Join(statements, ","), simple

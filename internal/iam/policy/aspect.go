@@ -17,8 +17,9 @@ const (
 	AspectMFA   Aspect = "MFA"
 )
 
-// Aspects is a set of aspects. As a number it is larger the harder it is for a caller to change them: verifying a second
-// factor again is easy, and another principal or another permission needs an administrator.
+// Aspects is a set of aspects. As a number it is larger the harder it is for a caller to change them:
+// verifying a second factor again is easy, and another principal or another permission needs an
+// administrator.
 type Aspects uint8
 
 // Members of Aspects.

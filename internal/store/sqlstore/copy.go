@@ -157,7 +157,8 @@ const (
 		FROM information_schema.columns c JOIN pg_tables t ON t.schemaname = c.table_schema AND t.tablename = c.table_name
 		WHERE c.table_schema = current_schema() AND c.table_name <> 'goose_db_version'
 		ORDER BY c.table_name::text COLLATE "C", c.column_name::text COLLATE "C"`
-	postgresReferences = `SELECT a.relname::text, b.relname::text FROM pg_constraint x JOIN pg_class a ON a.oid = x.conrelid
+	postgresReferences = `SELECT a.relname::text, b.relname::text FROM pg_constraint x
+		JOIN pg_class a ON a.oid = x.conrelid
 		JOIN pg_class b ON b.oid = x.confrelid JOIN pg_namespace n ON n.oid = a.relnamespace
 		WHERE x.contype = 'f' AND n.nspname = current_schema()`
 )
@@ -239,7 +240,8 @@ func compareSchemas(a, b []table) error {
 		return nil
 	}
 	only := func(in, notIn []string) string {
-		return strings.Join(slices.DeleteFunc(slices.Clone(in), func(s string) bool { return slices.Contains(notIn, s) }), ", ")
+		rest := slices.DeleteFunc(slices.Clone(in), func(s string) bool { return slices.Contains(notIn, s) })
+		return strings.Join(rest, ", ")
 	}
 	return fmt.Errorf("the databases have different schemas: only the source has %q, only the target has %q",
 		only(x, y), only(y, x))
@@ -277,7 +279,8 @@ func (t *table) copy(ctx context.Context, src, dst *sql.Tx, postgres bool) (Tabl
 		return done, err
 	}
 	if rows != copied || sum != copySum {
-		return done, fmt.Errorf("the copy differs: %d rows with the digest %x, and not %d with %x", copied, copySum, rows, sum)
+		return done, fmt.Errorf("the copy differs: %d rows with the digest %x, and not %d with %x",
+			copied, copySum, rows, sum)
 	}
 	done.Rows, done.Digest = rows, sum
 	return done, nil

@@ -132,7 +132,8 @@ func (db *EventStore) Event(ctx context.Context, seq int64) (*event.Record, erro
 // Events implements [event.Store].
 func (db *EventStore) Events(ctx context.Context, q event.Query) ([]*event.Record, error) {
 	return queryAll(ctx, db.sql, scanEvent, `SELECT `+eventColumns+` FROM events
-		WHERE ($1 = '' OR type = $1) AND ($2 = '' OR subject = $2) AND (CAST($3 AS BIGINT) = 0 OR seq < $3) ORDER BY seq DESC LIMIT $4`,
+		WHERE ($1 = '' OR type = $1) AND ($2 = '' OR subject = $2) AND (CAST($3 AS BIGINT) = 0 OR seq < $3)
+		ORDER BY seq DESC LIMIT $4`,
 		string(q.Type), q.Subject, q.Before, q.Limit)
 }
 

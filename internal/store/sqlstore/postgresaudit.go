@@ -15,7 +15,8 @@ import (
 
 // appendBatch stores a batch in one statement, and so in one round trip, whatever its size.
 const appendBatch = `WITH begun AS (INSERT INTO audit_intents (id, body) SELECT * FROM unnest($1::text[], $2::bytea[])),
-	records AS (INSERT INTO audit_records (` + auditColumns + `) SELECT * FROM unnest($3::bigint[], $4::text[], $5::bigint[],
+	records AS (INSERT INTO audit_records (` + auditColumns + `)
+		SELECT * FROM unnest($3::bigint[], $4::text[], $5::bigint[],
 		$6::text[], $7::text[], $8::text[], $9::text[], $10::bool[], $11::bytea[], $12::bytea[])),
 	resources AS (INSERT INTO audit_resources (seq, pos, name, arn, type, time)
 		SELECT * FROM unnest($13::bigint[], $14::bigint[], $15::text[], $16::text[], $17::text[], $18::bigint[])),
@@ -113,7 +114,8 @@ func (db *AuditStore) has(ctx context.Context, b *audit.Batch) (bool, error) {
 
 // taken gives the error of a batch with a number that is taken its code.
 func taken(err error, b *audit.Batch) error {
-	if e, is := errors.AsType[*pgconn.PgError](err); is && e.Code == stateUnique && (e.TableName == "audit_records" || e.TableName == "audit_resources") {
+	e, is := errors.AsType[*pgconn.PgError](err)
+	if is && e.Code == stateUnique && (e.TableName == "audit_records" || e.TableName == "audit_resources") {
 		return sekisho.Errorf(sekisho.CodeConflict, "audit record %d exists", b.Records[0].Seq)
 	}
 	return err

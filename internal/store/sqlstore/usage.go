@@ -68,7 +68,8 @@ func (db *UsageStore) UsageReports(ctx context.Context) ([]*usage.Definition, er
 // UpdateUsageReport implements [usage.Store].
 func (db *UsageStore) UpdateUsageReport(ctx context.Context, name string, change func(report *usage.Definition)) error {
 	return db.sql.inTx(ctx, func(tx *sql.Tx) error {
-		report, err := scanUsageReport(tx.QueryRowContext(ctx, `SELECT body FROM usage_reports WHERE name = $1`+forUpdate, name))
+		row := tx.QueryRowContext(ctx, `SELECT body FROM usage_reports WHERE name = $1`+forUpdate, name)
+		report, err := scanUsageReport(row)
 		if err != nil {
 			return notFound(err, "There is no report with the name %q.", name)
 		}

@@ -22,7 +22,8 @@ func session(sessionID string, minute int) *sekisho.Session {
 		EndedAt:  at(minute + 1),
 		SourceIP: "192.0.2.7", MaxDuration: 90*time.Minute + time.Nanosecond, IdleTimeout: 20 * time.Minute,
 		Recording:       sekisho.RecordingEncrypted,
-		DocumentVersion: "3", RunAsUser: "ops", OmitInput: true, RecordForwards: true, RecordingDays: 30, DisableCopy: true, DisablePaste: true,
+		DocumentVersion: "3", RunAsUser: "ops", OmitInput: true, RecordForwards: true, RecordingDays: 30,
+		DisableCopy: true, DisablePaste: true,
 		Logs: sekisho.SessionLogs{
 			Bucket:   "logs",
 			Key:      "nodes/alice.log",

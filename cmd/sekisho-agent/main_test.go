@@ -500,7 +500,7 @@ func TestDoctorNamesTheStep(t *testing.T) {
 					w.WriteHeader(http.StatusCreated)
 					fmt.Fprint(
 						w,
-						`<CreateControlChannelResponse><TokenValue>token</TokenValue><MessageSchemaVersion>1.0</MessageSchemaVersion>` +
+						`<CreateControlChannelResponse><TokenValue>token</TokenValue><MessageSchemaVersion>1.0</MessageSchemaVersion>`+
 							`</CreateControlChannelResponse>`,
 					)
 				}

@@ -29,8 +29,18 @@ finish() {
   rm -rf "$W"
   exit "$code"
 }
+failed() {
+  trap - ERR
+  {
+    echo "walk: failed in $block: $1"
+    [[ ! -s $out ]] || { echo "walk: its output:" && cat "$out"; }
+    [[ ! -s $W/started ]] || { echo "walk: what was started printed:" && tail -40 "$W/started"; }
+  } >&"$log"
+}
+# The output of blocks goes to a file, where an error would not be seen.
+exec {log}>&2
 trap finish EXIT
-trap 'echo "walk: failed in $block: $BASH_COMMAND" >&2; [[ ! -s $out ]] || { echo "walk: its output:" >&2; cat "$out" >&2; }' ERR
+trap 'failed "$BASH_COMMAND"' ERR
 
 # background PATTERN COMMAND…: starts a command that does not end by itself, and waits until it prints a line that
 # matches the pattern.

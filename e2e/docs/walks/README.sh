@@ -16,4 +16,4 @@ after_sekisho_2() {
 
 rewrite() { sed "s/admin-44ybv2jbsntz75n3ex7eexs6vi/${session:-}/"; }
 before_sekisho_4() { until_true ended "$session"; }
-after_sekisho_4() { says '^replayed'; }
+after_sekisho_4() { says replayed; }

@@ -82,7 +82,12 @@ func TestDocs(t *testing.T) {
 			cmd := server.Shell(t.Context(), nil, `exec bash -c "$@"`, script, "bash", t.TempDir(), runner, walk, blocks)
 			cmd.Env = append(cmd.Env, caches...)
 			cmd.Env = append(cmd.Env, "REPOSITORY="+repository(t), "BIN="+shared.Bin, "SEKISHO_ENV="+server.EnvFile())
-			if r := harness.Do(t, cmd); r.Code != 0 || !strings.HasSuffix(r.Stdout, "walk: ok\n") {
+			// A walk ends with 77 where it cannot run, as tests of automake do; CI can run all of them.
+			r := harness.Do(t, cmd)
+			if r.Code == 77 && os.Getenv("CI") == "" {
+				t.Skip(r.Stdout)
+			}
+			if r.Code != 0 || !strings.HasSuffix(r.Stdout, "walk: ok\n") {
 				t.Errorf("exit %d\n%s\n%s", r.Code, r.Stdout, r.Stderr)
 			}
 		})

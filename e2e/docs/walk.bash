@@ -75,9 +75,14 @@ start() {
   children+=("-$!")
 }
 
-# until_true COMMAND…: repeats the command until it succeeds; the test's deadline ends it otherwise.
+# until_true COMMAND…: repeats the command until it succeeds, for at most 90 seconds.
 until_true() {
+  local end=$((SECONDS + 90))
   until "$@" >"$W/until" 2>&1; do
+    if ((SECONDS > end)); then
+      echo "walk: not within 90 seconds: $*" >&"$log"
+      return 1
+    fi
     read -r -t 0.2 <> <(:) || true
   done
 }

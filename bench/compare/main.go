@@ -111,30 +111,21 @@ func run(ctx context.Context, out io.Writer, args []string) error {
 
 // prepare starts a server with an agent, and an sshd.
 func prepare(ctx context.Context, bin, plugin string, size int64) (*bench, func(), error) {
-	dir, err := os.MkdirTemp("", "sekisho-compare-")
+	server, dir, stopServer, err := program.Serve(bin, plugin)
 	if err != nil {
 		return nil, nil, err
 	}
-	var undo []func()
+	undo := []func(){func() { _ = stopServer() }}
 	stop := func() {
 		for i := len(undo) - 1; i >= 0; i-- {
 			undo[i]()
 		}
 	}
-	undo = append(undo, func() { _ = os.RemoveAll(dir) })
 	fail := func(err error) (*bench, func(), error) {
 		stop()
 		return nil, nil, err
 	}
-	programs, err := program.Programs(bin, plugin)
-	if err != nil {
-		return fail(err)
-	}
-	b := &bench{ctx: ctx, dir: dir, size: size, log: os.Stderr}
-	if b.server, err = harness.Start(programs, dir); err != nil {
-		return fail(err)
-	}
-	undo = append(undo, func() { _ = b.server.Stop() })
+	b := &bench{ctx: ctx, dir: dir, size: size, log: os.Stderr, server: server}
 	if b.env, err = b.server.Env(); err != nil {
 		return fail(err)
 	}

@@ -21,7 +21,6 @@ import (
 
 	"sekisho/bench/page"
 	"sekisho/bench/program"
-	"sekisho/e2e/harness"
 )
 
 func main() { program.Main("idle", run) }
@@ -35,21 +34,12 @@ func run(ctx context.Context, out io.Writer, args []string) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	dir, err := os.MkdirTemp("", "sekisho-idle-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
-	programs, err := program.Programs(*bin, "")
-	if err != nil {
-		return err
-	}
 	began := time.Now()
-	server, err := harness.Start(programs, dir)
+	server, _, stop, err := program.Serve(*bin, "")
 	if err != nil {
 		return err
 	}
-	defer func() { _ = server.Stop() }()
+	defer func() { _ = stop() }()
 	ready := time.Since(began)
 	agent, err := childOf(server.Pid(), "sekisho-agent")
 	if err != nil {

@@ -42,20 +42,11 @@ func run(ctx context.Context, out io.Writer, args []string) (err error) {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	programs, err := program.Programs(*bin, "")
+	server, _, stop, err := program.Serve(*bin, "")
 	if err != nil {
 		return err
 	}
-	dir, err := os.MkdirTemp("", "sekisho-lists-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
-	server, err := harness.Start(programs, dir)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, server.Stop()) }()
+	defer func() { err = errors.Join(err, stop()) }()
 	c := &caller{ctx: ctx, server: server}
 	if err := c.prepare(); err != nil {
 		return err
@@ -95,7 +86,7 @@ func run(ctx context.Context, out io.Writer, args []string) (err error) {
 		}
 		fmt.Fprintf(&table, "| %s | %s | %.1f | %.1f |\n", l.name, l.filter, ms(median), ms(slowest))
 	}
-	took, err := c.command(filepath.Join(programs.Bin, "sekisho"), "nodes")
+	took, err := c.command(filepath.Join(server.Programs.Bin, "sekisho"), "nodes")
 	if err != nil {
 		return err
 	}

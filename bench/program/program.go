@@ -4,6 +4,7 @@ package program
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -33,4 +34,20 @@ func Programs(bin, plugin string) (p harness.Programs, err error) {
 	}
 	p.Plugin, err = filepath.Abs(filepath.Dir(plugin))
 	return p, err
+}
+
+// Serve starts the server of the folder bin, with all its files in the new folder
+// dir. stop ends it and removes the folder.
+func Serve(bin, plugin string) (server *harness.Server, dir string, stop func() error, err error) {
+	programs, err := Programs(bin, plugin)
+	if err != nil {
+		return nil, "", nil, err
+	}
+	if dir, err = os.MkdirTemp("", "sekisho-bench-"); err != nil {
+		return nil, "", nil, err
+	}
+	if server, err = harness.Start(programs, dir); err != nil {
+		return nil, "", nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	return server, dir, func() error { return errors.Join(server.Stop(), os.RemoveAll(dir)) }, nil
 }

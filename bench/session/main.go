@@ -37,25 +37,11 @@ func run(ctx context.Context, out io.Writer, args []string) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	dir, err := os.MkdirTemp("", "sekisho-bench-")
+	server, dir, stop, err := serverOf(*bin, *plugin, *envFile)
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
-
-	programs, err := program.Programs(*bin, *plugin)
-	if err != nil {
-		return err
-	}
-	var server *harness.Server
-	if *envFile == "" {
-		if server, err = harness.Start(programs, dir); err != nil {
-			return err
-		}
-		defer func() { _ = server.Stop() }()
-	} else {
-		server = &harness.Server{Programs: programs, Data: filepath.Dir(*envFile), Home: dir}
-	}
+	defer func() { _ = stop() }()
 	aws := terminal.Contender{Name: "aws + plugin", Command: func() *exec.Cmd {
 		return server.Shell(ctx, nil, `aws ssm start-session --target "$SEKISHO_TARGET"`)
 	}}
@@ -146,4 +132,21 @@ func round(d time.Duration) time.Duration {
 		return d.Round(100 * time.Microsecond)
 	}
 	return d.Round(time.Microsecond)
+}
+
+// serverOf starts a server, or uses the running one of an environment file. dir is a
+// temporary folder, which stop removes.
+func serverOf(bin, plugin, envFile string) (server *harness.Server, dir string, stop func() error, err error) {
+	if envFile == "" {
+		return program.Serve(bin, plugin)
+	}
+	programs, err := program.Programs(bin, plugin)
+	if err != nil {
+		return nil, "", nil, err
+	}
+	if dir, err = os.MkdirTemp("", "sekisho-bench-"); err != nil {
+		return nil, "", nil, err
+	}
+	server = &harness.Server{Programs: programs, Data: filepath.Dir(envFile), Home: dir}
+	return server, dir, func() error { return os.RemoveAll(dir) }, nil
 }

@@ -407,7 +407,7 @@ func TestSignIn(t *testing.T) {
 	if err := json.NewDecoder(res.Body).Decode(&got); err != nil {
 		t.Fatal(err)
 	}
-	for _, k := range []string{"csrf", "expires"} {
+	for _, k := range []string{"csrf", "expires", "accessKeyId"} {
 		if got[k] == "" || got[k] == nil {
 			t.Errorf("no %s", k)
 		}

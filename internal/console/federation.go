@@ -2,9 +2,6 @@ package console
 
 import (
 	"context"
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/base64"
 	"net/http"
 	"slices"
 	"time"
@@ -60,14 +57,12 @@ func (c *Console) beginFederation(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusBadGateway, "The identity provider did not answer.")
 		return
 	}
-	token := make([]byte, tokenBytes)
-	rand.Read(token)
-	sum := sha256.Sum256(token)
-	if err := c.cfg.Store.PutConsoleSignIn(r.Context(), sum[:], state, now.Add(federationTime), now); err != nil {
+	token, hash := newToken()
+	if err := c.cfg.Store.PutConsoleSignIn(r.Context(), hash, state, now.Add(federationTime), now); err != nil {
 		c.fail(w, r, "store the state of a sign-in", err)
 		return
 	}
-	ck := cookie(base64.RawURLEncoding.EncodeToString(token), int(federationTime/time.Second))
+	ck := cookie(encodeToken(token), int(federationTime/time.Second))
 	ck.Name, ck.SameSite = federationCookie, http.SameSiteLaxMode
 	http.SetCookie(w, ck)
 	answer(w, http.StatusOK, map[string]any{"address": address})
@@ -132,16 +127,15 @@ func (c *Console) federationState(w http.ResponseWriter, r *http.Request) ([]byt
 	gone := cookie("", -1)
 	gone.Name, gone.SameSite = federationCookie, http.SameSiteLaxMode
 	http.SetCookie(w, gone)
-	token, err := base64.RawURLEncoding.DecodeString(ck.Value)
-	if err != nil || len(token) != tokenBytes {
+	_, hash, ok := parseToken(ck.Value)
+	if !ok {
 		return nil, false
 	}
-	sum := sha256.Sum256(token)
-	state, err := c.cfg.Store.ConsoleSignIn(r.Context(), sum[:])
+	state, err := c.cfg.Store.ConsoleSignIn(r.Context(), hash)
 	if err != nil {
 		return nil, false
 	}
-	used, err := c.cfg.Store.DeleteConsoleSignIn(r.Context(), sum[:])
+	used, err := c.cfg.Store.DeleteConsoleSignIn(r.Context(), hash)
 	if err != nil {
 		c.cfg.Log.ErrorContext(r.Context(), "delete the state of a sign-in", "error", err)
 		return nil, false

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
-	"encoding/base64"
 	"encoding/json"
 	"net/http"
 	"net/netip"
@@ -126,16 +125,14 @@ func (c *Console) beginProgram(w http.ResponseWriter, r *http.Request) {
 	if !c.allowBegun(w, r, begunProgram, now) {
 		return
 	}
-	device := make([]byte, tokenBytes)
-	rand.Read(device)
-	hash := sha256.Sum256(device)
+	device, hash := newToken()
 	p := &program{
 		Program: true, UserCode: newUserCode(), Name: safetext.Line(in.Name, maxProgramName),
 		Source: source, Port: in.Port, Created: now, State: programWaiting,
 	}
-	reference, err := json.Marshal(programCode{hash[:]})
+	reference, err := json.Marshal(programCode{hash})
 	if err == nil {
-		err = c.cfg.Store.PutConsoleSignIn(r.Context(), hash[:], p.encode(), now.Add(programTime), now)
+		err = c.cfg.Store.PutConsoleSignIn(r.Context(), hash, p.encode(), now.Add(programTime), now)
 	}
 	if err == nil {
 		err = c.cfg.Store.PutConsoleSignIn(r.Context(), userCodeHash(p.UserCode), reference, now.Add(programTime), now)
@@ -145,7 +142,7 @@ func (c *Console) beginProgram(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	answer(w, http.StatusOK, map[string]any{
-		"deviceCode": base64.RawURLEncoding.EncodeToString(device),
+		"deviceCode": encodeToken(device),
 		"userCode":   p.UserCode[:4] + "-" + p.UserCode[4:],
 		"interval":   int(pollInterval / time.Second),
 		"expires":    now.Add(programTime).UTC(),
@@ -166,11 +163,11 @@ func (c *Console) programCredentials(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, now, source := r.Context(), time.Now(), c.cfg.SourceIP(r)
 	e := AuditEvent{Time: now, Name: "ConsoleLogin", SourceIP: source, UserAgent: r.UserAgent()}
-	device, err := base64.RawURLEncoding.DecodeString(in.DeviceCode)
-	hash := sha256.Sum256(device)
+	_, hash, ok := parseToken(in.DeviceCode)
 	var p *program
-	if err == nil && len(device) == tokenBytes {
-		p, err = c.readProgram(ctx, hash[:], now)
+	var err error
+	if ok {
+		p, err = c.readProgram(ctx, hash, now)
 	}
 	if p == nil {
 		if err != nil && sekisho.CodeOf(err) == sekisho.CodeInternal {
@@ -184,7 +181,7 @@ func (c *Console) programCredentials(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusNotFound, unknownProgram)
 		return
 	}
-	if wait, ok := c.polls.Reserve(hash); !ok {
+	if wait, ok := c.polls.Reserve([sha256.Size]byte(hash)); !ok {
 		refuseFor(w, wait)
 		return
 	}
@@ -216,7 +213,7 @@ func (c *Console) programCredentials(w http.ResponseWriter, r *http.Request) {
 	}
 	// Other requests with this code, here or on another server, may have come as far: only the one
 	// that deletes the request gets credentials.
-	redeemed, err := c.cfg.Store.DeleteConsoleSignIn(ctx, hash[:])
+	redeemed, err := c.cfg.Store.DeleteConsoleSignIn(ctx, hash)
 	if err != nil {
 		c.fail(w, r, "end the sign-in of a program", err)
 		return
@@ -352,9 +349,8 @@ func (c *Console) approveProgram(w http.ResponseWriter, r *http.Request) {
 	if in.Approve {
 		p.State, p.Grant = programApproved, who.signIn.Grant
 		if p.Port != 0 {
-			code := make([]byte, tokenBytes)
-			rand.Read(code)
-			text := base64.RawURLEncoding.EncodeToString(code)
+			code, _ := newToken()
+			text := encodeToken(code)
 			sum := sha256.Sum256([]byte(text))
 			p.BrowserID = sum[:]
 			redirect = "http://127.0.0.1:" + strconv.Itoa(p.Port) + "/?" + url.Values{"code": {text}}.Encode()

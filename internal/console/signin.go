@@ -2,7 +2,6 @@ package console
 
 import (
 	"crypto/hmac"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base32"
 	"encoding/base64"
@@ -22,8 +21,6 @@ import (
 )
 
 const (
-	tokenBytes = 32
-
 	wrongCredentials = "The user name or password is incorrect."
 	wrongCode        = "The code is incorrect. Wait for the next one and try again."
 	wrongPasskey     = "The passkey was not accepted. Try again."
@@ -213,10 +210,8 @@ func (c *Console) admit(
 	e AuditEvent,
 ) (who *caller, ok bool) {
 	p := s.Principal
-	token := make([]byte, tokenBytes)
-	rand.Read(token)
-	sum := sha256.Sum256(token)
-	p.AccessKeyID = accessKeyID(sum[:])
+	token, hash := newToken()
+	p.AccessKeyID = accessKeyID(hash)
 	e.Principal, e.User, e.MFAUsed = p, displayName(p), !p.MFATime.IsZero()
 	if err := c.cfg.Audit.ConsoleEvent(r.Context(), e); err != nil {
 		c.fail(w, r, "audit a sign-in", err)
@@ -226,13 +221,13 @@ func (c *Console) admit(
 	if !s.Expires.IsZero() && s.Expires.Before(kept.ExpiresAt) {
 		kept.ExpiresAt = s.Expires
 	}
-	if err := c.cfg.Store.PutConsoleSignIn(r.Context(), sum[:], kept.encode(), kept.ExpiresAt, e.Time); err != nil {
+	if err := c.cfg.Store.PutConsoleSignIn(r.Context(), hash, kept.encode(), kept.ExpiresAt, e.Time); err != nil {
 		c.fail(w, r, "store a sign-in", err)
 		return nil, false
 	}
 	c.replace(r, p)
-	http.SetCookie(w, cookie(base64.RawURLEncoding.EncodeToString(token), int(kept.ExpiresAt.Sub(e.Time)/time.Second)))
-	return &caller{principal: p, signIn: kept, token: token, hash: sum[:]}, true
+	http.SetCookie(w, cookie(encodeToken(token), int(kept.ExpiresAt.Sub(e.Time)/time.Second)))
+	return &caller{principal: p, signIn: kept, token: token, hash: hash}, true
 }
 
 // replace deletes the sign-in of the cookie that a new sign-in replaces. Its sessions continue if
@@ -346,12 +341,10 @@ func (c *Console) caller(r *http.Request) (*caller, error) {
 	if err != nil {
 		return nil, errSignedOut
 	}
-	token, err := base64.RawURLEncoding.DecodeString(ck.Value)
-	if err != nil || len(token) != tokenBytes {
+	token, hash, ok := parseToken(ck.Value)
+	if !ok {
 		return nil, errSignedOut
 	}
-	sum := sha256.Sum256(token)
-	hash := sum[:]
 	ctx := r.Context()
 	data, err := c.cfg.Store.ConsoleSignIn(ctx, hash)
 	if sekisho.IsNotFound(err) {

@@ -18,6 +18,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"sekisho/internal/wire/httplimit"
 )
 
 const (
@@ -135,11 +137,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	ap, err := netip.ParseAddrPort(c.RemoteAddr().String())
-	if err != nil {
-		return c, nil //nolint:nilerr // no TCP: no balancer
-	}
-	from := ap.Addr().Unmap().WithZone("")
+	from := httplimit.AddressOf(c.RemoteAddr().String()) // the zero address is not in any network
 	if !slices.ContainsFunc(l.Balancers, func(p netip.Prefix) bool { return p.Contains(from) }) {
 		return c, nil
 	}

@@ -105,8 +105,7 @@ type conn struct {
 func (l *Limiter) add(c net.Conn) (counted *conn, evicted []*conn) {
 	counted = &conn{Conn: c, limits: l}
 	shared := true
-	if ap, err := netip.ParseAddrPort(c.RemoteAddr().String()); err == nil {
-		at := ap.Addr().Unmap().WithZone("")
+	if at := AddressOf(c.RemoteAddr().String()); at.IsValid() {
 		counted.source = ratelimit.Source(at)
 		shared = slices.ContainsFunc(l.cfg.Shared, func(p netip.Prefix) bool { return p.Contains(at) })
 	}
@@ -268,8 +267,12 @@ func (b *body) Read(p []byte) (int, error) {
 
 // Peer returns the address of the TCP peer of a request, without a zone. It is
 // the zero address if the request did not come over TCP.
-func Peer(r *http.Request) netip.Addr {
-	ap, err := netip.ParseAddrPort(r.RemoteAddr)
+func Peer(r *http.Request) netip.Addr { return AddressOf(r.RemoteAddr) }
+
+// AddressOf returns the address in HOST:PORT, as IPv4 if it is one, and without a zone. It
+// is the zero address if there is none.
+func AddressOf(hostPort string) netip.Addr {
+	ap, err := netip.ParseAddrPort(hostPort)
 	if err != nil {
 		return netip.Addr{}
 	}

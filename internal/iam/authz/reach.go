@@ -90,7 +90,7 @@ type Reacher struct {
 	ever     *policy.Context // without a time
 
 	mentioned  map[string]bool // condition keys that policies mention, in lower case
-	told       map[string]bool // whether a condition key, as written, is among these
+	known      map[string]bool // results of mentions, by the key as written
 	classifier *policy.Classifier
 	alike      map[string][]ReachSpan // spans by class, see classify
 	class      []byte                 // reused
@@ -163,7 +163,7 @@ func newReacher(set *policy.Set, f Facts, q ReachQuery) *Reacher {
 		to:        q.To.Truncate(time.Second),
 		contexts:  map[time.Time]*policy.Context{},
 		mentioned: set.Mentioned(),
-		told:      map[string]bool{},
+		known:     map[string]bool{},
 		alike:     map[string][]ReachSpan{},
 	}
 	r.at, r.exact = set.Times(r.from, r.to)
@@ -236,11 +236,11 @@ func (r *Reacher) appendKeys(keys []Key) {
 }
 
 func (r *Reacher) mentions(name string) bool {
-	known, found := r.told[name]
+	known, found := r.known[name]
 	if !found {
 		known = r.mentioned[strings.ToLower(name)]
-		if len(r.told) < maxAlike {
-			r.told[name] = known
+		if len(r.known) < maxAlike {
+			r.known[name] = known
 		}
 	}
 	return known

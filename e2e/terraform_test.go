@@ -126,7 +126,7 @@ func terraformDocument(p provider, c *ssm.Client) {
 		got, err := c.GetDocument(p.ctx, &ssm.GetDocumentInput{
 			Name: name, DocumentFormat: ssmtypes.DocumentFormatJson, DocumentVersion: aws.String("$LATEST"),
 		})
-		// Terraform plans a change for ever unless the text comes back as it was sent.
+		// Terraform plans a change endlessly unless the text comes back as it was sent.
 		if err != nil || aws.ToString(got.Content) != *want {
 			p.t.Errorf("GetDocument: %v, %v", got, err)
 		}

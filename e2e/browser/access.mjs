@@ -86,7 +86,7 @@ test('the grant form prints the policy of every field', async () => {
   await pictures('grant')
 })
 
-test('it says what is wrong with a field', async () => {
+test('the form reports an invalid field', async () => {
   await field('Time zone').fill('Asia/Tokio')
   await page.getByRole('button', { name: 'Show the policy' }).click()
   await page.getByText('Asia/Tokio').first().waitFor()
@@ -146,7 +146,7 @@ test('the simulator shows the deciding statement of any action', async () => {
   await pictures('simulator')
 })
 
-test('a request for access is made', async () => {
+test('a user requests access', async () => {
   await become('ann')
   await page.goto(`${url}requests`)
   await page.getByRole('button', { name: 'Request access' }).click()
@@ -175,7 +175,7 @@ async function decide(action, reason) {
   return dialog
 }
 
-test('nobody approves an own request', async () => {
+test('requesters cannot approve their own requests', async () => {
   const dialog = await decide('Approve', 'mine')
   await dialog
     .getByText(/AccessDenied/)
@@ -185,7 +185,7 @@ test('nobody approves an own request', async () => {
   await dialog.getByRole('button', { name: 'Cancel' }).click()
 })
 
-test('somebody else approves it', async () => {
+test('another user approves it', async () => {
   await become('bob')
   await page.goto(`${url}requests`)
   const dialog = await decide('Approve', 'agreed by phone')
@@ -235,7 +235,7 @@ function code(seed, step) {
   return String((mac.readUInt32BE(at) & 0x7fffffff) % 1_000_000).padStart(6, '0')
 }
 
-test('the second factor is asked for on the spot, and the session starts', async () => {
+test('the console asks for the second factor, and the session starts', async () => {
   await become('stella')
   await page
     .getByRole('button', { name: /stella/ })
@@ -270,7 +270,7 @@ test('the second factor is asked for on the spot, and the session starts', async
   await page.getByText(/^Session ended/).waitFor()
 })
 
-test('in Japanese', async () => {
+test('the pages are in Japanese', async () => {
   const context = await page
     .context()
     .browser()

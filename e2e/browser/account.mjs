@@ -47,7 +47,7 @@ before(async () => {
   })
 })
 
-test('the first run lasts until there is a second factor', async () => {
+test('first-run setup ends with a second factor', async () => {
   await page.goto(url)
   await fillIn(page)
   await page.getByRole('heading', { name: 'Protect the account' }).waitFor()
@@ -90,7 +90,7 @@ test('a passkey signs in alone', async () => {
   await nodes()
 })
 
-test('a passkey is the second factor beside the password', async () => {
+test('a passkey is the second factor after the password', async () => {
   await signOut(page)
   await fillIn(page)
   await nodes()

@@ -41,7 +41,7 @@ before(async () => {
   })
 })
 
-test('a wrong password is refused in words', async () => {
+test('a wrong password is refused with a message', async () => {
   await page.goto(url)
   await page.getByLabel('User name').fill(user)
   await page.getByLabel('Password').fill('not the password')
@@ -125,7 +125,7 @@ test('a session: typing, colours, resizing, Ctrl-C, exit', async () => {
   await picture('terminal')
 })
 
-test('several terminals, each its own', async () => {
+test('several terminals with their own sessions', async () => {
   const tabs = page.getByRole('tab')
   await nodes(page)
   const row = page
@@ -147,7 +147,7 @@ test('several terminals, each its own', async () => {
   assert.equal(await tabs.count(), 1)
 })
 
-test('a dropped connection is picked up where it broke', async () => {
+test('a session resumes after its connection drops', async () => {
   await sees(/^pasted-6/)
   await page.locator('.xterm-helper-textarea').first().focus()
   // Without echo, so that input during the output does not appear among
@@ -208,7 +208,7 @@ test('a reloaded page shows its terminals without losing output', async () => {
   await picture('reloaded')
 })
 
-test('exit ends it, and says so', async () => {
+test('exit ends the session and the page shows it', async () => {
   await type('exit')
   await page.getByText(/^Session ended/).waitFor()
   await picture('ended')
@@ -257,7 +257,7 @@ test('history replays the recording', async () => {
   }, undefined)
 })
 
-test('dark, and as wide as a phone', async () => {
+test('dark mode at the width of a phone', async () => {
   await page.getByRole('button', { name: 'Switch to dark mode' }).click()
   assert.ok(await page.evaluate(() => document.body.classList.contains('awsui-dark-mode')))
   await picture('replay-dark')

@@ -21,7 +21,7 @@ before(async () => {
   page.on('dialog', (d) => d.accept())
 })
 
-test('an encrypted session, over a reload too', async () => {
+test('an encrypted session survives a reload', async () => {
   await signIn(page)
   await page
     .getByRole('row')

@@ -61,7 +61,7 @@ async function show(path) {
   await page.waitForLoadState('networkidle', { timeout: 400 }).catch(() => {}) // the event stream never ends
 }
 
-test('signing in has no findings', async () => {
+test('the sign-in page has no findings', async () => {
   await page.goto(url)
   await page.getByLabel('User name').waitFor()
   assert.deepEqual(await findings(), [])
@@ -70,7 +70,7 @@ test('signing in has no findings', async () => {
 })
 
 for (const width of [1440, 1024, 390]) {
-  test(`no page has findings, or is too wide, at ${width} pixels`, async () => {
+  test(`pages have no findings and fit at ${width} pixels`, async () => {
     await page.setViewportSize({ width, height: width < 500 ? 844 : 900 })
     const found = {}
     for (const path of pages) {
@@ -94,7 +94,7 @@ test('a terminal has no findings at any width', async () => {
   }
 })
 
-test('tabs are renamed, and found text is counted', async () => {
+test('tabs can be renamed, and matches are counted', async () => {
   await page.setViewportSize({ width: 1280, height: 900 })
   await page.locator('.xterm-helper-textarea').first().focus()
   await type(page, 'echo needle needle')

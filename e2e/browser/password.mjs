@@ -25,7 +25,7 @@ before(async () => {
   ;({ page, picture, faults } = await open('password'))
 })
 
-test('a given password opens nothing but its own change', async () => {
+test('a password set by an administrator allows only changing it', async () => {
   await page.goto(url)
   await signIn(given)
   await heading().waitFor()
@@ -35,7 +35,7 @@ test('a given password opens nothing but its own change', async () => {
   await heading().waitFor()
 })
 
-test('what is wrong is said', async () => {
+test('invalid passwords are refused with a reason', async () => {
   await change(given, own, 'something else')
   await page.getByText('The passwords do not match.').waitFor()
   assert.ok(await button().isDisabled())
@@ -49,7 +49,7 @@ test('what is wrong is said', async () => {
   await picture('refused')
 })
 
-test('afterwards the console is there, and the old password is worth nothing', async () => {
+test('afterwards the console opens, and the old password is refused', async () => {
   await change(given, own)
   await button().click()
   await page.getByRole('link', { name: 'Nodes', exact: true }).waitFor()

@@ -20,7 +20,7 @@ before(async () => {
   ;({ page, picture, faults } = await open('preferences'))
 })
 
-test('before any are saved, the defaults apply', async () => {
+test('the defaults apply until preferences are saved', async () => {
   await signIn(page)
   await openPreferences()
   await page.getByText('No preferences are saved. The defaults apply.').waitFor()
@@ -29,7 +29,7 @@ test('before any are saved, the defaults apply', async () => {
   await picture('none', { fullPage: true })
 })
 
-test('a bucket that is not there is refused, and made by a button', async () => {
+test('a missing bucket is refused, and a button creates it', async () => {
   await page.getByLabel('Idle timeout').fill('61')
   await page.getByText('Enter a whole number from 1 to 60, or leave it empty.').waitFor()
   await page.getByLabel('Idle timeout').fill('30')
@@ -46,7 +46,7 @@ test('a bucket that is not there is refused, and made by a button', async () => 
   await page.getByText('Bucket exists; versioning is on').waitFor()
 })
 
-test('a test log arrives, and is shown', async () => {
+test('a test log is delivered and shown', async () => {
   await page.getByRole('button', { name: 'Send a test log' }).click()
   await page.getByText('The test log was delivered').waitFor()
   await page.getByText(/^s3:\/\/browser-logs\/sessions\/sekisho-test-\w+\.log$/).waitFor()
@@ -54,7 +54,7 @@ test('a test log arrives, and is shown', async () => {
   await picture('test-log', { fullPage: true })
 })
 
-test('a box that does not match the log group is refused, with a button for each way out', async () => {
+test('an encryption check box that contradicts the log group is refused, with a button for each remedy', async () => {
   await page.getByLabel('Log group', { exact: true }).fill('/browser/sessions')
   await page.getByText('This log group does not exist').waitFor()
   await save()
@@ -79,7 +79,7 @@ test('a box that does not match the log group is refused, with a button for each
   await page.getByText('Version 3, saved by').waitFor()
 })
 
-test('versions are compared, and an earlier one is put in force', async () => {
+test('versions are compared, and an earlier one becomes the default', async () => {
   const row = (setting) => page.getByRole('row').filter({ hasText: setting })
   await row('cloudWatchEncryptionEnabled').getByText('true').waitFor()
   await page.getByRole('button', { name: 'Show the changes in version 2' }).click()
@@ -91,7 +91,7 @@ test('versions are compared, and an earlier one is put in force', async () => {
   assert.equal(await value('Bucket'), 'browser-logs')
 })
 
-test('everything there is can be set, and is there after a reload', async () => {
+test('every preference can be set, and is kept after a reload', async () => {
   await page.getByLabel('Maximum session duration').fill('240')
   await page.getByLabel('Sessions per user').fill('5')
   await page.getByText('Require a reason').click()
@@ -120,7 +120,7 @@ test('everything there is can be set, and is there after a reload', async () => 
   await picture('all', { fullPage: true })
 })
 
-test('a bucket without versions is warned of, and a button turns them on', async () => {
+test('a bucket without versioning causes a warning, and a button turns it on', async () => {
   await page.evaluate(async () => {
     const csrf = (await (await fetch('/console/api/session')).json()).csrf
     const res = await fetch('/console/api/s3', {
@@ -142,7 +142,7 @@ test('a bucket without versions is warned of, and a button turns them on', async
   assert.equal(await value('Bucket'), 'browser-logs')
 })
 
-test('dark, and as wide as a phone', async () => {
+test('dark mode at the width of a phone', async () => {
   await page.getByRole('button', { name: 'Switch to dark mode' }).click()
   await picture('dark', { fullPage: true })
   await page.setViewportSize({ width: 390, height: 780 })

@@ -30,7 +30,7 @@ after(() => {
   if (state) rmSync(state, { recursive: true, force: true })
 })
 
-test('it says what is missing', async () => {
+test('the page shows what is missing', async () => {
   await signIn(page)
   await page.getByRole('link', { name: 'Quick Setup' }).click()
   await page.getByRole('heading', { name: 'Quick Setup' }).waitFor()
@@ -40,7 +40,7 @@ test('it says what is missing', async () => {
   await picture('missing')
 })
 
-test('it makes the roles and gives them to the machines chosen', async () => {
+test('a run creates the roles and assigns them to the chosen machines', async () => {
   await page.getByRole('button', { name: 'Choose', exact: true }).click()
   assert.ok(await page.getByRole('button', { name: 'Run Quick Setup' }).isDisabled(), 'nothing is chosen')
   await page.getByRole('row').filter({ hasText: target }).getByRole('checkbox').check({ force: true })
@@ -58,7 +58,7 @@ test('it makes the roles and gives them to the machines chosen', async () => {
   await picture('made')
 })
 
-test('the second time it changes nothing, and says so', async () => {
+test('a second run changes nothing, and the page says so', async () => {
   await page.getByRole('button', { name: 'By tag' }).click()
   await page.getByLabel('Key', { exact: true }).fill('Hostname')
   await page.getByRole('heading', { name: 'Machines', exact: true }).click()
@@ -72,7 +72,7 @@ test('the second time it changes nothing, and says so', async () => {
   await page.getByText('Everything is set up').waitFor()
 })
 
-test('its command adds a machine, which appears by itself', async () => {
+test('the command adds a machine, which appears by itself', async () => {
   await page.getByText('amd64: available').waitFor()
   await page.getByText('arm64: not available from this server').waitFor()
   await page.getByLabel(/^Name/).fill('fresh')
@@ -137,7 +137,7 @@ test('its command adds a machine, which appears by itself', async () => {
   await page.locator('.xterm-rows').waitFor()
 })
 
-test('dark, and as wide as a phone', async () => {
+test('dark mode at the width of a phone', async () => {
   await page.getByRole('link', { name: 'Quick Setup' }).first().click()
   await page.getByText('Everything is set up').waitFor()
   await page.getByRole('button', { name: 'Switch to dark mode' }).click()

@@ -29,7 +29,7 @@ async function enter(name) {
 /** The links of the navigation. */
 const links = () => page.getByRole('navigation').getByRole('link').allInnerTexts()
 
-test('a user who may start a session on one node does that, and is offered nothing else', async () => {
+test('a user who may start a session on one node can do that, and is offered nothing else', async () => {
   await enter('minimal')
   await page.getByLabel('Node ID').waitFor()
   const shown = await links()
@@ -52,7 +52,7 @@ test('a user who may start a session on one node does that, and is offered nothi
   await page.getByText(/^Session ended/).waitFor()
 })
 
-test('the list of nodes says which action is missing, and registers nothing', async () => {
+test('the list of nodes says which action is missing, and offers no registration', async () => {
   await page.getByRole('link', { name: 'Nodes', exact: true }).click()
   await page.getByText(/ssm:DescribeInstanceInformation/).waitFor()
   assert.equal(await page.getByText('No nodes yet').count(), 0)

@@ -85,7 +85,7 @@ export async function open(name, { args = [], context: options = {} } = {}) {
 
 /** noFaults is the last test of each file. */
 export function noFaults(faults) {
-  test('the page has no faults', () => assert.deepEqual(faults(), []))
+  test('the page has no errors', () => assert.deepEqual(faults(), []))
 }
 
 /** fillIn enters a name and a password, and presses the button. */

@@ -77,7 +77,7 @@ before(async () => {
   ;({ page, picture, faults } = await open('starts', { context: { timezoneId: 'Asia/Tokyo' } }))
 })
 
-test('a log problem is shown before the session starts', async () => {
+test('a problem with the log is shown before the session starts', async () => {
   await signIn(page)
   await select()
   await list().getByText('Policy allows the session.').waitFor()
@@ -103,7 +103,7 @@ test('a log problem is shown before the session starts', async () => {
   await dialog.waitFor({ state: 'detached' })
 })
 
-test('tags are edited, in any script', async () => {
+test('tags can be edited in any script', async () => {
   await page.getByRole('button', { name: /^(Edit|Add) tags$/ }).click()
   const dialog = page.getByRole('dialog')
   const count = await dialog.getByLabel(/^Key of tag/).count()
@@ -133,7 +133,7 @@ test('tags are edited, in any script', async () => {
   await row().waitFor()
 })
 
-test('when all is green the session starts, with a reason', async () => {
+test('the session starts with a reason once all requirements are met', async () => {
   const Resource = [
     'arn:aws:s3:::session-logs',
     'arn:aws:s3:::session-logs/*',
@@ -171,7 +171,7 @@ test('when all is green the session starts, with a reason', async () => {
   await sees(/[$#] *$/)
 })
 
-test('above the terminal stands where one is', async () => {
+test('the facts above the terminal identify the node', async () => {
   const bar = page.locator('.terminal-bar')
   await bar.getByText('production', { exact: true }).waitFor()
   assert.ok(await bar.evaluate((el) => el.classList.contains('band-prod')), 'production has its colour')
@@ -188,7 +188,7 @@ test('above the terminal stands where one is', async () => {
   await page.getByText(/^Session ended/).waitFor()
 })
 
-test('its page has its log: the object and the stream', async () => {
+test('the page of the session shows its log: the object and the stream', async () => {
   await page.getByRole('button', { name: 'Replay' }).click()
   await page.getByRole('heading', { name: 'Log in the bucket' }).waitFor()
   await page.getByText('OPS-17 look at the log').waitFor()
@@ -229,7 +229,7 @@ test('a log that was replaced shows both versions', async () => {
   await picture('versions')
 })
 
-test('dark, and as wide as a phone', async () => {
+test('dark mode at the width of a phone', async () => {
   await page.getByRole('button', { name: 'Switch to dark mode' }).click()
   await picture('dark')
   await page.setViewportSize({ width: 390, height: 780 })
@@ -249,7 +249,7 @@ test('dark, and as wide as a phone', async () => {
   await signOut(page)
 })
 
-test('who may only look sees the nodes, and which action is missing', async () => {
+test('a user with read access sees the nodes and the missing action', async () => {
   await signIn(page, 'watcher', 'Correct-Horse-1')
   await select()
   await list()
@@ -270,7 +270,7 @@ test('who may only look sees the nodes, and which action is missing', async () =
   await signOut(page, 'watcher')
 })
 
-test('a permission with hours says when it opens, in the zone of who looks', async () => {
+test('a permission with hours shows when it begins, in the time zone of the viewer', async () => {
   await signIn(page, 'tomorrow', 'Correct-Horse-1')
   await select()
   await list()

@@ -41,7 +41,8 @@ func TestRecordingStatus(t *testing.T) {
 		}}
 	}
 	out, _, err := run(t, answer("working"), "recordings", "status")
-	for _, want := range []string{"working", "2.4 MiB", "9.5 MiB (25% used)", "999 B", "s3://a/b", "1000 B", "3 recordings"} {
+	for _, want := range []string{"working", "2.4 MiB", "9.5 MiB (25% used)", "999 B", "s3://a/b", "1000 B",
+		"3 recordings"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("%q is not in\n%s", want, out)
 		}
@@ -50,7 +51,8 @@ func TestRecordingStatus(t *testing.T) {
 		t.Errorf("%q, %v", out, err)
 	}
 	out, _, err = run(t, answer("full"), "recordings", "status", "-o", "json")
-	if exit, ok := errors.AsType[*client.ExitError](err); !ok || exit.Code != 1 || !strings.Contains(out, `"State": "full"`) {
+	exit, ok := errors.AsType[*client.ExitError](err)
+	if !ok || exit.Code != 1 || !strings.Contains(out, `"State": "full"`) {
 		t.Errorf("%s %v", out, err)
 	}
 }

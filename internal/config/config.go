@@ -355,13 +355,15 @@ func Read(path string) (*Server, error) {
 // configuration names; [Server.Check] does.
 func Parse(b []byte) (*Server, error) {
 	c := &Server{
-		Listen:                               "0.0.0.0:8443",
-		Region:                               "us-east-1",
-		Data:                                 "/var/lib/sekisho",
-		EndSessionsOnRevocation:              true,
-		AgentsPerSecond:                      100,
-		LogFormat:                            "text",
-		Recordings:                           Recordings{Store: RecordingStore{CacheBytes: defaultCache, CheckRate: defaultCheckRate}},
+		Listen:                  "0.0.0.0:8443",
+		Region:                  "us-east-1",
+		Data:                    "/var/lib/sekisho",
+		EndSessionsOnRevocation: true,
+		AgentsPerSecond:         100,
+		LogFormat:               "text",
+		Recordings: Recordings{
+			Store: RecordingStore{CacheBytes: defaultCache, CheckRate: defaultCheckRate},
+		},
 		Events:                               Events{MaxRecords: 10_000},
 		Commands:                             Commands{MaxAgeDays: 30, MaxRecords: 200_000},
 		Connections:                          65536,

@@ -60,7 +60,8 @@ func TestRetentionSettings(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.Events != (config.Events{MaxRecords: 10_000}) || c.Commands != (config.Commands{MaxAgeDays: 30, MaxRecords: 200_000}) {
+	if c.Events != (config.Events{MaxRecords: 10_000}) ||
+		c.Commands != (config.Commands{MaxAgeDays: 30, MaxRecords: 200_000}) {
 		t.Errorf("defaults: %+v, %+v", c.Events, c.Commands)
 	}
 	c, err = config.Parse([]byte(good + "events: {max_age_days: 7}\ncommands: {max_records: 5000}\n"))

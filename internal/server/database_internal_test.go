@@ -88,8 +88,9 @@ func TestStateOnPostgres(t *testing.T) {
 		config Config
 		want   string
 	}{
-		"a new database beside the keys": {onPostgres(dir, &sqlstore.Postgres{URL: pgtest.Database(t, nil)}), "migrate-state"},
-		"no keys":                        {onPostgres(t.TempDir(), database), "keys"},
+		"a new database beside the keys": {onPostgres(dir, &sqlstore.Postgres{URL: pgtest.Database(t, nil)}),
+			"migrate-state"},
+		"no keys": {onPostgres(t.TempDir(), database), "keys"},
 		"the keys of another installation": {func() Config {
 			other := newDataDir(t, 1)
 			must(t, sqlstore.RemoveFile(filepath.Join(other.dir, databaseFile)))

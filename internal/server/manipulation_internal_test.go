@@ -352,7 +352,8 @@ func (m *manipulator) ledgerFile() *manipulation {
 			}
 		}
 		lines = lines[:n]
-		out.what, out.kinds, out.subject = fmt.Sprintf("everything rolled back to ledger line %d", n), []string{"rolled back"}, ""
+		out.what, out.kinds, out.subject = fmt.Sprintf("everything rolled back to ledger line %d", n),
+			[]string{"rolled back"}, ""
 		out.related = m.allIDs()
 	}
 	m.write(m.ledger(), bytes.Join(lines, nil))
@@ -398,7 +399,8 @@ func (m *manipulator) database() *manipulation {
 		m.sql(m.t, `INSERT INTO audit_records (seq, event_id, time, event_name, event_source, username, access_key_id, read_only, hash, body)
 			SELECT seq + 1, event_id || 'x', time, event_name, event_source, username, access_key_id, read_only, hash, body
 			FROM audit_records ORDER BY seq DESC LIMIT 1`)
-		out.what, out.kinds, out.subject = "audit record added", []string{"altered", "inserted", "unsigned"}, fmt.Sprintf("record %d", last+1)
+		out.what, out.kinds, out.subject = "audit record added", []string{"altered", "inserted", "unsigned"},
+			fmt.Sprintf("record %d", last+1)
 	case 5:
 		column := []string{"owner", "target", "started_at"}[m.IntN(3)]
 		m.sql(m.t, "UPDATE sessions SET "+column+" = '1' || "+column+" WHERE id = ?", id)

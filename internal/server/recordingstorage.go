@@ -22,7 +22,8 @@ func (s *Server) recordingStorage() (*sekishoapi.RecordingStorage, error) {
 		out.Problems = append(out.Problems, text)
 	}
 	if limit := out.LimitBytes; limit > 0 && out.TotalBytes > limit {
-		problem(sekishoapi.StorageWorking, "recordings take more than the limit: those in progress, unsealed or under a hold "+
+		problem(sekishoapi.StorageWorking, "recordings take more than the limit: those in progress, unsealed or "+
+			"under a hold "+
 			"are not removed")
 	}
 	x := s.recorder.StoreState()

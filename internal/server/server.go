@@ -111,8 +111,8 @@ type Config struct {
 	Retention record.Retention
 	// AuditMaxAge is how long the database keeps audit records, which are exported then; 0 = forever.
 	AuditMaxAge time.Duration
-	// EventMaxAge and EventsKept say how long and how many events are stored for listings; 0 = for
-	// ever, and 10,000.
+	// EventMaxAge and EventsKept limit the age and the number of events that are stored for
+	// listings; 0 = any age, and 10,000.
 	EventMaxAge time.Duration
 	EventsKept  int64
 	// CommandMaxAge and CommandsKept say how long commands, and how many commands and invocations,

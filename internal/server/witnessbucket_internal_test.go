@@ -149,7 +149,9 @@ func TestLockedWitnessBucket(t *testing.T) {
 	whole.sql(t, `DELETE FROM audit_heads WHERE seq > 1`)
 	found, err := VerifyData(t.Context(), State{Dir: whole.dir}, nil, nil, c.Witnesses[0].S3)
 	must(t, err)
-	if !slices.ContainsFunc(found.Findings, func(f Finding) bool { return f.Kind == "rolled back" && f.Where == "audit" }) {
+	if !slices.ContainsFunc(found.Findings, func(f Finding) bool {
+		return f.Kind == "rolled back" && f.Where == "audit"
+	}) {
 		t.Errorf("findings %+v", found.Findings)
 	}
 }
@@ -163,7 +165,8 @@ func TestCheckRecordingStore(t *testing.T) {
 	must(t, os.WriteFile(file, []byte("[default]\naws_access_key_id = "+recstoretest.AccessKey+
 		"\naws_secret_access_key = "+recstoretest.SecretKey+"\n"), 0o600))
 	wrong := filepath.Join(t.TempDir(), "credentials")
-	must(t, os.WriteFile(wrong, []byte("aws_access_key_id = "+recstoretest.AccessKey+"\naws_secret_access_key = x\n"), 0o600))
+	must(t, os.WriteFile(wrong, []byte("aws_access_key_id = "+recstoretest.AccessKey+"\naws_secret_access_key = x\n"),
+		0o600))
 	with := func(change func(*config.S3Store)) *config.Server {
 		s := &config.S3Store{
 			Endpoint: srv.Endpoint, Region: recstoretest.Region, Bucket: "recordings", PathStyle: true,
@@ -177,10 +180,11 @@ func TestCheckRecordingStore(t *testing.T) {
 		c    *config.Server
 		hint string // a setting that the error names; empty = no error
 	}{
-		"works":   {with(func(*config.S3Store) {}), ""},
-		"none":    {&config.Server{Data: "/data"}, ""},
-		"folder":  {&config.Server{Recordings: config.Recordings{Store: config.RecordingStore{Folder: folder}}}, ""},
-		"no dir":  {&config.Server{Recordings: config.Recordings{Store: config.RecordingStore{Folder: folder + "/x"}}}, "folder"},
+		"works":  {with(func(*config.S3Store) {}), ""},
+		"none":   {&config.Server{Data: "/data"}, ""},
+		"folder": {&config.Server{Recordings: config.Recordings{Store: config.RecordingStore{Folder: folder}}}, ""},
+		"no dir": {&config.Server{Recordings: config.Recordings{Store: config.RecordingStore{Folder: folder + "/x"}}},
+			"folder"},
 		"bucket":  {with(func(s *config.S3Store) { s.Bucket = "nowhere" }), "recordings.store.s3.bucket"},
 		"secret":  {with(func(s *config.S3Store) { s.CredentialsFile = wrong }), "credentials of recordings.store.s3"},
 		"address": {with(func(s *config.S3Store) { s.Endpoint = "http://127.0.0.1:1" }), "recordings.store.s3.endpoint"},

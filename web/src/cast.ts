@@ -32,7 +32,7 @@ const ENCRYPTED = 'encrypted end to end: the server cannot see or record content
 export class Cast {
   header: CastHeader | null = null
   readonly events: CastEvent[] = []
-  /** Agent and client encrypted the session from end to end. */
+  /** Agent and client encrypted the session end to end. */
   encrypted = false
   private readonly decoder = new TextDecoder()
   private rest = ''

@@ -62,7 +62,7 @@ export interface ChannelOptions {
   onMessage?(text: string): void
   onExitCode?(code: number): void
   /**
-   * Makes a key for a session that is encrypted from end to end, under a key
+   * Makes a key for a session that is encrypted end to end, under a key
    * of KMS: the cipher, and the key as the node gets it, in Base64. Without
    * this such sessions are refused.
    */

@@ -156,7 +156,7 @@ afterEach(() => {
 })
 
 describe('opening', () => {
-  it('says OpenDataChannel in text first', () => {
+  it('sends OpenDataChannel as text first', () => {
     const t = open()
     expect(t.socket.url).toBe('wss://host/v1/data-channel/s-1?role=publish_subscribe')
     expect(t.socket.text).toEqual([])
@@ -171,7 +171,7 @@ describe('opening', () => {
     expect(t.state).toEqual({ kind: 'open' })
   })
 
-  it('shakes hands, then tells the size, then sends what was typed meanwhile', () => {
+  it('completes the handshake, then sends the size, then the input so far', () => {
     const t = open()
     t.socket.accept()
     t.channel.send('early')
@@ -230,7 +230,7 @@ describe('opening', () => {
 })
 
 describe('receiving', () => {
-  it('processes, then acknowledges, with the UUID and number of the frame', () => {
+  it('processes a frame, then acknowledges it with its UUID and number', () => {
     const order: string[] = []
     const t = open({ onOutput: () => order.push(`out, ${t.socket.acks.length} acks`) })
     t.socket.accept()
@@ -266,7 +266,7 @@ describe('receiving', () => {
     expect(t.socket.ackedSeqs).toEqual([0, 0, 0])
   })
 
-  it('does not acknowledge what could not be shown', () => {
+  it('does not acknowledge output that could not be shown', () => {
     let broken = true
     const t = open({
       onOutput: () => {
@@ -364,7 +364,7 @@ describe('sending', () => {
     expect(t.socket.stream).toEqual([])
   })
 
-  it('holds back beyond its window', () => {
+  it('holds back input beyond its window', () => {
     const t = started()
     t.channel.send(new Uint8Array(400 * 1024))
     expect(t.socket.stream).toHaveLength(256)
@@ -372,7 +372,7 @@ describe('sending', () => {
     expect(t.socket.stream).toHaveLength(400)
   })
 
-  it('tells when the node stops answering, and when it answers again', () => {
+  it('reports when the node stops responding, and when it responds again', () => {
     const onStall = vi.fn()
     const t = started({ onStall })
     t.channel.send('a')
@@ -407,7 +407,7 @@ describe('reconnecting', () => {
     expect(t.out).toBe('$ more')
   })
 
-  it('does not shake hands twice', async () => {
+  it('does not repeat the handshake', async () => {
     const t = open()
     t.socket.accept()
     t.socket.output(0, handshakeRequest(), 5)
@@ -420,7 +420,7 @@ describe('reconnecting', () => {
     expect(t.socket.stream).toEqual([])
   })
 
-  it('tries again while the server is away', async () => {
+  it('retries while the server is down', async () => {
     let calls = 0
     const t = open({
       resume: () =>
@@ -433,7 +433,7 @@ describe('reconnecting', () => {
     expect(t.sockets).toHaveLength(2)
   })
 
-  it('ends when the session is over, or the server refuses for good', async () => {
+  it('ends when the session has ended, or the server refuses permanently', async () => {
     const over = open({ resume: () => Promise.resolve(null) })
     over.socket.accept()
     over.socket.drop()
@@ -447,7 +447,7 @@ describe('reconnecting', () => {
     expect(refused.state).toEqual({ kind: 'ended', reason: 'AccessDeniedException: no', clean: false })
   })
 
-  it('gives up a connection that went silent', async () => {
+  it('closes a connection that went silent', async () => {
     const t = open()
     t.socket.accept()
     t.socket.output(0, '$ ')
@@ -456,7 +456,7 @@ describe('reconnecting', () => {
     expect(t.sockets[0]!.closed).toBe(true)
   })
 
-  it('can be hurried', async () => {
+  it('retries at once on request', async () => {
     const t = open()
     t.socket.accept()
     t.socket.drop()
@@ -468,11 +468,11 @@ describe('reconnecting', () => {
   })
 })
 
-describe('another page', () => {
+describe('a reloaded page', () => {
   /** What a page leaves, as its storage gives it back. */
   const left = (t: ReturnType<typeof open>) => JSON.parse(JSON.stringify(t.channel.save())) as Saved
 
-  it('goes on where the last one stopped, with nothing lost and nothing twice', async () => {
+  it('continues where the last one stopped, without loss or repetition', async () => {
     const before = open()
     before.socket.accept()
     before.socket.output(0, handshakeRequest(), 5)
@@ -500,7 +500,7 @@ describe('another page', () => {
     expect(after.socket.stream.at(-1)).toMatchObject({ sequenceNumber: 3 })
   })
 
-  it('tells the new size of its window, and the same one not again', async () => {
+  it('sends the new size of its window once', async () => {
     const before = open()
     before.socket.accept()
     before.socket.output(0, '$ ')
@@ -513,7 +513,7 @@ describe('another page', () => {
     expect(after.socket.stream.map((f) => str(f.payload))).toEqual(['{"cols":80,"rows":20}'])
   })
 
-  it('keeps what was typed before the node was ready', async () => {
+  it('keeps input from before the node was ready', async () => {
     const before = open()
     before.channel.send('ls')
     const after = open({}, left(before))
@@ -531,7 +531,7 @@ describe('another page', () => {
     expect(after.state).toMatchObject({ kind: 'ended' })
   })
 
-  it('gets nothing of a session that has ended', () => {
+  it('gets no state of a session that has ended', () => {
     const t = open()
     t.socket.accept()
     t.channel.close()
@@ -539,7 +539,7 @@ describe('another page', () => {
   })
 })
 
-describe('a session that is encrypted', { timeout: 30_000 }, () => {
+describe('an encrypted session', { timeout: 30_000 }, () => {
   const soon = (check: () => void) => vi.waitFor(check, { timeout: 20_000 })
   const wrapped = 'd3JhcHBlZA=='
   const key = Uint8Array.from({ length: 64 }, (_, i) => i)
@@ -582,7 +582,7 @@ describe('a session that is encrypted', { timeout: 30_000 }, () => {
     return t
   }
 
-  it('proves that it has the key, and then sends and shows what nobody else can read', async () => {
+  it('proves that it has the key, then encrypts input and decrypts output', async () => {
     const t = await opened()
     for (const word of ['one ', 'two ', 'three ']) t.channel.send(word)
     await soon(() => expect(t.socket.stream).toHaveLength(6))
@@ -606,14 +606,14 @@ describe('a session that is encrypted', { timeout: 30_000 }, () => {
     expect(t.socket.ackedSeqs).toEqual([0, 1, 2, 4, 3, 3])
   })
 
-  it('acknowledges what it could read, and nothing before', async () => {
+  it('acknowledges output only once it is decrypted', async () => {
     const t = await opened()
     raw(t, 3, await node.seal(Buffer.from('A')))
     const saved = t.channel.save()!
     expect([saved.nextIn, saved.wrapped, t.socket.ackedSeqs.includes(3)]).toEqual([3, wrapped, false])
   })
 
-  it('saves what is being encrypted as typed', async () => {
+  it('saves input that is being encrypted', async () => {
     const t = await opened()
     t.channel.send('half')
     expect(t.channel.save()!.waiting).toEqual([[1, b64(Buffer.from('half'))]])
@@ -641,7 +641,7 @@ describe('a session that is encrypted', { timeout: 30_000 }, () => {
     await soon(() => expect(onForged).toHaveBeenCalledOnce())
   })
 
-  it('tells the node why there is no key', async () => {
+  it('reports to the node why there is no key', async () => {
     const t = open({ encrypt: () => Promise.reject(new Error('not authorized to perform: kms:GenerateDataKey')) })
     t.socket.accept()
     t.socket.output(0, handshakeRequest('Standard_Stream', [kms]), 5)

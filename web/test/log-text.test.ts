@@ -2,14 +2,14 @@ import { expect, it } from 'vitest'
 import { bytes, plainLines, readable } from '../src/log-text'
 import { objectOf, streamOf } from '../src/sessions'
 
-it('a log reads as its terminal showed it', () => {
+it('a log is the text that the terminal showed', () => {
   expect(plainLines('\x1b]0;title\x07\x1b[32mok\x1b[0m\r\n関所\tx\r\nlast')).toEqual(['ok', '関所\tx', 'last'])
   expect(plainLines('10%\r20%\r100%\r\nlx\b\bls\r\n')).toEqual(['100%', 'ls'])
   expect(plainLines('\x1b[?2004hsh$ \x07exit\n')).toEqual(['sh$ exit'])
   expect(plainLines('')).toEqual([])
 })
 
-it('a stream is one text, however it was cut', () => {
+it('a stream is one text, however its events are split', () => {
   expect(
     readable([
       { at: 1, message: 'on' },
@@ -40,7 +40,7 @@ it('sizes', () => {
   ])
 })
 
-it('places of logs', () => {
+it('destinations of logs', () => {
   expect(objectOf('s3://logs/a/b.log')).toEqual({ bucket: 'logs', key: 'a/b.log' })
   expect(objectOf(undefined)).toBe(null)
   expect(objectOf('https://elsewhere/')).toBe(null)

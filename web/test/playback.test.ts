@@ -23,13 +23,13 @@ function read(text: string, step = text.length): Cast {
 }
 
 describe('cast', () => {
-  it('knows that a session was encrypted', () => {
+  it('reports that a session was encrypted', () => {
     const label = 'encrypted end to end: the server cannot see or record content from here on'
     expect(read(v3).encrypted).toBe(false)
     expect(read(`${v3}[1,"m","${label}"]\n`).encrypted).toBe(true)
   })
 
-  it('reads version 3, whose times count from the event before', () => {
+  it('reads version 3, whose times are relative to the previous event', () => {
     const cast = read(v3)
     expect(cast.header).toEqual({ version: 3, cols: 100, rows: 30, startedAt: 1795433852000 })
     expect(cast.events.map((e) => [e.time, e.code, e.data])).toEqual([
@@ -46,13 +46,13 @@ describe('cast', () => {
     expect(read(v3, step).events).toEqual(read(v3).events)
   })
 
-  it('reads version 2, whose times count from the start', () => {
+  it('reads version 2, whose times are relative to the start', () => {
     const cast = read('{"version":2,"width":80,"height":24}\n[1,"o","a"]\n[2.5,"o","b"]\n')
     expect(cast.header).toMatchObject({ cols: 80, rows: 24 })
     expect(cast.events.map((e) => e.time)).toEqual([1, 2.5])
   })
 
-  it('holds back an unfinished last line', () => {
+  it('holds back an incomplete last line', () => {
     const cast = read(v3 + '[1,"o","unfin')
     expect(cast.events).toHaveLength(5)
   })
@@ -66,7 +66,7 @@ describe('cast', () => {
     expect(() => read(text)).toThrow(CastError)
   })
 
-  it('keeps absurd sizes within reason', () => {
+  it('limits absurd sizes', () => {
     expect(read('{"version":3,"term":{"cols":1e9,"rows":-4}}\n').header).toMatchObject({ cols: 1000, rows: 24 })
   })
 })
@@ -109,7 +109,7 @@ describe('playback', () => {
     expect(log.slice(1)).toEqual(['$ ', 'é関\u001b[0m'])
   })
 
-  it('cuts pauses short', () => {
+  it('shortens pauses', () => {
     const { playback, log } = play()
     playback.advance(1.75)
     playback.advance(IDLE_LIMIT - 0.1)
@@ -118,7 +118,7 @@ describe('playback', () => {
     expect(log.at(-1)).toBe('late')
   })
 
-  it('seeks forward without starting over, and back by starting over', () => {
+  it('seeks forward from the current position, and backward from the start', () => {
     const { playback, log } = play()
     playback.seek(5)
     expect(log).toEqual(['reset 100x30', '$ é関\u001b[0m', 'resize 120x40'])

@@ -17,7 +17,7 @@ const saved = JSON.stringify({
 })
 
 describe('preferences', () => {
-  it('are the defaults before any are saved', () => {
+  it('are the defaults until some are saved', () => {
     const f = formOf(null)
     expect(f.friendlyPrompt).toBe('auto')
     expect(f.recordInput).toBe(true)
@@ -30,12 +30,12 @@ describe('preferences', () => {
     })
   })
 
-  it('come back as they were when nothing is changed', () => {
+  it('are unchanged when nothing is edited', () => {
     expect(JSON.parse(contentOf(formOf(saved), saved))).toEqual(JSON.parse(saved))
     expect(differences(saved, contentOf(formOf(saved), saved))).toEqual([])
   })
 
-  it('are written where the document has them, and what the form does not know stays', () => {
+  it('are written to the document, whose unknown members stay', () => {
     const f = {
       ...formOf(saved),
       bucket: '',
@@ -71,7 +71,7 @@ describe('preferences', () => {
     })
   })
 
-  it('say what is wrong with them', () => {
+  it('are validated', () => {
     expect(mistakes(formOf(saved))).toEqual({})
     const f = {
       ...formOf(null),
@@ -93,7 +93,7 @@ describe('preferences', () => {
     ])
   })
 
-  it('differ by setting', () => {
+  it('are compared by setting', () => {
     const after = contentOf(
       { ...formOf(saved), bucket: 'other', reasonRequired: false, banner: 'Mind\nthe gap' },
       saved,
@@ -106,7 +106,7 @@ describe('preferences', () => {
     expect(differences(null, '{"inputs":{"a":1}}')).toEqual([{ setting: 'a', before: '', after: '1' }])
   })
 
-  it('that are refused have remedies', () => {
+  it('have remedies when they are refused', () => {
     const refused = (reason: string) =>
       remediesFor(new CallError('InvalidDocumentContent', 'Refused.', 400, '', reason))
     expect(refused('BucketMissing')).toEqual(['createBucket', 'clearBucket'])

@@ -14,7 +14,7 @@ describe('the text of a recording', () => {
     expect(findText(text, ' ')).toEqual([])
   })
 
-  test('has the lines that were typed', () => {
+  test('has the typed lines', () => {
     const events = [typed(1, 'l'), typed(2, 'sx\x7f\r'), typed(3, '\x1b[A'), typed(4, 'nope\x03'), typed(5, 'id\r\r')]
     expect(commandsOf(events)).toEqual([
       { time: 2, text: 'ls' },
@@ -22,7 +22,7 @@ describe('the text of a recording', () => {
     ])
   })
 
-  test('has the markers, without what acts on the page', () => {
+  test('has the markers, without control characters', () => {
     const marker: CastEvent = { time: 3, code: 'm', data: 'uploaded a\u202eb\x07, mode 0644' }
     expect(markersOf([out(1, 'x'), marker])).toEqual([{ time: 3, text: 'uploaded ab, mode 0644' }])
   })
@@ -31,7 +31,7 @@ describe('the text of a recording', () => {
     expect(plainText([out(1, '\x1b[1mhello\x1b[0m\r\n'), out(2, 'world\n')])).toBe('hello\nworld\n')
   })
 
-  test('needs returns where it has newlines alone', () => {
+  test('needs carriage returns if all newlines are bare', () => {
     expect(needsReturns([out(1, 'a\nb\n')])).toBe(true)
     expect(needsReturns([out(1, 'a\r\nb\n')])).toBe(false)
     expect(needsReturns([out(1, 'prompt')])).toBe(false)

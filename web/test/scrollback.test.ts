@@ -13,7 +13,7 @@ describe('Scrollback', () => {
     expect(text(s.bytes())).toBe('one\ntwo\nxy')
   })
 
-  it('keeps the last whole lines of more', () => {
+  it('keeps the last complete lines of longer output', () => {
     const s = new Scrollback(10)
     for (let i = 0; i < 1000; i++) s.push(bytes(`line ${i}\n`))
     expect(text(s.bytes())).toBe('line 999\n')
@@ -21,7 +21,7 @@ describe('Scrollback', () => {
     expect(text(s.bytes())).toBe('$ ')
   })
 
-  it('cuts one large piece', () => {
+  it('truncates one large piece', () => {
     const s = new Scrollback(10)
     s.push(bytes(`${'x'.repeat(100)}\nabc\ndef`))
     expect(text(s.bytes())).toBe('abc\ndef')
@@ -31,7 +31,7 @@ describe('Scrollback', () => {
 })
 
 describe('Base64', () => {
-  it('writes and reads any bytes, many of them too', () => {
+  it('encodes and decodes any number of bytes', () => {
     const all = Uint8Array.from({ length: 100_000 }, (_, i) => (i * 7) & 0xff)
     expect(fromBase64(toBase64(all))).toEqual(all)
     expect(toBase64(bytes('sekisho'))).toBe('c2VraXNobw==')

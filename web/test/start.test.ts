@@ -8,7 +8,7 @@ const next = { From: at('2026-04-16T12:00:00Z'), To: at('2026-04-17T12:00:00Z') 
 const plain = (s: string) => s.replaceAll(/[\u202f\u2009]/g, ' ')
 
 describe('windows of a permission', () => {
-  it('open and close in the zone of who looks', () => {
+  it('begin and end in the time zone of the viewer', () => {
     expect(plain(windowText([night], at('2026-04-14T12:00:00Z'), 'Asia/Tokyo', 'en-US'))).toBe(
       'Policy allows it from Apr 15, 2026, 9:00 AM to 1:00 PM (Asia/Tokyo).',
     )
@@ -25,7 +25,7 @@ describe('windows of a permission', () => {
     expect(windowText([], 0, 'UTC')).toBe('')
     expect(windowText([night], at('2026-04-15T04:00:00Z'), 'UTC')).toBe('')
   })
-  it('turn at their edges', () => {
+  it('change the answer where they begin and end', () => {
     expect(nextTurn([night, next], at('2026-04-14T00:00:00Z'))).toBe(night.From)
     expect(nextTurn([night, next], night.From)).toBe(night.To)
     expect(nextTurn([night], night.To)).toBe(0)
@@ -34,7 +34,7 @@ describe('windows of a permission', () => {
 })
 
 describe('a refusal', () => {
-  it('is that of policy alone', () => {
+  it('comes from policy only', () => {
     const check = (Kind: 'Access' | 'Node', Outcome: 'Ready' | 'Failing') => ({
       Ready: false,
       Checks: [{ Kind, Outcome, Text: 'why' }],
@@ -50,7 +50,7 @@ describe('a refusal', () => {
 })
 
 describe('tags', () => {
-  it('become others by as few changes as there are', () => {
+  it('are changed with as few calls as possible', () => {
     const before = [
       { key: 'Name', value: '受付サーバー' },
       { key: 'Env', value: 'dev' },
@@ -64,7 +64,7 @@ describe('tags', () => {
     expect(tagChanges(before, after)).toEqual({ set: [after[1], after[2]], remove: ['Old'] })
     expect(tagChanges(before, before)).toEqual({ set: [], remove: [] })
   })
-  it('have rules', () => {
+  it('are validated', () => {
     const t = (key: string, value = 'v') => ({ key, value })
     expect(mistakenTag(t('', ''), [])).toBe('')
     expect(mistakenTag(t(''), [])).toMatch(/Enter a key/)
@@ -74,7 +74,7 @@ describe('tags', () => {
     expect(mistakenTag(t('名'.repeat(129)), [])).toMatch(/128/)
     expect(mistakenTag(t('a', 'x'.repeat(257)), [])).toMatch(/256/)
   })
-  it('tell the environment', () => {
+  it('name the environment', () => {
     const env = (key: string, value: string) => environment([{ key, value }])
     expect(env('Environment', 'Production')).toEqual({ name: 'Production', kind: 'prod' })
     expect(env('env', 'prod')?.kind).toBe('prod')

@@ -26,7 +26,7 @@ describe('a policy that requires a second factor', () => {
   })
   afterEach(() => vi.unstubAllGlobals())
 
-  test('is met on the spot, and the call goes on', async () => {
+  test('is satisfied on demand, and the call continues', async () => {
     answers = {
       '/console/api/aws': [denied, () => json(200, { Value: 7 })],
       '/console/api/session/factor': [() => json(200, { totp: true }), () => new Response(null, { status: 204 })],
@@ -49,7 +49,7 @@ describe('a policy that requires a second factor', () => {
     expect(await done).toMatchObject({ code: 'AccessDeniedException', reason: 'SecondFactorRequired' })
   })
 
-  test('asks nothing for calls in the background, or of users without a factor', async () => {
+  test('does not ask for background calls, or if the user has no factor', async () => {
     answers = {
       '/console/api/aws': [denied, denied],
       '/console/api/session/factor': [() => json(200, { totp: false })],

@@ -683,7 +683,9 @@ func TestCallsAreSentOnRequestOnly(t *testing.T) {
 func TestEventsExpire(t *testing.T) {
 	t.Parallel()
 	var removed []event.Removal
-	cfg := event.Config{MaxAge: time.Hour, Removed: func(_ context.Context, r event.Removal) { removed = append(removed, r) }}
+	cfg := event.Config{MaxAge: time.Hour, Removed: func(_ context.Context, r event.Removal) {
+		removed = append(removed, r)
+	}}
 	bubble(t, cfg, func(t *testing.T, f *fixture) {
 		f.say("s-0", "")
 		f.after(30 * time.Minute)

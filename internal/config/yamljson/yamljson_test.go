@@ -114,7 +114,7 @@ func FuzzRoundTrip(f *testing.F) {
 			t.Fatalf("%v: %s", err, yaml)
 		}
 		if compact(t, first) != compact(t, second) {
-			t.Fatalf("%s became %s by way of %s", first, second, yaml)
+			t.Fatalf("%s became %s through %s", first, second, yaml)
 		}
 	})
 }

@@ -364,7 +364,7 @@ func TestTheFirstFrameIsResentToAReceiverThatWasNotReady(t *testing.T) {
 		want(t, "all", say(agent.drain(t)), "0=a, 1=b, 2=c")
 		agent.send(ackOf(sent[1]))
 		agent.send(ackOf(sent[2]))
-		want(t, "the client hears of these alone", say(client.drain(t)), "ack 1, ack 2")
+		want(t, "the client receives only these", say(client.drain(t)), "ack 1, ack 2")
 		client.send(sent[0])
 		want(t, "the first is passed on again", say(agent.drain(t)), "0=a")
 		client.send(sent[1])

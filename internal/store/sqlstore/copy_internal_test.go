@@ -29,7 +29,8 @@ func emptyPlaces(t *testing.T) (sqlite, postgres Place) {
 
 // oddTexts are what databases treat in different ways.
 var oddTexts = []string{
-	"", " ", "\x00", "a\x00b\x01c\x02", "\xff\xfe", "\x01", "größer", "日本語", "'; DROP TABLE nodes; --", `\x00`, `"q"`, "$1",
+	"", " ", "\x00", "a\x00b\x01c\x02", "\xff\xfe", "\x01", "größer", "日本語", "'; DROP TABLE nodes; --", `\x00`, `"q"`,
+	"$1",
 	"\U0010FFFF", "\ufffd", strings.Repeat("x", 9000),
 }
 

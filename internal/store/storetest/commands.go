@@ -75,7 +75,7 @@ func Commands(t *testing.T, open func(t *testing.T) runcommand.Store) {
 		wantCode(t, err, sekisho.CodeNotFound)
 	})
 
-	t.Run("commands come back whole", func(t *testing.T) {
+	t.Run("commands are returned unchanged", func(t *testing.T) {
 		t.Parallel()
 		s, ctx := open(t), t.Context()
 		c, all := send(t, s, 1)

@@ -103,7 +103,7 @@ export function count<K extends PluralKey>(
   return fill(lookUp(`${key}#${form}` as keyof English), { ...values[0], count: shown })
 }
 
-/** rich is a text with elements in the place of its {names}. */
+/** rich is a text with elements in place of its {names}. */
 export function rich<K extends TextKey>(key: K, ...values: Values<English[K], ReactNode>): ReactNode[] {
   const parts = lookUp(key).split(/\{(\w+)\}/)
   return parts.map((part, i) => {

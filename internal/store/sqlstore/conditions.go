@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // conditions are the parts of a WHERE clause.
@@ -103,11 +104,37 @@ func (c *conditions) isIn(column string, values []string) {
 	c.add("+"+column+" IN (?"+strings.Repeat(", ?", len(args)-1)+")", args...)
 }
 
-// textUnder adds the condition that a text column begins with prefix: a range of its index,
-// and the exact comparison.
+// textUnder adds the condition that a text column begins with prefix: a range of its index.
 func (c *conditions) textUnder(column, prefix string) {
-	if prefix != "" {
-		c.add(column+" >= ? AND "+column+" < ?", prefix, prefix+"\U0010FFFF")
-		c.add(fmt.Sprintf("substr(%s, 1, %d) = ?", column, len([]rune(prefix))), prefix)
+	if prefix == "" {
+		return
+	}
+	c.add(column+" >= ?", prefix)
+	if end := textAfter(prefix); end != "" {
+		c.add(column+" < ?", end)
 	}
 }
+
+// textAfter returns the first text that follows all texts with a prefix, in the order of their bytes; "" if
+// there is none.
+func textAfter(prefix string) string {
+	for r := []rune(prefix); len(r) > 0; r = r[:len(r)-1] {
+		last := &r[len(r)-1]
+		switch *last {
+		case utf8.MaxRune:
+			continue
+		case beforeSurrogates:
+			*last = afterSurrogates
+		default:
+			*last++
+		}
+		return string(r)
+	}
+	return ""
+}
+
+// The numbers between these two are not characters.
+const (
+	beforeSurrogates = 0xd7ff
+	afterSurrogates  = 0xe000
+)

@@ -117,6 +117,12 @@ func programs() (string, error) {
 	return "", errMissing
 }
 
+// Installed reports whether PostgreSQL is installed, or has to be.
+func Installed() bool {
+	_, err := programs()
+	return err == nil || os.Getenv(requireEnv) != ""
+}
+
 // unprivileged returns a user to run the server as: it refuses to run as root.
 func unprivileged() (*syscall.Credential, error) {
 	if os.Getuid() != 0 {
@@ -283,6 +289,15 @@ func (s *Server) Exec(ctx context.Context, database string, statements ...string
 		}
 	}
 	return nil
+}
+
+// RequirePasswords makes the server refuse users other than its superuser without their password.
+func (s *Server) RequirePasswords(ctx context.Context) error {
+	rules := "local all " + superuser + " trust\nlocal all all scram-sha-256\n"
+	if err := os.WriteFile(filepath.Join(s.data(), "pg_hba.conf"), []byte(rules), 0o600); err != nil {
+		return err
+	}
+	return s.Exec(ctx, "postgres", "SELECT pg_reload_conf()")
 }
 
 // Database returns the URL of a new database on the server that the tests of the package share. migrate

@@ -187,7 +187,7 @@ func TestOutputFormats(t *testing.T) {
 	}{
 		{[]string{"sessions"}, `[{"SessionId":"alice-1","Target":"mi-1","Status":"",` +
 			`"StartDate":"2026-11-23T11:37:32.5Z","EndDate":null,"DocumentName":"","Owner":"","Reason":"<b>: 日本",` +
-			`"EndReason":"","LogNotDelivered":""}]`},
+			`"EndReason":"","LogNotDelivered":"","NodeName":""}]`},
 		{[]string{"nodes"}, ""},
 		{[]string{"nodes", "--seen"}, `{"Machines":[],"Deregistered":[]}`},
 		{[]string{"events"}, `[{"id":"1","detail-type":"Node Up"}]`},

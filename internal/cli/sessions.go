@@ -67,6 +67,7 @@ func printSessions(w io.Writer, list []client.ListedSession) error {
 		rows[i] = []string{
 			s.SessionID,
 			s.Target,
+			s.NodeName,
 			s.Status,
 			when(s.StartDate),
 			when(s.EndDate),
@@ -75,7 +76,7 @@ func printSessions(w io.Writer, list []client.ListedSession) error {
 			s.Reason,
 		}
 	}
-	return table(w, []string{"SESSION", "TARGET", "STATUS", "STARTED", "ENDED", "OWNER", "DOCUMENT", "REASON"}, rows)
+	return table(w, []string{"SESSION", "TARGET", "NAME", "STATUS", "STARTED", "ENDED", "OWNER", "DOCUMENT", "REASON"}, rows)
 }
 
 func terminate(dial dialer) *cobra.Command {

@@ -237,6 +237,8 @@ type ListedSession struct {
 	EndReason    string // empty for a session whose program ended
 	// LogNotDelivered is why the session's log is missing; empty if it is not.
 	LogNotDelivered string
+	// NodeName is the display name of the node; empty if it is no longer managed.
+	NodeName string
 }
 
 // endReason returns why a session ended while this client was disconnected.
@@ -366,6 +368,9 @@ type Node struct {
 	SourceIP           string `json:"SourceIp"`
 	Notes              []Note `json:",omitempty"`
 	Tags               []Tag  `json:",omitempty"`
+	// NodeName is the display name, Given are all names that administrators gave the node.
+	NodeName string   `json:",omitempty"`
+	Given    []string `json:"GivenNames,omitempty"`
 }
 
 // Note is an observation of the server about a node.

@@ -462,7 +462,7 @@ func TestResolve(t *testing.T) {
 			"ComputerName": "ip-10-0-0-1",
 			"Tags":         []any{map[string]any{"Key": "Role", "Value": "front"}},
 		},
-		map[string]any{"InstanceId": "mi-2", "ComputerName": "db", "Tags": []any{
+		map[string]any{"InstanceId": "mi-2", "ComputerName": "db", "NodeName": "tagged", "GivenNames": []any{"tagged"}, "Tags": []any{
 			map[string]any{"Key": "Hostname", "Value": "tagged"}, map[string]any{"Key": "Empty", "Value": ""},
 		}},
 		map[string]any{
@@ -539,7 +539,7 @@ func TestSSHConfig(t *testing.T) {
 		{InstanceID: "mi-7"},
 		{InstanceID: "mi-8", Name: "mi-1"},
 		{InstanceID: "mi-9", ComputerName: "github.com"},
-		{InstanceID: "mi-c", ComputerName: "x", Tags: []client.Tag{{Key: "Name", Value: "api"}}},
+		{InstanceID: "mi-c", ComputerName: "x", NodeName: "api", Given: []string{"api"}},
 		{InstanceID: "mi-a", ComputerName: "web-1"},
 		{InstanceID: "mi-b", ComputerName: "db"},
 	}

@@ -17,9 +17,6 @@ var nodeID = regexp.MustCompile(`^(mi|i)-[0-9a-f]{1,17}$`)
 // to pass as another node by reporting its ID, or a similar one, as its name.
 var idPrefix = regexp.MustCompile(`^(?i:mi|i)-`)
 
-// nameTags are the tags with which administrators name nodes.
-var nameTags = []string{"Name", "Hostname"}
-
 // tag returns the value of a tag of n.
 func (n *Node) tag(key string) (value string, ok bool) {
 	for _, t := range n.Tags {
@@ -30,26 +27,18 @@ func (n *Node) tag(key string) (value string, ok bool) {
 	return "", false
 }
 
-// GivenNames returns the names that administrators gave the node: its tags, and
-// the name in its activation.
+// GivenNames returns the names that administrators gave the node, the display name first. The
+// server applies the account's rule; other servers report only the name in the activation.
 func (n *Node) GivenNames() []string {
-	var names []string
-	for _, key := range nameTags {
-		if name, _ := n.tag(key); name != "" {
-			names = append(names, name)
-		}
+	if len(n.Given) == 0 && n.NodeName == "" && n.Name != "" {
+		return []string{n.Name}
 	}
-	if n.Name != "" {
-		names = append(names, n.Name)
-	}
-	return names
+	return n.Given
 }
 
 // DisplayName returns the name to show for the node. It may be one that the
 // machine reports.
-func (n *Node) DisplayName() string {
-	return first(append(n.GivenNames(), n.ComputerName)...)
-}
+func (n *Node) DisplayName() string { return first(n.NodeName, n.Name, n.ComputerName) }
 
 // maxCandidates is the number of nodes that an error lists.
 const maxCandidates = 10

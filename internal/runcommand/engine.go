@@ -158,12 +158,20 @@ type Request struct {
 	Comment           string
 	Named             []sekisho.NodeID
 	Targets           []Target
-	Nodes             []*sekisho.Node // all of them
-	Timeout           time.Duration   // 0 = DefaultTimeout
-	Concurrency       string          // "" = DefaultConcurrency
-	ErrorLimit        string          // "" = DefaultErrorLimit
+	Nodes             []*sekisho.Node              // all of them
+	NodeName          func(n *sekisho.Node) string // nil for the name in the activation
+	Timeout           time.Duration                // 0 = DefaultTimeout
+	Concurrency       string                       // "" = DefaultConcurrency
+	ErrorLimit        string                       // "" = DefaultErrorLimit
 	Output            Output
 	Owner             string
+}
+
+func (in *Request) nodeName(n *sekisho.Node) string {
+	if in.NodeName == nil {
+		return n.Name
+	}
+	return in.NodeName(n)
 }
 
 // Send starts a command.
@@ -205,7 +213,7 @@ func (e *Engine) Send(ctx context.Context, in Request) (*Command, error) {
 		inv := &Invocation{
 			Command:     c.ID,
 			Node:        n.ID,
-			NodeName:    n.Name,
+			NodeName:    in.nodeName(n),
 			Document:    c.Document,
 			RequestedAt: c.RequestedAt,
 			Status:      Pending,

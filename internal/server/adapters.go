@@ -13,6 +13,7 @@ import (
 	"sekisho/internal/api/ssm"
 	"sekisho/internal/console"
 	"sekisho/internal/iam/identity"
+	"sekisho/internal/node/fleet"
 	"sekisho/internal/node/install"
 	"sekisho/internal/safetext"
 	"sekisho/internal/session/broker"
@@ -33,12 +34,13 @@ type recordings struct {
 	nodes    interface {
 		Node(ctx context.Context, id sekisho.NodeID) (*sekisho.Node, error)
 	}
+	names *fleet.Names
 }
 
 func (r recordings) Start(ctx context.Context, s *sekisho.Session) (relay.RecordWriter, error) {
 	name := ""
 	if n, err := r.nodes.Node(ctx, s.Target); err == nil {
-		name = n.Name
+		name = r.names.Of(ctx, n)
 	}
 	rec, err := r.Recorder.Start(record.Header{
 		SessionID: s.ID, Node: s.Target, NodeName: name, Owner: s.Owner, Document: s.DocumentName,

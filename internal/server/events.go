@@ -20,6 +20,7 @@ func (s *Server) openEvents(ctx context.Context) error {
 	var err error
 	s.bus, err = event.New(ctx, event.Config{
 		Store: s.db.Events, Nodes: s.db.Fleet, Origin: event.Origin{Account: s.cfg.Account, Region: s.cfg.Region},
+		Name:     s.names.Of,
 		Webhooks: s.cfg.Webhooks, DownAfter: s.cfg.NodeDownAfter, Log: s.cfg.Log,
 		Limits: event.Limits{Keep: s.cfg.EventsKept}, MaxAge: s.cfg.EventMaxAge, Removed: s.eventsRemoved,
 	})

@@ -169,6 +169,8 @@ type Server struct {
 	api        *api.Server
 	requests   *ssm.PolicyRequests
 	access     *access.Service
+	settings   *settings.Settings
+	names      *fleet.Names
 	events     *console.ChangeFeed
 	bus        *event.Bus
 	console    http.Handler
@@ -245,6 +247,14 @@ func (s *Server) open(ctx context.Context) error {
 		return err
 	}
 	if err := s.openEvents(ctx); err != nil {
+	s.settings = settings.New(s.db.Settings, nil)
+	s.names = fleet.NewNames(func(ctx context.Context) (string, error) {
+		tag, err := s.settings.Get(ctx, settings.NameTag)
+		if err != nil {
+			return "", err
+		}
+		return tag.Value, nil
+	})
 		return err
 	}
 	s.trail = audit.New(
@@ -271,7 +281,7 @@ func (s *Server) open(ctx context.Context) error {
 	s.participants = participants.New(nil)
 	observer := &lateObserver{}
 	s.relay = relay.New(
-		relay.Config{Recorder: recordings{s.recorder, &s.unsealed, s.db.Fleet}, Observer: observer, Log: s.cfg.Log},
+		relay.Config{Recorder: recordings{s.recorder, &s.unsealed, s.db.Fleet, s.names}, Observer: observer, Log: s.cfg.Log},
 	)
 	s.broker = broker.New(broker.Config{
 		Store: s.db.Sessions, Relay: s.relay, Links: s.Channels, Nodes: s.Fleet, Logs: sessionLogs{s}, Log: s.cfg.Log,
@@ -367,7 +377,7 @@ func (s *Server) routes() error {
 		Access: s.access, Tokens: userTokens{s.Directory.Credentials, s.Directory.Groups},
 		Fleet: s.Fleet, Broker: s.broker, Documents: doclibrary.New(s.db.Documents, yamljson.Texts{}, sessionLogs{s}, nil),
 		Roles: nodeRoles{s.Directory}, Channels: s.Channels,
-		Inventory: inventory.New(s.db.Inventory), Settings: settings.New(s.db.Settings, nil), Commands: s.commands,
+		Inventory: inventory.New(s.db.Inventory), Settings: s.settings, Names: s.names, Commands: s.commands,
 		Outputs: outputs{s}, OSUser: s.osUser,
 		Region: s.cfg.Region, Account: s.cfg.Account, StrictDocuments: s.cfg.StrictDocuments,
 		Registrations: s.gate("registrations"), Renewals: s.gate("requests for credentials"),
@@ -388,7 +398,7 @@ func (s *Server) routes() error {
 			sekishoapi.New(sekishoapi.Config{
 				Recorder: s.recorder, Integrity: s.lastCheck, Storage: s.recordingStorage,
 				AuditTrail: s.db.Audit, Sessions: s.broker, Fleet: s.Fleet,
-				Account: s.cfg.Account, Region: s.cfg.Region,
+				Names: s.names, Account: s.cfg.Account, Region: s.cfg.Region,
 				Directory: s.Directory, Authorizer: authorizer, Requests: s.requests, Access: s.access, StartChecks: startChecks{s},
 				Events: s.bus, Resumer: s.resumer(),
 				Installer: installer{installs}, Links: share.New(s.db.Links, s.cfg.Now),

@@ -15,9 +15,6 @@ import (
 // RunAsTag is the tag of an IAM principal with its OS user.
 const RunAsTag = "SSMSessionRunAs"
 
-// defaultPromptTag is the tag of a node that a friendly prompt shows.
-const defaultPromptTag = "Hostname"
-
 // SessionRequest is a request for a session, with the attributes of its principal and of
 // the node.
 type SessionRequest struct {
@@ -27,7 +24,7 @@ type SessionRequest struct {
 	// Person means that the request is from an interactive program, not automation.
 	Person   bool
 	Node     sekisho.NodeID
-	NodeName string
+	NodeName string // the display name
 	NodeTags map[string]string
 }
 
@@ -399,14 +396,10 @@ func (h *Extensions) forAgent(sessionType string, req SessionRequest) agentExten
 	return out
 }
 
-// promptName returns the node's name for the prompt: its tag, its name or its ID, the first that
-// contains only plain printable characters.
+// promptName returns the node's name for the prompt: the tag that the document selects, the node's
+// display name or its ID, the first that contains only plain printable characters.
 func (h *Extensions) promptName(req SessionRequest) string {
-	tag := h.PromptTag
-	if tag == "" {
-		tag = defaultPromptTag
-	}
-	for _, name := range []string{req.NodeTags[tag], req.NodeName} {
+	for _, name := range []string{req.NodeTags[h.PromptTag], req.NodeName} {
 		if plain(name) {
 			return name
 		}

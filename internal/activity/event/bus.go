@@ -22,8 +22,10 @@ type Nodes interface {
 
 // Config is the configuration of a Bus.
 type Config struct {
-	Store    Store
-	Nodes    Nodes
+	Store Store
+	Nodes Nodes
+	// Name returns the display name of a node; nil for the name in its activation.
+	Name     func(ctx context.Context, n *sekisho.Node) string
 	Origin   Origin
 	Webhooks []Webhook
 	Now      func() time.Time // nil = time.Now
@@ -319,7 +321,11 @@ func (b *Bus) describe(ctx context.Context, e *Event) error {
 	}
 	n, err := b.cfg.Nodes.Node(ctx, node)
 	if err == nil {
-		e.describe(n)
+		name := n.Name
+		if b.cfg.Name != nil {
+			name = b.cfg.Name(ctx, n)
+		}
+		e.describe(n, name)
 	}
 	if sekisho.IsNotFound(err) {
 		return nil

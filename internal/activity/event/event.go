@@ -319,11 +319,8 @@ func (e *Event) node() sekisho.NodeID {
 }
 
 // describe adds the name and tags of the node to e.
-func (e *Event) describe(n *sekisho.Node) {
-	e.machine.Name, e.machine.Tags = n.Name, n.Tags
-	if e.machine.Name == "" {
-		e.machine.Name = n.ComputerName
-	}
+func (e *Event) describe(n *sekisho.Node, name string) {
+	e.machine.Name, e.machine.Tags = name, n.Tags
 }
 
 // maxBody bounds an event's JSON.

@@ -24,7 +24,8 @@ type seenMachine struct {
 
 type formerNode struct {
 	InstanceID     string `json:"InstanceId"`
-	Name           string `json:",omitempty"`
+	NodeName       string `json:",omitempty"` // the display name
+	Name           string `json:",omitempty"` // in the activation
 	ComputerName   string `json:",omitempty"`
 	SourceIP       string `json:"SourceIp,omitempty"`
 	DeregisteredAt awsproto.Epoch
@@ -50,6 +51,10 @@ func (d *door) listSeenMachines(ctx context.Context, c *api.Call, _ *struct{}) (
 	if err != nil {
 		return nil, err
 	}
+	rule, err := d.Names.Naming(ctx)
+	if err != nil {
+		return nil, err
+	}
 	out := &seenAnswer{Machines: []seenMachine{}, Deregistered: []formerNode{}}
 	for _, s := range seen {
 		out.Machines = append(out.Machines, seenMachine{
@@ -59,7 +64,7 @@ func (d *door) listSeenMachines(ctx context.Context, c *api.Call, _ *struct{}) (
 	}
 	for _, n := range gone {
 		out.Deregistered = append(out.Deregistered, formerNode{
-			InstanceID: string(n.ID), Name: n.Name, ComputerName: n.ComputerName, SourceIP: n.LastSourceIP,
+			InstanceID: string(n.ID), NodeName: rule.Display(n), Name: n.Name, ComputerName: n.ComputerName, SourceIP: n.LastSourceIP,
 			DeregisteredAt: awsproto.NewEpoch(n.DeregisteredAt), LastPingAt: awsproto.NewEpoch(n.LastPingAt),
 		})
 	}

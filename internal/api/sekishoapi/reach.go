@@ -318,6 +318,10 @@ func (d *door) nodesInReach(
 		return nil, err
 	}
 	slices.SortFunc(nodes, func(a, b *root.Node) int { return strings.Compare(string(a.ID), string(b.ID)) })
+	rule, err := d.Names.Naming(ctx)
+	if err != nil {
+		return nil, err
+	}
 	approved := approvedAccess{}
 	if userID != "" {
 		if approved, err = d.approvedAccess(ctx, userID); err != nil {
@@ -334,7 +338,7 @@ func (d *door) nodesInReach(
 			one := call
 			one.Node, one.NodeKeys = d.nodeARN(string(n.ID)), authz.ResourceTags("ssm", n.Tags)
 			spans, err := r.StartSessionUnder(ctx, one, approved.grants(userID, n.ID, in.DocumentName))
-			e := reachEntry{NodeID: string(n.ID), NodeName: n.Name, Sampled: !r.Exact()}
+			e := reachEntry{NodeID: string(n.ID), NodeName: rule.Display(n), Sampled: !r.Exact()}
 			describe(&e, n, spans)
 			return e, len(e.Spans) > 0, err
 		},

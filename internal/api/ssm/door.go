@@ -69,6 +69,7 @@ type Config struct {
 	Channels  Channels
 	Inventory *inventory.Registry
 	Settings  *settings.Settings
+	Names     *fleet.Names // nil names nodes by the default tag
 	Commands  *runcommand.Engine
 	Outputs   Outputs // nil accepts every bucket
 	Access    *access.Service

@@ -76,8 +76,11 @@ type instanceInformation struct {
 	NotConnectedFor  string `json:"NotConnectedReason,omitempty"`
 	SourceIP         string `json:"SourceIp,omitempty"`
 	State            string `json:"State"`
-	Notes            []note `json:"Notes,omitempty"`
-	Tags             []tag  `json:"Tags,omitempty"`
+	// NodeName is the one name to show. GivenNames are all names that administrators gave the node.
+	NodeName   string   `json:"NodeName,omitempty"`
+	GivenNames []string `json:"GivenNames,omitempty"`
+	Notes      []note   `json:"Notes,omitempty"`
+	Tags       []tag    `json:"Tags,omitempty"`
 }
 
 // note is an observation of the server about a node.
@@ -290,7 +293,7 @@ func (d nodeDoor) matching(
 	return nodes, standings, next, err
 }
 
-func (d nodeDoor) describeNode(n *sekisho.Node, standing fleet.Standing) instanceInformation {
+func (d nodeDoor) describeNode(n *sekisho.Node, standing fleet.Standing, rule fleet.Naming) instanceInformation {
 	status := "connected"
 	if standing.State != fleet.StateConnected {
 		status = "notconnected"
@@ -311,6 +314,7 @@ func (d nodeDoor) describeNode(n *sekisho.Node, standing fleet.Standing) instanc
 		RegistrationDate: awsproto.NewEpoch(n.RegisteredAt), ResourceType: resourceType(n), Name: n.Name,
 		IPAddress: n.IPAddress, ComputerName: n.ComputerName, SourceID: string(n.ID), SourceType: sourceType(n),
 		ConnectionStatus: status, NotConnectedFor: standing.Why, State: string(standing.State), Notes: notes,
+		NodeName: rule.Display(n), GivenNames: rule.Given(n),
 		SourceIP: n.LastSourceIP, Tags: tagList(n.Tags),
 	}
 }
@@ -331,9 +335,13 @@ func (d nodeDoor) describeInstanceInformation(
 	if err != nil {
 		return nil, err
 	}
+	rule, err := d.Names.Naming(ctx)
+	if err != nil {
+		return nil, err
+	}
 	out := &describeInstanceInformationAnswer{InstanceInformationList: []instanceInformation{}, NextToken: next}
 	for i, n := range nodes {
-		out.InstanceInformationList = append(out.InstanceInformationList, d.describeNode(n, standings[i]))
+		out.InstanceInformationList = append(out.InstanceInformationList, d.describeNode(n, standings[i], rule))
 	}
 	return out, nil
 }
@@ -383,10 +391,14 @@ func (d nodeDoor) describeInstanceProperties(
 	if err != nil {
 		return nil, err
 	}
+	rule, err := d.Names.Naming(ctx)
+	if err != nil {
+		return nil, err
+	}
 	out := &describeInstancePropertiesAnswer{InstanceProperties: []instanceProperty{}, NextToken: next}
 	for i, n := range nodes {
 		out.InstanceProperties = append(out.InstanceProperties, instanceProperty{
-			instanceInformation: d.describeNode(n, standings[i]), InstanceState: "running", InstanceRole: n.IAMRole,
+			instanceInformation: d.describeNode(n, standings[i], rule), InstanceState: "running", InstanceRole: n.IAMRole,
 			Architecture: n.Architecture, LaunchTime: awsproto.NewEpoch(n.RegisteredAt),
 		})
 	}

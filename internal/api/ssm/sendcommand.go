@@ -264,6 +264,11 @@ func (d commandDoor) sendCommand(ctx context.Context, c *api.Call, in *sendComma
 		return nil, err
 	}
 	req.Owner = c.Principal.ARN
+	rule, err := d.Names.Naming(ctx)
+	if err != nil {
+		return nil, err
+	}
+	req.NodeName = rule.Display
 	sent, err := d.Commands.Send(ctx, *req)
 	if err != nil {
 		if sekisho.CodeOf(err) == sekisho.CodeInvalid {

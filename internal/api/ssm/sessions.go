@@ -84,7 +84,7 @@ func (d sessionDoor) startSession(ctx context.Context, c *api.Call, in *startSes
 		Person: personal(c.UserAgent), Node: sekisho.NodeID(in.Target),
 	}
 	if node != nil {
-		ask.NodeName, ask.NodeTags = node.Name, node.Tags
+		ask.NodeName, ask.NodeTags = d.Names.Of(ctx, node), node.Tags
 	}
 	plan, err := doc.Plan(doc.Account, ask)
 	if errors.Is(err, ssmdoc.ErrParameters) {
@@ -271,6 +271,8 @@ type session struct {
 	AccessKeyID string `json:"AccessKeyId,omitempty"`
 	SourceIP    string `json:"SourceIPAddress,omitempty"`
 	IdleTimeout string `json:"IdleSessionTimeout,omitempty"`
+	// The display name of the node, empty if it is no longer managed.
+	NodeName string `json:"NodeName,omitempty"`
 }
 
 // Access types of sessions.
@@ -359,10 +361,37 @@ func (d sessionDoor) describeSessions(
 		found = found[:limit]
 		out.NextToken = makeToken(string(found[limit-1].ID))
 	}
+	names, err := d.nodeNames(ctx, found)
+	if err != nil {
+		return nil, err
+	}
 	for _, s := range found {
-		out.Sessions = append(out.Sessions, d.describeSession(s))
+		one := d.describeSession(s)
+		one.NodeName = names[s.Target]
+		out.Sessions = append(out.Sessions, one)
 	}
 	return out, nil
+}
+
+// nodeNames returns the display names of the nodes of sessions.
+func (d sessionDoor) nodeNames(ctx context.Context, found []*sekisho.Session) (map[sekisho.NodeID]string, error) {
+	rule, err := d.Names.Naming(ctx)
+	if err != nil {
+		return nil, err
+	}
+	ids := make([]sekisho.NodeID, len(found))
+	for i, s := range found {
+		ids[i] = s.Target
+	}
+	nodes, err := d.Fleet.Named(ctx, ids)
+	if err != nil {
+		return nil, err
+	}
+	names := make(map[sekisho.NodeID]string, len(nodes))
+	for _, n := range nodes {
+		names[n.ID] = rule.Display(n)
+	}
+	return names, nil
 }
 
 func sessionFilter(q *broker.Query, key, value string) error {

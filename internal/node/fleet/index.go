@@ -63,6 +63,27 @@ func (f *Fleet) Nodes(ctx context.Context) ([]*sekisho.Node, error) {
 	return slices.Clone(nodes), err
 }
 
+// Named returns the managed nodes among those with the given IDs, without their public keys.
+// Callers must not change them.
+func (f *Fleet) Named(ctx context.Context, ids []sekisho.NodeID) ([]*sekisho.Node, error) {
+	nodes, err := f.index.current(ctx, f.store)
+	if err != nil {
+		return nil, err
+	}
+	var found []*sekisho.Node
+	seen := make(map[sekisho.NodeID]bool, len(ids))
+	for _, nodeID := range ids {
+		if seen[nodeID] {
+			continue
+		}
+		seen[nodeID] = true
+		if i, ok := slices.BinarySearchFunc(nodes, &sekisho.Node{ID: nodeID}, compareNodes); ok {
+			found = append(found, nodes[i])
+		}
+	}
+	return found, nil
+}
+
 // Page returns at most limit of the managed nodes that match, by ID, from the first one after a
 // given ID. more means that others follow. Nodes have no public keys; callers must not change
 // them. A nil match matches all nodes.

@@ -7,8 +7,10 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"sekisho"
+	"sekisho/internal/safetext"
 )
 
 // Settings that have an effect.
@@ -20,6 +22,9 @@ const (
 	ActivationTier = "/ssm/managed-instance/activation-tier"
 	// PublicSharing is whether documents can be shared publicly.
 	PublicSharing = "/ssm/documents/console/public-sharing-permission"
+	// NameTag is the key of the tag that names nodes, in lists, prompts, events and recordings.
+	// It is Sekisho's own.
+	NameTag = "/sekisho/managed-instance/name-tag"
 )
 
 // Values of settings.
@@ -51,8 +56,24 @@ type kind struct {
 	id, value string
 	// allowed are its values; nil if the caller of Set checks the value.
 	allowed []string
+	// check returns what is wrong with a value; nil if every value is valid.
+	check func(value string) string
 	// why explains why the value cannot be changed.
 	why string
+}
+
+// maxTagKey is the longest key of a tag, in characters.
+const maxTagKey = 128
+
+// tagKey returns what is wrong with the key of a tag; "" if nothing is.
+func tagKey(value string) string {
+	switch {
+	case utf8.RuneCountInString(value) > maxTagKey:
+		return "a tag key has at most 128 characters"
+	case safetext.Line(value, len(value)) != value || strings.TrimSpace(value) != value:
+		return "a tag key has no control characters, and no space at its ends"
+	}
+	return ""
 }
 
 const noParameters = "Sekisho has no Parameter Store, so the setting would have no effect."
@@ -67,6 +88,7 @@ func kinds() []kind {
 			why:     "Every node has the advanced tier, which Sekisho does not charge for.",
 		},
 		{id: PublicSharing, value: Enable, allowed: []string{Enable, Disable}},
+		{id: NameTag, value: "Hostname", check: tagKey},
 		{
 			id:      "/ssm/parameter-store/default-parameter-tier",
 			value:   "Standard",
@@ -135,6 +157,11 @@ func (s *Settings) Set(ctx context.Context, id, value, by string) error {
 			e = e.WithHint("%s", k.why)
 		}
 		return e
+	}
+	if k.check != nil {
+		if wrong := k.check(value); wrong != "" {
+			return sekisho.Errorf(sekisho.CodeInvalid, "The setting %s cannot be %.100q: %s.", id, value, wrong)
+		}
 	}
 	if k.why != "" || value == k.value {
 		return s.store.DeleteServiceSetting(ctx, id)

@@ -141,6 +141,8 @@ func TestMyAccess(t *testing.T) {
 		{"Action": "ssm:UpdateDocument", "DocumentName": "SSM-SessionManagerRunShell"},
 		{"Action": "ssm:AddTagsToResource", "Target": n.ID},
 		{"Action": "s3:ListAllMyBuckets"},
+		{"Action": "ssm:GetDocument", "AnyResource": true},
+		{"Action": "ssm:UpdateDocument", "AnyResource": true},
 	}})
 	var out struct {
 		Answers []struct {
@@ -152,16 +154,17 @@ func TestMyAccess(t *testing.T) {
 		t.Fatal(a.Body)
 	}
 	a.Decode(t, &out)
-	if len(out.Answers) != 4 || !out.Answers[0].Allowed {
+	if len(out.Answers) != 6 || !out.Answers[0].Allowed || !out.Answers[4].Allowed || out.Answers[5].Allowed {
 		t.Fatalf("%+v", out)
 	}
-	for _, x := range out.Answers[1:] {
+	for _, x := range out.Answers[1:4] {
 		if x.Allowed || !strings.Contains(x.Message, "alice is not authorized to perform: "+x.Action) {
 			t.Errorf("%+v", x)
 		}
 	}
 	for _, bad := range []any{map[string]any{}, map[string]any{"Questions": []map[string]any{{"Target": n.ID}}},
-		map[string]any{"Questions": []map[string]any{{"Action": "ssm:*"}}}} {
+		map[string]any{"Questions": []map[string]any{{"Action": "ssm:*"}}},
+		map[string]any{"Questions": []map[string]any{{"Action": "ssm:*", "AnyResource": true}}}} {
 		if a := s.JSON(alice, "sekisho", "DescribeMyAccess", bad); a.Code() != "ValidationException" {
 			t.Errorf("%v: %d %s", bad, a.Status, a.Body)
 		}

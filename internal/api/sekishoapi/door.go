@@ -10,8 +10,8 @@ import (
 	"sekisho/internal/api"
 	"sekisho/internal/iam/authz"
 	"sekisho/internal/iam/identity"
-	"sekisho/internal/session/access"
 	"sekisho/internal/node/fleet"
+	"sekisho/internal/session/access"
 	"sekisho/internal/session/evidence"
 	"sekisho/internal/session/record"
 	"sekisho/internal/session/share"
@@ -41,7 +41,7 @@ type Config struct {
 	Authorizer *authz.Authorizer
 	Requests   PolicyRequests
 	// StartChecks reports whether a session could start now.
-	Names      *fleet.Names // nil names nodes by the default tag
+	Names       *fleet.Names // nil names nodes by the default tag
 	StartChecks StartChecks
 	Events      Events
 	// Resumer is nil if sessions can be resumed only with credentials.

@@ -270,6 +270,8 @@ type accessQuestion struct {
 	ResourceArn  string `json:",omitempty"`
 	Target       string `json:",omitempty"` // a node, or a session
 	DocumentName string `json:",omitempty"`
+	// AnyResource asks whether policy may allow the action on some resource.
+	AnyResource bool `json:",omitempty"`
 }
 
 type accessRequest struct{ Questions []accessQuestion }
@@ -292,6 +294,18 @@ func (d *door) describeMyAccess(ctx context.Context, c *api.Call, in *accessRequ
 	}
 	out := &accessAnswers{Answers: []accessAnswer{}}
 	for _, asked := range in.Questions {
+		if asked.AnyResource {
+			if err := checkAction(c, asked); err != nil {
+				return nil, err
+			}
+			f := c.Facts()
+			allowed, err := d.Authorizer.AllowsSomewhere(ctx, &f, asked.Action)
+			if err != nil {
+				return nil, err
+			}
+			out.Answers = append(out.Answers, accessAnswer{Action: asked.Action, Allowed: allowed})
+			continue
+		}
 		ask, err := d.ownQuestion(ctx, c, asked)
 		if err != nil {
 			return nil, err
@@ -305,11 +319,20 @@ func (d *door) describeMyAccess(ctx context.Context, c *api.Call, in *accessRequ
 	return out, nil
 }
 
-func (d *door) ownQuestion(ctx context.Context, c *api.Call, q accessQuestion) (authz.Question, error) {
-	in := explainRequest{PrincipalArn: c.Principal.ARN, Action: q.Action, Target: q.Target, ResourceArn: q.ResourceArn}
+// checkAction refuses a question without a valid action.
+func checkAction(c *api.Call, q accessQuestion) error {
 	if q.Action == "" {
-		return nil, root.Errorf(root.CodeInvalid, "Action is missing in a question.")
+		return root.Errorf(root.CodeInvalid, "Action is missing in a question.")
 	}
+	in := explainRequest{PrincipalArn: c.Principal.ARN, Action: q.Action, ResourceArn: "*"}
+	return in.check(c)
+}
+
+func (d *door) ownQuestion(ctx context.Context, c *api.Call, q accessQuestion) (authz.Question, error) {
+	if err := checkAction(c, q); err != nil {
+		return nil, err
+	}
+	in := explainRequest{PrincipalArn: c.Principal.ARN, Action: q.Action, Target: q.Target, ResourceArn: q.ResourceArn}
 	if err := in.check(c); err != nil {
 		return nil, err
 	}

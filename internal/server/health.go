@@ -11,7 +11,11 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
+
+	"sekisho/internal/api/sekishoapi"
+	"sekisho/internal/version"
 )
 
 const (
@@ -30,11 +34,31 @@ type health struct {
 
 	mu       sync.Mutex
 	checked  time.Time
-	problems []string
+	problems []problem
 }
 
+// problem is a reason why the server does not work.
+type problem struct {
+	code string // for programs
+	text string
+}
+
+// Codes of problems.
+const (
+	databaseTaken       = "DatabaseTaken"
+	databaseClaimLost   = "DatabaseClaimLost"
+	databaseNotWritable = "DatabaseNotWritable"
+	diskNotWritable     = "DiskNotWritable"
+	auditNotStored      = "AuditNotStored"
+	recordingsUnsealed  = "RecordingsUnsealed"
+	recordingStoreFull  = "RecordingStoreFull"
+	recordingStoreFails = "RecordingStoreFails"
+	integrityFindings   = "IntegrityFindings"
+	serverDraining      = "Draining"
+)
+
 // check returns the problems that keep the server from working; none if it works.
-func (s *Server) check(ctx context.Context) []string {
+func (s *Server) check(ctx context.Context) []problem {
 	s.state.mu.Lock()
 	defer s.state.mu.Unlock()
 	if time.Since(s.state.checked) < healthEvery {
@@ -42,30 +66,30 @@ func (s *Server) check(ctx context.Context) []string {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), healthTimeout)
 	defer cancel()
-	var problems []string
-	bad := func(what string, err error) {
-		problems = append(problems, what)
-		s.cfg.Log.WarnContext(ctx, "health check failed", "problem", what, "error", err, "cause", errors.Unwrap(err))
+	var problems []problem
+	bad := func(code, text string, err error) {
+		problems = append(problems, problem{code, text})
+		s.cfg.Log.WarnContext(ctx, "health check failed", "problem", text, "error", err, "cause", errors.Unwrap(err))
 	}
 	if s.state.taken.Load() {
-		bad("another server uses the database", nil)
+		bad(databaseTaken, "another server uses the database", nil)
 	} else if s.claim.Lost() {
-		bad("the connection that claims the database was lost", nil)
+		bad(databaseClaimLost, "the connection that claims the database was lost", nil)
 	}
 	if err := s.db.Probe(ctx); err != nil {
-		bad("the database cannot be written", err)
+		bad(databaseNotWritable, "the database cannot be written", err)
 	}
 	if err := probeDisk(s.cfg.DataDir); err != nil {
-		bad("the data directory cannot be written", err)
+		bad(diskNotWritable, "the data directory cannot be written", err)
 	}
 	if s.state.trailFailed.Load() {
-		bad("the last audit events could not be stored", nil)
+		bad(auditNotStored, "the last audit events could not be stored", nil)
 	}
 	if n := s.unsealed.count(); n > 0 {
-		bad(fmt.Sprintf("%d recordings could not be sealed", n), nil)
+		bad(recordingsUnsealed, fmt.Sprintf("%d recordings could not be sealed", n), nil)
 	}
 	if x := s.recorder.StoreState(); x.Full {
-		bad("nothing can be recorded: too much waits for the store of recordings", nil)
+		bad(recordingStoreFull, "nothing can be recorded: too much waits for the store of recordings", nil)
 	}
 	s.state.problems, s.state.checked = problems, time.Now()
 	return problems
@@ -88,18 +112,69 @@ func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if problems := s.check(r.Context()); len(problems) > 0 {
-		s.say(w, http.StatusServiceUnavailable, strings.Join(problems, "\n"))
+		lines := make([]string, len(problems))
+		for i, p := range problems {
+			lines[i] = p.text
+		}
+		s.say(w, http.StatusServiceUnavailable, strings.Join(lines, "\n"))
 		return
 	}
 	text := "ok"
-	if n := len(s.findings()); n > 0 {
-		// The server works, so a load balancer must not remove it.
-		text += fmt.Sprintf("\nrecordings and audit trail: %d problems", n)
-	}
-	if problem := s.storeProblem(); problem != "" {
-		text += "\n" + problem
+	// The server works, so a load balancer must not remove it.
+	for _, p := range s.warnings() {
+		text += "\n" + p.text
 	}
 	s.say(w, http.StatusOK, text)
+}
+
+// warnings returns the problems with which the server works.
+func (s *Server) warnings() []problem {
+	var found []problem
+	if n := len(s.findings()); n > 0 {
+		text := fmt.Sprintf("recordings and audit trail: %d problems", n)
+		found = append(found, problem{integrityFindings, text})
+	}
+	if text := s.storeProblem(); text != "" {
+		found = append(found, problem{recordingStoreFails, text})
+	}
+	return found
+}
+
+// currentHealth returns the state of this server, for the API.
+func (s *Server) currentHealth(ctx context.Context) (*sekishoapi.Health, error) {
+	store, now := s.recorder.StoreState(), s.now()
+	out := &sekishoapi.Health{
+		Status: sekishoapi.Healthy, Version: version.String(), StartedAt: s.started, CheckedAt: now,
+		NodesConnected: s.Channels.Count(), SessionsActive: s.relay.Count(),
+		RecordingBytes: s.recordingBytes.Load(), RecordingsUnsealed: s.unsealed.count(),
+		Store: store.Store, StoreWaitingBytes: store.Waiting, StoreWaitingRecordings: store.Recordings,
+		Problems: []sekishoapi.HealthProblem{},
+	}
+	var err error
+	if out.DiskBytes, out.DiskFreeBytes, err = diskSpace(s.cfg.DataDir); err != nil {
+		return nil, err
+	}
+	add := func(status sekishoapi.HealthStatus, found []problem) {
+		for _, p := range found {
+			out.Status = status
+			out.Problems = append(out.Problems, sekishoapi.HealthProblem{Code: p.code, Text: p.text, Status: status})
+		}
+	}
+	add(sekishoapi.Degraded, s.warnings())
+	if s.state.draining.Load() {
+		add(sekishoapi.Degraded, []problem{{serverDraining, "the server is draining: load balancers send it no requests"}})
+	}
+	add(sekishoapi.Failing, s.check(ctx))
+	return out, nil
+}
+
+// diskSpace returns the size of the file system of dir, and what of it is free.
+func diskSpace(dir string) (total, free int64, err error) {
+	var st syscall.Statfs_t
+	if err := syscall.Statfs(dir, &st); err != nil {
+		return 0, 0, fmt.Errorf("%s: %w", dir, err)
+	}
+	return int64(st.Blocks) * int64(st.Bsize), int64(st.Bavail) * int64(st.Bsize), nil
 }
 
 func (s *Server) say(w http.ResponseWriter, status int, text string) {

@@ -176,6 +176,7 @@ type Server struct {
 	console    http.Handler
 	handler    http.Handler
 
+	started time.Time // when the server was opened
 	// startedForAccess and startedForLapses are sent when a session starts.
 	startedForAccess, startedForLapses wakeup
 	// unsigned is sent when records of the audit trail wait for a signed head.
@@ -195,7 +196,7 @@ type Server struct {
 // and commands that an earlier process left running.
 func New(ctx context.Context, cfg Config) (*Server, error) {
 	s := &Server{
-		cfg: cfg, startedForAccess: newWakeup(), startedForLapses: newWakeup(), unsigned: newWakeup(),
+		cfg: cfg, started: time.Now(), startedForAccess: newWakeup(), startedForLapses: newWakeup(), unsigned: newWakeup(),
 	}
 	s.metrics = newMetrics(s)
 	s.foreign = ratelimit.NewEvery[sekisho.NodeID](time.Minute, 0, nil)
@@ -247,14 +248,14 @@ func (s *Server) open(ctx context.Context) error {
 		return err
 	}
 	if err := s.openEvents(ctx); err != nil {
-	s.settings = settings.New(s.db.Settings, nil)
-	s.names = fleet.NewNames(func(ctx context.Context) (string, error) {
-		tag, err := s.settings.Get(ctx, settings.NameTag)
-		if err != nil {
-			return "", err
-		}
-		return tag.Value, nil
-	})
+		s.settings = settings.New(s.db.Settings, nil)
+		s.names = fleet.NewNames(func(ctx context.Context) (string, error) {
+			tag, err := s.settings.Get(ctx, settings.NameTag)
+			if err != nil {
+				return "", err
+			}
+			return tag.Value, nil
+		})
 		return err
 	}
 	s.trail = audit.New(
@@ -400,6 +401,7 @@ func (s *Server) routes() error {
 				AuditTrail: s.db.Audit, Sessions: s.broker, Fleet: s.Fleet,
 				Names: s.names, Account: s.cfg.Account, Region: s.cfg.Region,
 				Directory: s.Directory, Authorizer: authorizer, Requests: s.requests, Access: s.access, StartChecks: startChecks{s},
+				Health: s.currentHealth, Usage: s.usageRows,
 				Events: s.bus, Resumer: s.resumer(),
 				Installer: installer{installs}, Links: share.New(s.db.Links, s.cfg.Now),
 				Participants: sessionParticipants{s.participants, s.broker},

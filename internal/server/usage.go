@@ -3,10 +3,12 @@ package server
 import (
 	"bytes"
 	"context"
+	"time"
 
 	"sekisho"
 	"sekisho/internal/activity/usage"
 	"sekisho/internal/api"
+	"sekisho/internal/api/sekishoapi"
 	"sekisho/internal/storage/objects"
 )
 
@@ -49,4 +51,18 @@ func (s *Server) putReport(ctx context.Context, bucket, key, contentType string,
 // allowPut calls the S3 door, which is created after the doors that use it.
 func (s *Server) allowPut(ctx context.Context, c *api.Call, bucket, key string) error {
 	return s.buckets.AllowPut(ctx, c, bucket, key)
+}
+
+// usageRows returns the usage of days, for the API.
+func (s *Server) usageRows(ctx context.Context, from time.Time, days int) ([]sekishoapi.UsageRow, error) {
+	rows, err := s.Usage.Rows(ctx, from, days)
+	out := make([]sekishoapi.UsageRow, len(rows))
+	for i, r := range rows {
+		out[i] = sekishoapi.UsageRow{
+			Date: r.Day.Format(time.DateOnly), PrincipalARN: r.Person, NodeID: r.Node, DocumentName: r.Document,
+			Sessions: r.Sessions, Minutes: r.Time.Minutes(), BytesIn: r.Volume.In, BytesOut: r.Volume.Out,
+			RecordingBytes: r.Volume.Recording, LogBytes: r.Volume.Log,
+		}
+	}
+	return out, err
 }

@@ -124,7 +124,8 @@ var inputs = map[string]map[string]any{
 		"PrincipalArn": "arn:aws:iam::123456789012:user/nobody",
 		"Action":       "ssm:StartSession", "Target": "TARGET", "State": "state", "Answer": map[string]any{"id": "x"},
 		"Data": "eA==", "LinkId": "rl-0123456789abcdef", "Token": "token",
-		"Questions": []any{map[string]any{"Action": "ssm:StartSession", "Target": "TARGET"}},
+		"Questions":      []any{map[string]any{"Action": "ssm:StartSession", "Target": "TARGET"}},
+		"PolicyDocument": `{"Version":"2012-10-17","Statement":[]}`,
 	}},
 	"iam": {"": iamInput},
 	"sts": {
@@ -183,6 +184,7 @@ var open = map[string]struct {
 	},
 	"sekisho.GetSharedRecording": {user: true, why: "the link's token is the permission"},
 	"sekisho.BuildPolicy":        {user: true, node: true, why: "it builds a policy from the request alone"},
+	"sekisho.ValidatePolicy":     {user: true, node: true, why: "it checks the document in the request alone"},
 	"sekisho.ShowSecondFactor": {
 		user: true,
 		why:  "the second factor is the permission, as with sts.GetSessionToken",
@@ -300,6 +302,12 @@ func (w *words) makeKey(t *testing.T, s *servertest.Server) {
 	}
 }
 
+// fill replaces the words of an input.
+func (w *words) fill(text string) string {
+	return strings.NewReplacer(`"TARGET"`, quoted(w.node), `"KEY"`, quoted(w.key), `"SEALED"`, quoted(w.sealed)).
+		Replace(text)
+}
+
 func call(
 	t *testing.T,
 	s *servertest.Server,
@@ -334,10 +342,7 @@ func call(
 			as,
 			d.Service,
 			op,
-			json.RawMessage(
-				strings.NewReplacer(`"TARGET"`, quoted(w.node), `"KEY"`, quoted(w.key), `"SEALED"`, quoted(w.sealed)).
-					Replace(string(text)),
-			),
+			json.RawMessage(w.fill(string(text))),
 		)
 	}
 	form := url.Values{"Action": {op}, "Version": {d.Version}}

@@ -310,3 +310,40 @@ func earlier(a, b time.Time) time.Time {
 func (r *row) compare(o *row) int {
 	return slices.Compare([]string{r.person, r.node, r.document}, []string{o.person, o.node, o.document})
 }
+
+// MaxRows bounds the result of Rows.
+const MaxRows = 20_000
+
+// Row is the use of one node with one document by one principal on one day.
+type Row struct {
+	Day                    time.Time // its first moment, UTC
+	Person, Node, Document string
+	Sessions               int
+	Time                   time.Duration
+	Volume                 Volume
+}
+
+// Rows returns the usage of consecutive days, the first of which contains from. Days in the future
+// have none. More than MaxRows rows are CodeLimit.
+func (r *Reporter) Rows(ctx context.Context, from time.Time, days int) ([]Row, error) {
+	now := r.cfg.Now().UTC()
+	var all []Row
+	for i := range days {
+		day := dayOf(from).AddDate(0, 0, i)
+		if day.After(now) {
+			break
+		}
+		rows, err := r.rows(ctx, day, now)
+		if err != nil {
+			return nil, err
+		}
+		if len(all)+len(rows) > MaxRows {
+			return nil, sekisho.Errorf(sekisho.CodeLimit,
+				"The usage of these days has more than %d rows. Ask for fewer days, or define a report.", MaxRows)
+		}
+		for _, x := range rows {
+			all = append(all, Row{day, x.person, x.node, x.document, x.sessions, x.time, x.volume})
+		}
+	}
+	return all, nil
+}

@@ -5,6 +5,7 @@ package sekishoapi
 import (
 	"context"
 	"maps"
+	"time"
 
 	root "sekisho"
 	"sekisho/internal/api"
@@ -32,16 +33,20 @@ type Config struct {
 	Integrity func() *Integrity
 	// Storage returns what recordings take, and where they are.
 	Storage func() (*RecordingStorage, error)
+	// Health returns the state of the server.
+	Health func(ctx context.Context) (*Health, error)
+	// Usage returns the usage of consecutive days, the first of which contains from.
+	Usage func(ctx context.Context, from time.Time, days int) ([]UsageRow, error)
 	// AuditTrail supplies the audit records of evidence bundles.
 	AuditTrail evidence.Trail
 	Sessions   Sessions
 	Fleet      Machines
+	Names      *fleet.Names // nil names nodes by the default tag
 	// Directory, Authorizer and Requests explain policy decisions. Directory also stores passkeys.
 	Directory  *identity.Directory
 	Authorizer *authz.Authorizer
 	Requests   PolicyRequests
 	// StartChecks reports whether a session could start now.
-	Names       *fleet.Names // nil names nodes by the default tag
 	StartChecks StartChecks
 	Events      Events
 	// Resumer is nil if sessions can be resumed only with credentials.
@@ -102,5 +107,7 @@ func New(cfg Config) *api.Door {
 	maps.Copy(out.Operations, d.accessOperations())
 	maps.Copy(out.Operations, d.reachOperations())
 	maps.Copy(out.Operations, d.stepUpOperations())
+	maps.Copy(out.Operations, d.validateOperations())
+	maps.Copy(out.Operations, d.healthOperations())
 	return out
 }

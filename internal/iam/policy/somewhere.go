@@ -9,7 +9,7 @@ import "strings"
 func (s *Set) AllowsSomewhere(r *Request) bool {
 	ctx := r.Context.Clone()
 	for key := range s.Mentioned() {
-		if _, known := ctx.lookup(key); !known {
+		if _, known := ctx.Get(key); !known {
 			ctx.SetUnknown(key)
 		}
 	}

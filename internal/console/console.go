@@ -259,30 +259,69 @@ func New(cfg Config) (*Console, error) {
 
 		begunBySource: newLimiter[begunFrom](20, 6*time.Second),
 	}
-	c.mux.HandleFunc("POST /console/api/session", c.signIn)
-	c.mux.HandleFunc("GET /console/api/session", c.session)
-	c.mux.HandleFunc("DELETE /console/api/session", c.signOut)
-	c.mux.HandleFunc("POST /console/api/session/factor", c.stepUp)
-	c.mux.HandleFunc("POST /console/api/passkey", c.beginPasskey)
-	c.mux.HandleFunc("GET /console/api/providers", c.providers)
-	c.mux.HandleFunc("POST /console/api/federation", c.beginFederation)
-	c.mux.HandleFunc("GET /console/federation", c.finishFederation)
-	if cfg.Credentials != nil {
-		c.mux.HandleFunc("POST /console/api/programs", c.beginProgram)
-		c.mux.HandleFunc("POST /console/api/programs/credentials", c.programCredentials)
-		c.mux.HandleFunc("POST /console/api/programs/show", c.showProgram)
-		c.mux.HandleFunc("POST /console/api/programs/approve", c.approveProgram)
+	for _, r := range c.routes() {
+		c.mux.HandleFunc(r.Pattern, r.handle)
 	}
-	c.mux.HandleFunc("POST /console/api/aws", c.call)
-	c.mux.HandleFunc("POST /console/api/s3", c.bucketCall)
-	c.mux.HandleFunc("GET /console/api/events", c.events)
-	c.mux.HandleFunc("/console/api/", func(w http.ResponseWriter, _ *http.Request) {
-		refuse(w, http.StatusNotFound, "The console has no such path.")
-	})
-	c.mux.Handle("/console/", c.assets)
-	c.mux.Handle("GET /console", http.RedirectHandler(Prefix, http.StatusFound))
-	c.mux.Handle("GET /{$}", http.RedirectHandler(Prefix, http.StatusFound))
 	return c, nil
+}
+
+// Access is what a route requires of its caller.
+type Access string
+
+// Values of Access.
+const (
+	// Public routes answer everybody: the page's files, and what there is to sign in with.
+	Public Access = "Public"
+	// SigningIn routes are part of signing in. What they accept is the permission: a password, a
+	// passkey, an identity provider's answer, a program's code. Their rates are limited.
+	SigningIn Access = "SigningIn"
+	// SignedIn routes need the sign-in cookie. They change nothing.
+	SignedIn Access = "SignedIn"
+	// OwnPage routes need the cookie, and a request of the console's own page: its origin and the
+	// token that only that page can read.
+	OwnPage Access = "OwnPage"
+)
+
+// Route is a route of the console.
+type Route struct {
+	Pattern string // of [http.ServeMux]
+	Access  Access
+	handle  http.HandlerFunc
+}
+
+// Routes returns every route of the console.
+func (c *Console) Routes() []Route { return c.routes() }
+
+func (c *Console) routes() []Route {
+	toPage := http.RedirectHandler(Prefix, http.StatusFound).ServeHTTP
+	all := []Route{
+		{"POST /console/api/session", SigningIn, c.signIn},
+		{"GET /console/api/session", SignedIn, c.session},
+		{"DELETE /console/api/session", OwnPage, c.signOut},
+		{"POST /console/api/session/factor", OwnPage, c.stepUp},
+		{"POST /console/api/passkey", SigningIn, c.beginPasskey},
+		{"GET /console/api/providers", Public, c.providers},
+		{"POST /console/api/federation", SigningIn, c.beginFederation},
+		{"GET /console/federation", SigningIn, c.finishFederation},
+		{"POST /console/api/aws", OwnPage, c.call},
+		{"POST /console/api/s3", OwnPage, c.bucketCall},
+		{"GET /console/api/events", SignedIn, c.events},
+		{"/console/api/", Public, func(w http.ResponseWriter, _ *http.Request) {
+			refuse(w, http.StatusNotFound, "The console has no such path.")
+		}},
+		{"/console/", Public, c.assets.ServeHTTP},
+		{"GET /console", Public, toPage},
+		{"GET /{$}", Public, toPage},
+	}
+	if c.cfg.Credentials != nil {
+		all = append(all,
+			Route{"POST /console/api/programs", SigningIn, c.beginProgram},
+			Route{"POST /console/api/programs/credentials", SigningIn, c.programCredentials},
+			Route{"POST /console/api/programs/show", OwnPage, c.showProgram},
+			Route{"POST /console/api/programs/approve", OwnPage, c.approveProgram},
+		)
+	}
+	return all
 }
 
 // Wants reports whether a request is for the console: it is under its

@@ -173,7 +173,7 @@ type Server struct {
 	names      *fleet.Names
 	events     *console.ChangeFeed
 	bus        *event.Bus
-	console    http.Handler
+	console    *console.Console
 	handler    http.Handler
 
 	started time.Time // when the server was opened

@@ -116,6 +116,12 @@ func (b *Browser) Query(action string, pairs ...string) Answer {
 	for i := 0; i+1 < len(pairs); i += 2 {
 		form.Add(pairs[i], pairs[i+1])
 	}
+	return b.Form("iam", form)
+}
+
+// Form makes a call of a service with the query protocol.
+func (b *Browser) Form(service string, form url.Values) Answer {
+	b.s.t.Helper()
 	return b.request(
 		http.MethodPost,
 		"/console/api/aws",
@@ -123,7 +129,7 @@ func (b *Browser) Query(action string, pairs ...string) Answer {
 		"Content-Type",
 		"application/x-www-form-urlencoded",
 		"X-Sekisho-Service",
-		"iam",
+		service,
 	)
 }
 

@@ -9,34 +9,38 @@ import Header from '@cloudscape-design/components/header'
 import Input from '@cloudscape-design/components/input'
 import SpaceBetween from '@cloudscape-design/components/space-between'
 import { useState } from 'react'
+import { findNodes, type Named } from './find-nodes'
 import { rich, t } from './i18n'
-import { LIST_ACTIONS, matching, nodes, type Node } from './nodes'
+import { LIST_ACTIONS, nodes } from './nodes'
 import { requestStart } from './start-request'
 import { useStore } from './store'
 
-const NODE_ID = /^m?i-[0-9a-f]{17}$/
-
 /** ConnectTo has one field and starts a session on the node that it names. */
 export function ConnectTo({ heading = 'h1' }: { heading?: 'h1' | 'h2' }) {
-  const { nodes: list, denied } = useStore(nodes)
+  const { denied } = useStore(nodes)
   const [value, setValue] = useState('')
-  const [asked, setAsked] = useState<{ text: string; found: Node[] } | null>(null)
+  const [asked, setAsked] = useState<{ text: string; found: Named[] } | null>(null)
   const [error, setError] = useState('')
-  const start = () => {
+  const start = async () => {
     const text = value.trim()
-    const found = matching(list, text)
     setAsked(null)
     setError('')
+    let found: Named[]
+    try {
+      found = await findNodes(text)
+    } catch (err) {
+      setError(err instanceof Error ? err.message : String(err))
+      return
+    }
     if (found.length === 1) void requestStart({ id: found[0]!.id, name: found[0]!.name })
-    else if (NODE_ID.test(text)) void requestStart({ id: text, name: '' })
     else if (found.length > 1) setAsked({ text, found })
-    else setError(denied ? t('nodes.connectId') : t('nodes.connectNone', { value: text }))
+    else setError(t('nodes.connectNone', { value: text }))
   }
   return (
     <form
       onSubmit={(ev) => {
         ev.preventDefault()
-        if (value.trim() !== '') start()
+        if (value.trim() !== '') void start()
       }}
     >
       <Container
@@ -60,8 +64,8 @@ export function ConnectTo({ heading = 'h1' }: { heading?: 'h1' | 'h2' }) {
       >
         <SpaceBetween size="m">
           <FormField
-            label={denied ? t('nodes.nodeId') : t('nodes.connectTo')}
-            description={denied ? undefined : t('nodes.connectHint')}
+            label={t('nodes.connectTo')}
+            description={t('nodes.connectHint')}
             errorText={error}
           >
             <Input value={value} spellcheck={false} autoComplete="off" onChange={(ev) => setValue(ev.detail.value)} />

@@ -95,3 +95,6 @@ export function useNow(every = 10_000): number {
   }, [every])
   return now
 }
+
+/** formatNumber writes a number in the chosen language. */
+export const formatNumber = (n: number) => new Intl.NumberFormat(language.get()).format(n)

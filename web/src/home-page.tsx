@@ -7,9 +7,11 @@ import Header from '@cloudscape-design/components/header'
 import Link from '@cloudscape-design/components/link'
 import SpaceBetween from '@cloudscape-design/components/space-between'
 import StatusIndicator, { type StatusIndicatorProps } from '@cloudscape-design/components/status-indicator'
-import { useEffect, useState } from 'react'
+import { useEffect, useRef, useState } from 'react'
 import { rights } from './access'
 import { listWebhooks } from './admin/happenings'
+import { listRequests } from './admin/jit'
+import { readHealth } from './admin/operate'
 import { ConnectTo } from './connect-to'
 import { count, t } from './i18n'
 import { stateText } from './node-status'
@@ -30,6 +32,22 @@ interface Notice {
 /** useAllowed says whether policy allows an action. */
 const useAllowed = (action: string) => useStore(rights).get(action)?.allowed === true
 
+/** useCounted counts something, for users who may see it; 0 until it is known. */
+function useCounted(action: string, load: () => Promise<number>): number {
+  const allowed = useAllowed(action)
+  const [counted, setCounted] = useState(0)
+  const loader = useRef(load)
+  useEffect(() => {
+    if (!allowed) return
+    loader.current().then(setCounted, () => {}) // the page itself shows the error
+  }, [allowed])
+  return counted
+}
+
+const failingWebhooks = async () => (await listWebhooks()).filter((w) => w.Status === 'Failing').length
+const pendingRequests = async () => (await listRequests()).filter((r) => r.Status === 'Pending').length
+const serverProblems = async () => (await readHealth()).Problems.filter((p) => p.Code !== 'IntegrityFindings').length
+
 /** useSessionList lists the active sessions, for users who may. */
 function useSessionList(): Session[] | null {
   const allowed = useAllowed('ssm:DescribeSessions')
@@ -43,21 +61,6 @@ function useSessionList(): Session[] | null {
     }
   }, [allowed])
   return list
-}
-
-/** useWebhookFailures counts the webhooks that fail. */
-function useWebhookFailures(): number {
-  const allowed = useAllowed('sekisho:ListWebhooks')
-  const [failing, setFailing] = useState(0)
-  useEffect(() => {
-    if (allowed) {
-      listWebhooks().then(
-        (list) => setFailing(list.filter((w) => w.Status === 'Failing').length),
-        () => {},
-      )
-    }
-  }, [allowed])
-  return failing
 }
 
 /** useWithoutMfa says whether the user's password alone opens the account. */
@@ -77,9 +80,12 @@ function useWithoutMfa(): boolean {
 
 function useNotices(): Notice[] {
   const { nodes: list } = useStore(nodes)
-  const webhooks = useWebhookFailures()
+  const webhooks = useCounted('sekisho:ListWebhooks', failingWebhooks)
+  const requests = useCounted('sekisho:ListAccessRequests', pendingRequests)
+  const problems = useCounted('sekisho:GetHealth', serverProblems)
   const withoutMfa = useWithoutMfa()
   const notices: Notice[] = []
+  if (problems > 0) notices.push({ type: 'error', text: count('home.health', problems), to: href('health') })
   if (withoutMfa) notices.push({ type: 'warning', text: t('mfa.passwordOnly'), to: href('account') })
   const states = new Map<string, number>()
   for (const n of list) {
@@ -98,6 +104,7 @@ function useNotices(): Notice[] {
       notices.push({ type: 'error', text: t('home.identity', { node: n.name || n.id }), to: href('nodes', n.id) })
     }
   }
+  if (requests > 0) notices.push({ type: 'info', text: count('home.requests', requests), to: href('requests') })
   if (webhooks > 0) notices.push({ type: 'error', text: count('home.webhooks', webhooks), to: href('events') })
   return notices
 }

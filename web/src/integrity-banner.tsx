@@ -5,7 +5,7 @@ import Flashbar from '@cloudscape-design/components/flashbar'
 import Link from '@cloudscape-design/components/link'
 import { useEffect, useState } from 'react'
 import { rights } from './access'
-import { countIntegrityFindings } from './admin/happenings'
+import { readIntegrity } from './admin/operate'
 import { count, t } from './i18n'
 import { follow, href } from './router'
 import { useStore } from './store'
@@ -21,9 +21,9 @@ function useIntegrityFindings(): number {
     if (!allowed) return
     let over = false
     const check = () => {
-      countIntegrityFindings().then(
-        (n) => {
-          if (!over) setFound(n)
+      readIntegrity().then(
+        ({ Findings }) => {
+          if (!over) setFound(Findings.length)
         },
         () => {}, // the next check may get an answer
       )

@@ -68,7 +68,7 @@ function recordOf(message: string): { at: number; lines: string[] } | null {
 /** bytes writes a size. */
 export function bytes(n: number): string {
   if (n < 1024) return `${n} B`
-  const units = ['KiB', 'MiB', 'GiB']
+  const units = ['KiB', 'MiB', 'GiB', 'TiB']
   let i = -1
   let v = n
   do {

@@ -28,7 +28,7 @@ import {
 } from './node-table'
 import { askConnections, loadNodes, nodes, type Node } from './nodes'
 import { useNarrow } from './narrow'
-import { Refusal } from './refusal'
+import { NotLoaded, Refusal } from './refusal'
 import { follow, href, useQuery } from './router'
 import type { PageProps } from './routes'
 import { splitPanel } from './split'
@@ -38,6 +38,7 @@ const NodeFilter = lazy(() => import('./node-filter'))
 const Columns = lazy(() => import('./node-columns'))
 const NodeCards = lazy(() => import('./node-cards'))
 const ConnectTo = lazy(() => import('./connect-to').then((m) => ({ default: m.ConnectTo })))
+const MyMachines = lazy(() => import('./reach-page').then((m) => ({ default: m.MyMachines })))
 const Strays = lazy(() => import('./strays').then((m) => ({ default: m.Strays })))
 const NodeDetails = lazy(() => import('./node-details'))
 const RegisterModal = lazy(() => import('./register').then((m) => ({ default: m.RegisterModal })))
@@ -52,9 +53,10 @@ export default function NodesPage({ who }: PageProps) {
       {state.denied ? (
         <Suspense fallback={null}>
           <ConnectTo />
+          <MyMachines />
         </Suspense>
       ) : (
-        <NodeList list={state.nodes} loading={state.loading} target={who.target} />
+        <NodeList list={state.nodes} loading={state.loading} failed={state.error !== null} target={who.target} />
       )}
       <Suspense fallback={null}>
         <Strays />
@@ -104,7 +106,8 @@ function NodePanel({ node }: { node: Node }) {
   )
 }
 
-function NodeList({ list, loading, target }: { list: Node[]; loading: boolean; target?: string }) {
+function NodeList(props: { list: Node[]; loading: boolean; failed: boolean; target?: string }) {
+  const { list, loading, failed, target } = props
   const narrow = useNarrow()
   const [shown, setShown] = useState<Shown>(storedColumns)
   const [selected, select] = useSelection(list)
@@ -131,11 +134,11 @@ function NodeList({ list, loading, target }: { list: Node[]; loading: boolean; t
   const common = {
     ...collectionProps,
     items,
-    empty: list.length === 0 ? <NoNodes /> : <NoMatch onClear={() => changed({ tokens: [], operation: 'and' })} />,
+    empty: failed ? <NotLoaded /> : list.length === 0 ? <NoNodes /> : <NoMatch onClear={() => changed({ tokens: [], operation: 'and' })} />,
     trackBy: 'id' as const,
     loading,
     loadingText: t('nodes.loading'),
-    header: <ListHeader total={loading ? undefined : list.length} />,
+    header: <ListHeader total={loading || failed ? undefined : list.length} />,
     filter: (
       <Suspense fallback={<div className="filter-place" />}>
         <NodeFilter {...propertyFilterProps} onChange={(ev) => changed(ev.detail)} matches={filteredItemsCount ?? 0} />

@@ -15,6 +15,7 @@ export type Connection = 'connected' | 'notconnected' | 'unknown'
 /** Node is a managed node as the console shows it. */
 export interface Node {
   id: string
+  /** The name to show: the server applies the account's rule. */
   name: string
   /** The names that administrators gave: tags, and the name in the activation. */
   givenNames: string[]
@@ -64,6 +65,8 @@ const properties = v.object({
   ActivationId: text,
   RegistrationDate: awsTime,
   // Members that Sekisho adds to those of AWS.
+  NodeName: text,
+  GivenNames: v.optional(v.array(v.string()), []),
   ConnectionStatus: text,
   NotConnectedReason: text,
   SourceIp: text,
@@ -97,9 +100,7 @@ const strayMachines = v.object({
     [],
   ),
   Deregistered: v.optional(
-    v.array(
-      v.object({ InstanceId: v.string(), Name: text, ComputerName: text, SourceIp: text, DeregisteredAt: awsTime }),
-    ),
+    v.array(v.object({ InstanceId: v.string(), NodeName: text, SourceIp: text, DeregisteredAt: awsTime })),
     [],
   ),
 })
@@ -115,21 +116,11 @@ interface NodeState {
 /** The nodes that the signed-in user may list. */
 export const nodes = new Store<NodeState>({ nodes: [], loading: true, denied: false, error: null })
 
-/** NAME_TAG is the tag that names a machine before everything else. */
-const NAME_TAG = 'Hostname'
-
-/** givenNames are the names that administrators gave a machine, the one to show first. */
-function givenNames(p: Properties): string[] {
-  const tag = (key: string) => p.Tags.find((x) => x.Key === key)?.Value.trim() ?? ''
-  return [tag(NAME_TAG), tag('Name'), p.Name].filter((name) => name !== '')
-}
-
 function fromProperties(p: Properties): Node {
-  const given = givenNames(p)
   const node: Node = {
     id: p.InstanceId,
-    name: given[0] ?? p.ComputerName,
-    givenNames: given,
+    name: p.NodeName,
+    givenNames: p.GivenNames,
     connection:
       p.ConnectionStatus === 'connected' || p.ConnectionStatus === 'notconnected' ? p.ConnectionStatus : 'unknown',
     pingStatus: p.PingStatus,
@@ -217,7 +208,7 @@ export async function loadStrays(): Promise<Stray[]> {
       what: t('nodes.deregistered'),
       address: n.SourceIp,
       node: n.InstanceId,
-      reason: [n.Name, n.ComputerName].filter(Boolean).join(' '),
+      reason: n.NodeName,
       lastAt: millis(n.DeregisteredAt),
       count: 1,
     })),

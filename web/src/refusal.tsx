@@ -23,3 +23,8 @@ export function Refusal(props: { error: unknown; what?: string; action?: ReactNo
     </Alert>
   )
 }
+
+/** NotLoaded is what an empty list says when it could not be loaded: not that there is nothing. */
+export function NotLoaded() {
+  return <Box padding="l">{t('common.notLoaded')}</Box>
+}

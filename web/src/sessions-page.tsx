@@ -19,7 +19,7 @@ import { lasting, ownerName, useNow } from './format'
 import { t, type PlainKey } from './i18n'
 import { useNarrow } from './narrow'
 import { nodes } from './nodes'
-import { Refusal } from './refusal'
+import { NotLoaded, Refusal } from './refusal'
 import { follow, href, navigate, useQuery, useRoute } from './router'
 import { listSessions, type Session } from './sessions'
 import { useStore } from './store'
@@ -124,7 +124,7 @@ function useSessions(state: 'Active' | 'History', period: Period) {
 /** nameOf is the name of a session's node, or its ID. */
 function useNodeName(): (s: Session) => string {
   const known = useStore(nodes).nodes
-  return (s) => known.find((n) => n.id === s.target)?.name || s.target
+  return (s) => known.find((n) => n.id === s.target)?.name || s.nodeName || s.target
 }
 
 /** SessionsPage lists sessions, by state, period and text. */
@@ -153,7 +153,7 @@ export default function SessionsPage() {
               .includes(word),
           ),
       noMatch: <Box padding="l">{t('sessions.noMatch')}</Box>,
-      empty: <NoSessions history={history} />,
+      empty: sessions.error !== null ? <NotLoaded /> : <NoSessions history={history} />,
     },
     pagination: { pageSize: PAGE_SIZE },
     sorting: { defaultState: { sortingColumn: { sortingField: 'startedAt' }, isDescending: true } },
@@ -167,7 +167,7 @@ export default function SessionsPage() {
     header: (
       <ListHeader
         state={state}
-        counter={sessions.loading ? undefined : `(${shown.length}${sessions.more ? '+' : ''})`}
+        counter={sessions.loading || sessions.error !== null ? undefined : `(${shown.length}${sessions.more ? '+' : ''})`}
         onRefresh={() => void sessions.load(false)}
       />
     ),

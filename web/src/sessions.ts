@@ -9,6 +9,8 @@ import { awsTime, text } from './schemas'
 export interface Session {
   id: string
   target: string
+  /** The name of the node; '' if it is no longer managed. */
+  nodeName: string
   status: string
   owner: string
   startedAt: number
@@ -33,6 +35,7 @@ export interface Session {
 const sessionAnswer = v.object({
   SessionId: v.string(),
   Target: text,
+  NodeName: text,
   Status: text,
   StartDate: awsTime,
   EndDate: awsTime,
@@ -72,6 +75,7 @@ function fromAnswer(s: SessionAnswer): Session {
   return {
     id: s.SessionId,
     target: s.Target,
+    nodeName: s.NodeName,
     status: s.Status,
     owner: s.Owner,
     startedAt: millis(s.StartDate),

@@ -12,6 +12,7 @@ import StatusIndicator from '@cloudscape-design/components/status-indicator'
 import Table from '@cloudscape-design/components/table'
 import { useEffect, useState } from 'react'
 import { explain, loadUsers, type Answer } from './account'
+import { findNodes } from './find-nodes'
 import { nodes } from './nodes'
 import { Refusal } from './refusal'
 import { useStore } from './store'
@@ -46,11 +47,12 @@ export default function SimulatorPage() {
     setError(null)
     try {
       const begin = seconds(from)
+      const node = /^(arn:|$)/.test(named) ? undefined : (await findNodes(named))[0]
       setAnswer(
         await explain({
           UserName: user.trim(),
           Action: action.trim(),
-          ...(named.startsWith('arn:') ? { Target: '', ResourceArn: named } : { Target: named }),
+          ...(named.startsWith('arn:') ? { Target: '', ResourceArn: named } : { Target: node?.id ?? named }),
           SourceIp: address.trim(),
           MFA: mfa,
           At: begin,

@@ -1,7 +1,7 @@
-import Button from '@cloudscape-design/components/button'
 import StatusIndicator from '@cloudscape-design/components/status-indicator'
 import { lazy, Suspense, useState } from 'react'
 import { millis, utc } from '../format'
+import { GuardedButton } from '../guarded-button'
 import { t } from '../i18n'
 import { When } from '../time'
 import { ResourceTable } from './resource-page'
@@ -53,6 +53,7 @@ export default function ActivationsPage() {
         {
           text: t('common.delete'),
           confirm: (a) => ({ title: t('activations.delete'), text: <code className="wrap">{a.ActivationId}</code> }),
+          needs: ['ssm:DeleteActivation'],
           run: async (a) => void (await deleteActivation(a.ActivationId)),
         },
       ]}
@@ -65,9 +66,9 @@ function Create({ onDone }: { onDone: () => void }) {
   const [open, setOpen] = useState(false)
   return (
     <>
-      <Button variant="primary" onClick={() => setOpen(true)}>
+      <GuardedButton needs={['ssm:CreateActivation']} variant="primary" onClick={() => setOpen(true)}>
         {t('common.create')}
-      </Button>
+      </GuardedButton>
       {open && (
         <Suspense fallback={null}>
           <RegisterModal

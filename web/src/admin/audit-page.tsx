@@ -10,7 +10,7 @@ import Table from '@cloudscape-design/components/table'
 import Toggle from '@cloudscape-design/components/toggle'
 import { useCallback, useEffect, useRef, useState } from 'react'
 import { t } from '../i18n'
-import { Refusal } from '../refusal'
+import { NotLoaded, Refusal } from '../refusal'
 import { useQuery } from '../router'
 import { When } from '../time'
 import { lookupEvents, type AuditEvent, type Look } from './audit'
@@ -126,7 +126,7 @@ export default function AuditPage() {
             </Toggle>
           </form>
         }
-        empty={<Box padding="l">{t('admin.noMatch')}</Box>}
+        empty={error !== null ? <NotLoaded /> : <Box padding="l">{t('admin.noMatch')}</Box>}
         footer={
           next !== undefined && (
             <Box textAlign="center">

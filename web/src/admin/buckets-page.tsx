@@ -72,6 +72,7 @@ function Objects({ bucket }: { bucket: string }) {
         {
           text: t('common.download'),
           enabled: (o) => !o.deleted,
+          needs: [],
           run: async (o) => {
             const res = await readObject(bucket, o.key, o.version === 'null' ? '' : o.version)
             saveFile(o.key.slice(o.key.lastIndexOf('/') + 1), await res.blob())
@@ -85,6 +86,7 @@ function Objects({ bucket }: { bucket: string }) {
 function CreateBucket({ onCreated }: { onCreated: () => void }) {
   return (
     <CreateForm
+      needs={['s3:CreateBucket']}
       title={t('buckets.create')}
       description={t('buckets.createHint')}
       create={createLogBucket}

@@ -1,10 +1,10 @@
 // Run Command: the commands that were sent, and a form to send one.
 
-import Button from '@cloudscape-design/components/button'
 import Link from '@cloudscape-design/components/link'
 import StatusIndicator, { type StatusIndicatorProps } from '@cloudscape-design/components/status-indicator'
 import { useEffect, useState } from 'react'
 import { millis, utc } from '../format'
+import { GuardedButton } from '../guarded-button'
 import { t } from '../i18n'
 import { follow, href, navigate } from '../router'
 import type { PageProps } from '../routes'
@@ -77,6 +77,7 @@ export default function CommandsPage({ params }: PageProps) {
         {
           text: t('common.cancel'),
           enabled: (c) => isRunning(c.Status),
+          needs: ['ssm:CancelCommand'],
           run: async (c) => void (await cancelCommand(c.CommandId)),
         },
       ]}
@@ -93,9 +94,9 @@ function SendButton() {
   }, [sent])
   return (
     <>
-      <Button variant="primary" onClick={() => setOpen(true)}>
+      <GuardedButton needs={['ssm:SendCommand']} variant="primary" onClick={() => setOpen(true)}>
         {t('commands.send')}
-      </Button>
+      </GuardedButton>
       {open && <SendForm onSent={setSent} onClose={() => setOpen(false)} />}
     </>
   )

@@ -1,9 +1,9 @@
 // A button that opens a form for a new thing with a name.
 
-import Button from '@cloudscape-design/components/button'
 import FormField from '@cloudscape-design/components/form-field'
 import Input from '@cloudscape-design/components/input'
 import { useState, type ReactNode } from 'react'
+import { GuardedButton } from '../guarded-button'
 import { t } from '../i18n'
 import { FormModal } from './confirm'
 
@@ -14,6 +14,8 @@ interface Props {
   /** What the name is for or must look like. */
   description?: string
   size?: 'large'
+  /** The actions that policy must allow. */
+  needs: readonly string[]
   /** Fields after the name. */
   children?: ReactNode
   create: (name: string) => Promise<void>
@@ -26,9 +28,9 @@ export function CreateForm(props: Props) {
   const [name, setName] = useState('')
   return (
     <>
-      <Button variant="primary" onClick={() => setOpen(true)}>
+      <GuardedButton needs={props.needs} variant="primary" onClick={() => setOpen(true)}>
         {props.title}
-      </Button>
+      </GuardedButton>
       {open && (
         <FormModal
           size={props.size}

@@ -1,5 +1,4 @@
 import Badge from '@cloudscape-design/components/badge'
-import Button from '@cloudscape-design/components/button'
 import Container from '@cloudscape-design/components/container'
 import FormField from '@cloudscape-design/components/form-field'
 import Header from '@cloudscape-design/components/header'
@@ -10,6 +9,7 @@ import SpaceBetween from '@cloudscape-design/components/space-between'
 import { useCallback, useEffect, useState } from 'react'
 import { call, IGNORED } from '../api'
 import { millis, ownerName, utc } from '../format'
+import { GuardedButton } from '../guarded-button'
 import { t } from '../i18n'
 import { Refusal } from '../refusal'
 import { follow, href } from '../router'
@@ -75,6 +75,7 @@ export default function DocumentsPage({ params }: PageProps) {
           text: t('common.delete'),
           enabled: (d) => d.Owner !== 'Amazon',
           confirm: (d) => ({ title: t('documents.delete'), text: <b>{d.Name}</b> }),
+          needs: ['ssm:DeleteDocument'],
           run: async (d) => void (await call('AmazonSSM.DeleteDocument', { Name: d.Name }, IGNORED)),
         },
       ]}
@@ -114,9 +115,9 @@ function CreateDocument({ onCreated }: { onCreated: () => void }) {
   const [text, setText] = useState(TEMPLATES['Command']!)
   return (
     <>
-      <Button variant="primary" onClick={() => setOpen(true)}>
+      <GuardedButton needs={['ssm:CreateDocument']} variant="primary" onClick={() => setOpen(true)}>
         {t('documents.create')}
-      </Button>
+      </GuardedButton>
       {open && (
         <FormModal
           size="large"
@@ -188,10 +189,11 @@ function DocumentPage({ name }: { name: string }) {
           },
         ]}
         actions={[
-          { text: t('common.show'), run: (d) => setShown(d.id) },
+          { text: t('common.show'), needs: [], run: (d) => setShown(d.id) },
           {
             text: t('versions.makeDefault'),
             enabled: (d) => !d.isDefault,
+            needs: ['ssm:UpdateDocumentDefaultVersion'],
             run: async (d) => {
               await call('AmazonSSM.UpdateDocumentDefaultVersion', { Name: name, DocumentVersion: d.id }, IGNORED)
             },
@@ -235,14 +237,15 @@ function Editor({ name, version, onSaved }: { name: string; version: string; onS
         <ContentField value={text} onChange={setText} />
         {value !== null && text !== before && <TextDiff before={before} after={text} />}
         {failed !== null && <Refusal error={failed} what={t('prefs.notSaved')} />}
-        <Button
+        <GuardedButton
+              needs={['ssm:UpdateDocument']}
           variant="primary"
           loading={busy}
           disabled={value === null || text === before}
           onClick={() => void save()}
         >
           {t('policy.saveVersion')}
-        </Button>
+        </GuardedButton>
       </SpaceBetween>
     </Container>
   )

@@ -11,6 +11,7 @@ import Input from '@cloudscape-design/components/input'
 import Select from '@cloudscape-design/components/select'
 import SpaceBetween from '@cloudscape-design/components/space-between'
 import { useState } from 'react'
+import { nodeIds } from '../find-nodes'
 import { t } from '../i18n'
 import { Refusal } from '../refusal'
 import { buildPolicy, grantAccess, words, type Grant, type Holder } from './jit'
@@ -74,6 +75,12 @@ function grantOf(f: Form): Grant {
   }
 }
 
+/** targetsOf replaces names of nodes by their IDs. A tag stays: it also selects nodes to come. */
+async function targetsOf(targets: string[]): Promise<string[]> {
+  const all = await Promise.all(targets.map(async (x) => (x === '*' || x.includes('=') ? [x] : nodeIds([x]))))
+  return all.flat()
+}
+
 /** GrantPage writes the policy of a grant and attaches it. */
 export default function GrantPage() {
   const [form, setForm] = useState<Form>(() => ({ ...EMPTY, zone: Intl.DateTimeFormat().resolvedOptions().timeZone }))
@@ -88,8 +95,9 @@ export default function GrantPage() {
     setError(null)
     setDone(false)
     try {
-      setPolicy(await buildPolicy(grant))
-      if (attach) await grantAccess(grant, form.holder, name, policyName)
+      const named = { ...grant, Targets: await targetsOf(grant.Targets) }
+      setPolicy(await buildPolicy(named))
+      if (attach) await grantAccess(named, form.holder, name, policyName)
       setDone(attach)
     } catch (err) {
       setError(err)

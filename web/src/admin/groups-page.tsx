@@ -1,8 +1,8 @@
-import Button from '@cloudscape-design/components/button'
 import FormField from '@cloudscape-design/components/form-field'
 import Input from '@cloudscape-design/components/input'
 import { useCallback, useState } from 'react'
 import { when } from '../format'
+import { GuardedButton } from '../guarded-button'
 import { rich, t } from '../i18n'
 import type { PageProps } from '../routes'
 import { CreateForm } from './create-form'
@@ -37,6 +37,7 @@ export default function GroupsPage({ params }: PageProps) {
             title: t('iam.deleteGroup'),
             text: rich('iam.deleteHint', { name: <b>{g.name}</b>, time: when(g.createdAt) }),
           }),
+          needs: ['iam:DeleteGroup'],
           run: async (g) => void (await iam('DeleteGroup', { GroupName: g.name })),
         },
       ]}
@@ -57,6 +58,7 @@ function Members({ group }: { group: string }) {
       actions={[
         {
           text: t('common.remove'),
+          needs: ['iam:RemoveUserFromGroup'],
           run: async (u) => void (await iam('RemoveUserFromGroup', { UserName: u.name, GroupName: group })),
         },
       ]}
@@ -70,7 +72,7 @@ function AddMember({ group, onAdded }: { group: string; onAdded: () => void }) {
   const [user, setUser] = useState('')
   return (
     <>
-      <Button onClick={() => setOpen(true)}>{t('iam.addUser')}</Button>
+      <GuardedButton needs={['iam:AddUserToGroup']} onClick={() => setOpen(true)}>{t('iam.addUser')}</GuardedButton>
       {open && (
         <FormModal
           title={t('iam.addUser')}
@@ -94,6 +96,7 @@ function AddMember({ group, onAdded }: { group: string; onAdded: () => void }) {
 function CreateGroup({ onCreated }: { onCreated: () => void }) {
   return (
     <CreateForm
+      needs={['iam:CreateGroup']}
       title={t('iam.createGroup')}
       create={async (name) => void (await iam('CreateGroup', { GroupName: name }))}
       onCreated={onCreated}

@@ -39,12 +39,6 @@ export async function listEvents(): Promise<Happening[]> {
   })
 }
 
-const integrity = v.object({ Findings: v.optional(v.array(v.unknown()), []) })
-
-/** countIntegrityFindings returns how many problems the last check of recordings and audit trail found. */
-export const countIntegrityFindings = async () =>
-  (await call('Sekisho.GetIntegrity', {}, integrity, true)).Findings.length
-
 const webhook = v.object({
   Name: v.string(),
   Address: text,

@@ -196,22 +196,3 @@ export const listMfaDevices = (user: string) =>
 
 export const readTrust = async (role: string) =>
   document(await iam('GetRole', { RoleName: role }), 'AssumeRolePolicyDocument')
-
-/** validatePolicy returns IAM's findings on a policy document; '' if there are none. */
-export async function validatePolicy(text: string): Promise<string> {
-  try {
-    JSON.parse(text)
-  } catch (err) {
-    return err instanceof Error ? err.message : String(err)
-  }
-  try {
-    await iam('SimulateCustomPolicy', { 'PolicyInputList.member.1': text, 'ActionNames.member.1': 'ssm:StartSession' })
-    return ''
-  } catch (err) {
-    const code = err instanceof Error && 'code' in err ? String(err.code) : ''
-    if (code === 'MalformedPolicyDocument' || code === 'InvalidInput' || code === 'ValidationError') {
-      return (err as Error).message
-    }
-    return '' // it cannot be checked before it is saved
-  }
-}

@@ -1,8 +1,8 @@
-import Button from '@cloudscape-design/components/button'
 import FormField from '@cloudscape-design/components/form-field'
 import Input from '@cloudscape-design/components/input'
 import StatusIndicator, { type StatusIndicatorProps } from '@cloudscape-design/components/status-indicator'
 import { useState } from 'react'
+import { GuardedButton } from '../guarded-button'
 import { t } from '../i18n'
 import { createdColumn } from './columns'
 import { FormModal } from './confirm'
@@ -39,11 +39,13 @@ export default function KeysPage() {
         {
           text: t('keys.enable'),
           enabled: (k) => k.state === 'Disabled',
+          needs: [],
           run: async (k) => void (await kms('EnableKey', { KeyId: k.id })),
         },
         {
           text: t('keys.disable'),
           enabled: (k) => k.state === 'Enabled',
+          needs: [],
           run: async (k) => void (await kms('DisableKey', { KeyId: k.id })),
         },
         {
@@ -53,11 +55,13 @@ export default function KeysPage() {
             title: t('keys.scheduleDeletion'),
             text: t('keys.deletionHint', { name: k.alias || k.id }),
           }),
+          needs: [],
           run: async (k) => void (await kms('ScheduleKeyDeletion', { KeyId: k.id, PendingWindowInDays: 30 })),
         },
         {
           text: t('keys.cancelDeletion'),
           enabled: (k) => k.state === 'PendingDeletion',
+          needs: [],
           run: async (k) => void (await kms('CancelKeyDeletion', { KeyId: k.id })),
         },
       ]}
@@ -72,9 +76,9 @@ function CreateKey({ onCreated }: { onCreated: () => void }) {
   const [description, setDescription] = useState('')
   return (
     <>
-      <Button variant="primary" onClick={() => setOpen(true)}>
+      <GuardedButton needs={['kms:CreateKey']} variant="primary" onClick={() => setOpen(true)}>
         {t('keys.create')}
-      </Button>
+      </GuardedButton>
       {open && (
         <FormModal
           title={t('keys.create')}

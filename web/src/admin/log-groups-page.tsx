@@ -40,6 +40,7 @@ export default function LogGroupsPage({ params }: PageProps) {
         {
           text: t('common.delete'),
           confirm: (g) => ({ title: t('logGroups.delete'), text: <b>{g.name}</b> }),
+          needs: ['logs:DeleteLogGroup'],
           run: async (g) => void (await call('Logs_20140328.DeleteLogGroup', { logGroupName: g.name }, IGNORED)),
         },
       ]}
@@ -73,7 +74,7 @@ function Streams({ group }: { group: string }) {
             cell: (s) => <When at={s.lastEventAt} />,
           },
         ]}
-        actions={[{ text: t('log.read'), run: (s) => setShown(s.name) }]}
+        actions={[{ text: t('log.read'), needs: ['logs:GetLogEvents'], run: (s) => setShown(s.name) }]}
       />
       {shown !== null && <LogStream key={shown} group={group} stream={shown} />}
     </>
@@ -81,5 +82,5 @@ function Streams({ group }: { group: string }) {
 }
 
 function CreateLogGroup({ onCreated }: { onCreated: () => void }) {
-  return <CreateForm title={t('logGroups.create')} create={createGroup} onCreated={onCreated} />
+  return <CreateForm needs={['logs:CreateLogGroup']} title={t('logGroups.create')} create={createGroup} onCreated={onCreated} />
 }

@@ -1,12 +1,12 @@
 // The policies of a user, a group or a role: attached ones, and its own.
 
-import Button from '@cloudscape-design/components/button'
 import FormField from '@cloudscape-design/components/form-field'
 import Input from '@cloudscape-design/components/input'
 import Link from '@cloudscape-design/components/link'
 import Select from '@cloudscape-design/components/select'
 import SpaceBetween from '@cloudscape-design/components/space-between'
 import { useCallback, useState } from 'react'
+import { GuardedButton } from '../guarded-button'
 import { t } from '../i18n'
 import { Refusal } from '../refusal'
 import { follow, href } from '../router'
@@ -56,7 +56,7 @@ export function Permissions({ kind, name }: { kind: Kind; name: string }) {
           },
           arnColumn(),
         ]}
-        actions={[{ text: t('iam.detach'), run: async (p) => void (await detach(kind, name, p.arn)) }]}
+        actions={[{ text: t('iam.detach'), needs: [`iam:Detach${kind}Policy`], run: async (p) => void (await detach(kind, name, p.arn)) }]}
         buttons={(reload) => <AttachPolicy kind={kind} name={name} onAttached={reload} />}
       />
       <ResourceTable
@@ -66,17 +66,18 @@ export function Permissions({ kind, name }: { kind: Kind; name: string }) {
         idOf={(p) => p}
         columns={[{ id: 'name', header: t('common.name'), text: (p) => p }]}
         actions={[
-          { text: t('common.edit'), run: (p) => void edit(p, () => {}) },
+          { text: t('common.edit'), needs: [`iam:Get${kind}Policy`], run: (p) => void edit(p, () => {}) },
           {
             text: t('common.delete'),
             confirm: (p) => ({ title: t('iam.deletePolicy'), text: <b>{p}</b> }),
+            needs: [`iam:Delete${kind}Policy`],
             run: async (p) => void (await deleteInline(kind, name, p)),
           },
         ]}
         buttons={(reload) => (
-          <Button onClick={() => setEditing({ policy: '', text: EMPTY_POLICY, reload })}>
+          <GuardedButton needs={[`iam:Put${kind}Policy`]} onClick={() => setEditing({ policy: '', text: EMPTY_POLICY, reload })}>
             {t('iam.createInline')}
-          </Button>
+          </GuardedButton>
         )}
       />
       {editing !== null && (
@@ -97,7 +98,7 @@ function AttachPolicy({ kind, name, onAttached }: { kind: Kind; name: string; on
   const [open, setOpen] = useState(false)
   return (
     <>
-      <Button onClick={() => setOpen(true)}>{t('iam.attach')}</Button>
+      <GuardedButton needs={[`iam:Attach${kind}Policy`]} onClick={() => setOpen(true)}>{t('iam.attach')}</GuardedButton>
       {open && <AttachForm kind={kind} name={name} onAttached={onAttached} onClose={() => setOpen(false)} />}
     </>
   )

@@ -1,5 +1,4 @@
 import Badge from '@cloudscape-design/components/badge'
-import Button from '@cloudscape-design/components/button'
 import Checkbox from '@cloudscape-design/components/checkbox'
 import Container from '@cloudscape-design/components/container'
 import FormField from '@cloudscape-design/components/form-field'
@@ -9,6 +8,7 @@ import Select from '@cloudscape-design/components/select'
 import SpaceBetween from '@cloudscape-design/components/space-between'
 import { useCallback, useEffect, useState } from 'react'
 import { when } from '../format'
+import { GuardedButton } from '../guarded-button'
 import { rich, t } from '../i18n'
 import { Refusal } from '../refusal'
 import { follow, href } from '../router'
@@ -58,6 +58,7 @@ export default function PoliciesPage({ params }: PageProps) {
             title: t('iam.deletePolicy'),
             text: rich('iam.deleteHint', { name: <b>{p.name}</b>, time: when(p.createdAt) }),
           }),
+          needs: ['iam:DeletePolicy'],
           run: async (p) => void (await iam('DeletePolicy', { PolicyArn: p.arn })),
         },
       ]}
@@ -70,6 +71,7 @@ function CreatePolicy({ onCreated }: { onCreated: () => void }) {
   const [text, setText] = useState(EMPTY_POLICY)
   return (
     <CreateForm
+      needs={['iam:CreatePolicy']}
       size="large"
       title={t('iam.createPolicy')}
       create={async (name) => void (await iam('CreatePolicy', { PolicyName: name, PolicyDocument: text }))}
@@ -120,6 +122,7 @@ function PolicyPage({ arn }: { arn: string }) {
             {
               text: t('versions.makeDefault'),
               enabled: (v) => !v.isDefault,
+              needs: ['iam:SetDefaultPolicyVersion'],
               run: async (v) => {
                 await iam('SetDefaultPolicyVersion', { PolicyArn: arn, VersionId: v.id })
                 versions.reload()
@@ -128,6 +131,7 @@ function PolicyPage({ arn }: { arn: string }) {
             {
               text: t('common.delete'),
               enabled: (v) => !v.isDefault,
+              needs: ['iam:DeletePolicyVersion'],
               run: async (v) => void (await iam('DeletePolicyVersion', { PolicyArn: arn, VersionId: v.id })),
             },
           ]}
@@ -167,14 +171,15 @@ function Editor({ arn, version, own, onSaved }: { arn: string; version: string; 
         {failed !== null && <Refusal error={failed} what={t('prefs.notSaved')} />}
         {own && (
           <SpaceBetween direction="horizontal" size="m" alignItems="center">
-            <Button
+            <GuardedButton
+              needs={['iam:CreatePolicyVersion']}
               variant="primary"
               loading={busy}
               disabled={text === value || text === ''}
               onClick={() => void save()}
             >
               {t('policy.saveVersion')}
-            </Button>
+            </GuardedButton>
             <Checkbox checked={byDefault} onChange={(ev) => setByDefault(ev.detail.checked)}>
               {t('policy.setDefault')}
             </Checkbox>

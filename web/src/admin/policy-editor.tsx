@@ -5,10 +5,11 @@ import FormField from '@cloudscape-design/components/form-field'
 import StatusIndicator from '@cloudscape-design/components/status-indicator'
 import { useEffect, useRef, useState, type KeyboardEvent } from 'react'
 import { t } from '../i18n'
-import { validatePolicy } from './iam'
-import { suggestions } from './policy-actions'
+import { completions, type Completions } from './policy-words'
+import { validatePolicy, type Finding, type PolicyType } from './validate'
 
 const SETTLED_MS = 400
+const NOTHING: Completions = { length: 0, offers: [] }
 
 /** EMPTY_POLICY is the initial policy. */
 export const EMPTY_POLICY = JSON.stringify(
@@ -17,58 +18,52 @@ export const EMPTY_POLICY = JSON.stringify(
   2,
 )
 
-/** useValidation returns the findings on a document; null while they are unknown. */
-export function useValidation(text: string): string | null {
-  const [problem, setProblem] = useState<{ text: string; problem: string } | null>(null)
+/** Checked is the result of a check: findings, or why there was none. */
+interface Checked {
+  text: string
+  findings: Finding[]
+  failure: string
+}
+
+/** useValidation checks a document once its user stops typing; null until the result is known. */
+function useValidation(text: string, type: PolicyType): Checked | null {
+  const [checked, setChecked] = useState<Checked | null>(null)
   useEffect(() => {
     let over = false
+    const done = (result: Checked) => {
+      if (!over) setChecked(result)
+    }
     const timer = setTimeout(() => {
-      void validatePolicy(text).then((found) => {
-        if (!over) setProblem({ text, problem: found })
-      })
+      if (text === '') return
+      validatePolicy(text, type).then(
+        (findings) => done({ text, findings, failure: '' }),
+        (err: unknown) => done({ text, findings: [], failure: err instanceof Error ? err.message : String(err) }),
+      )
     }, SETTLED_MS)
     return () => {
       over = true
       clearTimeout(timer)
     }
-  }, [text])
-  return problem !== null && problem.text === text ? problem.problem : null
+  }, [text, type])
+  return checked !== null && checked.text === text ? checked : null
 }
 
-/** PolicyEditor edits a policy document. Tab completes the name of an action. */
-export function PolicyEditor(props: { value: string; readOnly?: boolean; onChange: (value: string) => void }) {
-  const problem = useValidation(props.value)
+/** PolicyEditor edits a policy document. Tab completes what is typed. */
+export function PolicyEditor(props: {
+  value: string
+  readOnly?: boolean
+  type?: PolicyType
+  label?: string
+  description?: string
+  onChange: (value: string) => void
+}) {
+  const type = props.type ?? 'IDENTITY_POLICY'
+  const label = props.label ?? t('policy.document')
   const field = useRef<HTMLTextAreaElement>(null)
-  const [offers, setOffers] = useState<string[]>([])
-
-  const look = () => {
-    const el = field.current
-    if (el !== null) setOffers(suggestions(el.value.slice(0, el.selectionStart)))
-  }
-  const complete = (action: string) => {
-    const el = field.current
-    if (el === null) return
-    const before = el.value.slice(0, el.selectionStart).replace(/[\w:*]*$/, action)
-    const after = el.value.slice(el.selectionStart)
-    props.onChange(before + after)
-    setOffers([])
-    requestAnimationFrame(() => {
-      el.focus()
-      el.setSelectionRange(before.length, before.length)
-    })
-  }
-  const onKeyDown = (ev: KeyboardEvent) => {
-    if (ev.key === 'Tab' && !ev.shiftKey && offers.length > 0) {
-      ev.preventDefault()
-      complete(offers[0]!)
-    }
-    if (ev.key === 'Escape' && offers.length > 0) {
-      ev.stopPropagation()
-      setOffers([])
-    }
-  }
+  const { found, look, onKeyDown, complete } = useCompletion(field, props.onChange)
+  const description = [props.description, t('policy.completeHint')].filter((x) => x !== undefined).join(' ')
   return (
-    <FormField label={t('policy.document')} description={props.readOnly ? undefined : t('policy.completeHint')} stretch>
+    <FormField label={label} description={props.readOnly ? props.description : description} stretch>
       <textarea
         ref={field}
         className="code-editor"
@@ -76,7 +71,7 @@ export function PolicyEditor(props: { value: string; readOnly?: boolean; onChang
         readOnly={props.readOnly}
         rows={Math.min(30, Math.max(12, props.value.split('\n').length + 1))}
         spellCheck={false}
-        aria-label={t('policy.document')}
+        aria-label={label}
         onChange={(ev) => {
           props.onChange(ev.target.value)
           look()
@@ -84,28 +79,76 @@ export function PolicyEditor(props: { value: string; readOnly?: boolean; onChang
         onClick={look}
         onKeyDown={onKeyDown}
       />
-      {offers.length > 0 && (
+      {!props.readOnly && found.offers.length > 0 && (
         <div className="code-offers">
-          {offers.map((o) => (
+          {found.offers.map((o) => (
             <button key={o} type="button" onClick={() => complete(o)}>
               {o}
             </button>
           ))}
         </div>
       )}
-      {!props.readOnly && (
-        <Box padding={{ top: 'xs' }}>
-          <span aria-live="polite" className="wrap">
-            {problem === null ? (
-              <StatusIndicator type="loading">{t('policy.checking')}</StatusIndicator>
-            ) : problem === '' ? (
-              <StatusIndicator type="success">{t('policy.valid')}</StatusIndicator>
-            ) : (
-              <StatusIndicator type="error">{problem}</StatusIndicator>
-            )}
-          </span>
-        </Box>
-      )}
+      {!props.readOnly && <Verdict text={props.value} type={type} />}
     </FormField>
+  )
+}
+
+/** useCompletion offers completions of the string before the cursor. */
+function useCompletion(field: React.RefObject<HTMLTextAreaElement | null>, onChange: (value: string) => void) {
+  const [found, setFound] = useState(NOTHING)
+  const look = () => {
+    const el = field.current
+    if (el !== null) setFound(completions(el.value.slice(0, el.selectionStart)))
+  }
+  const complete = (word: string) => {
+    const el = field.current
+    if (el === null) return
+    const before = el.value.slice(0, el.selectionStart - found.length) + word
+    onChange(before + el.value.slice(el.selectionStart))
+    setFound(NOTHING)
+    requestAnimationFrame(() => {
+      el.focus()
+      el.setSelectionRange(before.length, before.length)
+    })
+  }
+  const onKeyDown = (ev: KeyboardEvent) => {
+    if (ev.key === 'Tab' && !ev.shiftKey && found.offers.length > 0) {
+      ev.preventDefault()
+      complete(found.offers[0]!)
+    }
+    if (ev.key === 'Escape' && found.offers.length > 0) {
+      ev.stopPropagation()
+      setFound(NOTHING)
+    }
+  }
+  return { found, look, onKeyDown, complete }
+}
+
+/** Verdict shows what the server says about a document. */
+function Verdict({ text, type }: { text: string; type: PolicyType }) {
+  const checked = useValidation(text, type)
+  return (
+    <Box padding={{ top: 'xs' }}>
+      <div aria-live="polite" className="wrap" data-checked={checked !== null}>
+        {checked === null ? (
+          <StatusIndicator type="loading">{t('policy.checking')}</StatusIndicator>
+        ) : checked.failure !== '' ? (
+          <StatusIndicator type="info">{t('policy.notChecked', { message: checked.failure })}</StatusIndicator>
+        ) : (
+          <>
+            {!checked.findings.some((f) => f.FindingType === 'ERROR') && (
+              <StatusIndicator type="success">{t('policy.valid')}</StatusIndicator>
+            )}
+            {checked.findings.map((f) => (
+              <div key={f.FindingDetails} data-issue={f.IssueCode}>
+                <StatusIndicator type={f.FindingType === 'ERROR' ? 'error' : 'warning'}>
+                  {f.FindingDetails}
+                </StatusIndicator>
+              </div>
+            ))}
+          </>
+        )}
+      </div>
+    </Box>
   )
 }

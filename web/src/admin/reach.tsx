@@ -8,7 +8,7 @@ import Table from '@cloudscape-design/components/table'
 import { useState } from 'react'
 import { mayDo } from '../access'
 import { t } from '../i18n'
-import { Refusal } from '../refusal'
+import { NotLoaded, Refusal } from '../refusal'
 import { When } from '../time'
 import { loadReach, type Reach } from './jit'
 
@@ -40,7 +40,7 @@ export function ReachOf({ of }: { of: { node: string } | { user: string } }) {
           items={rows}
           loading={found === null && error === null}
           loadingText={t('common.loading')}
-          empty={t('reach.nobody')}
+          empty={error !== null ? <NotLoaded /> : t('reach.nobody')}
           columnDefinitions={[
             {
               id: 'name',

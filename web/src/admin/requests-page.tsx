@@ -1,7 +1,6 @@
 // Requests for just-in-time access: made, approved, rejected and revoked.
 
 import Alert from '@cloudscape-design/components/alert'
-import Button from '@cloudscape-design/components/button'
 import Checkbox from '@cloudscape-design/components/checkbox'
 import FormField from '@cloudscape-design/components/form-field'
 import Header from '@cloudscape-design/components/header'
@@ -9,8 +8,10 @@ import Input from '@cloudscape-design/components/input'
 import SpaceBetween from '@cloudscape-design/components/space-between'
 import Table from '@cloudscape-design/components/table'
 import { useCallback, useEffect, useState } from 'react'
+import { GuardedButton } from '../guarded-button'
+import { nodeIds } from '../find-nodes'
 import { t } from '../i18n'
-import { Refusal } from '../refusal'
+import { NotLoaded, Refusal } from '../refusal'
 import { When } from '../time'
 import { FormModal } from './confirm'
 import { decide, listRequests, requestAccess, words, type AccessRequest, type Decision } from './jit'
@@ -35,7 +36,7 @@ export default function RequestsPage() {
         items={list ?? []}
         loading={list === null && error === null}
         loadingText={t('common.loading')}
-        empty={t('jit.none')}
+        empty={error !== null ? <NotLoaded /> : t('jit.none')}
         trackBy="AccessRequestId"
         selectionType="single"
         selectedItems={one === null ? [] : [one]}
@@ -51,18 +52,30 @@ export default function RequestsPage() {
             description={t('jit.description')}
             actions={
               <SpaceBetween direction="horizontal" size="xs">
-                <Button disabled={!pending} onClick={() => setOpen('Approve')}>
+                <GuardedButton
+                  needs={['sekisho:ApproveAccessRequest']}
+                  disabled={!pending}
+                  onClick={() => setOpen('Approve')}
+                >
                   {t('jit.Approve')}
-                </Button>
-                <Button disabled={!pending} onClick={() => setOpen('Reject')}>
+                </GuardedButton>
+                <GuardedButton
+                  needs={['sekisho:RejectAccessRequest']}
+                  disabled={!pending}
+                  onClick={() => setOpen('Reject')}
+                >
                   {t('jit.Reject')}
-                </Button>
-                <Button disabled={!pending && one?.Status !== 'Approved'} onClick={() => setOpen('Revoke')}>
+                </GuardedButton>
+                <GuardedButton
+                  needs={['sekisho:RevokeAccessRequest']}
+                  disabled={!pending && one?.Status !== 'Approved'}
+                  onClick={() => setOpen('Revoke')}
+                >
                   {t('jit.Revoke')}
-                </Button>
-                <Button variant="primary" onClick={() => setOpen('Request')}>
+                </GuardedButton>
+                <GuardedButton needs={['ssm:StartAccessRequest']} variant="primary" onClick={() => setOpen('Request')}>
                   {t('jit.request')}
-                </Button>
+                </GuardedButton>
               </SpaceBetween>
             }
           >
@@ -120,12 +133,12 @@ function RequestForm({ onDone, onClose }: { onDone: () => void; onClose: () => v
       action={t('jit.request')}
       disabled={words(nodes).length === 0 || reason.trim() === ''}
       onSubmit={async () => {
-        await requestAccess(words(nodes), reason.trim(), breakGlass)
+        await requestAccess(await nodeIds(words(nodes)), reason.trim(), breakGlass)
         onDone()
       }}
       onClose={onClose}
     >
-      <FormField label={t('nodes.nodeId')} description={t('jit.nodesHint')}>
+      <FormField label={t('nav.nodes')} description={t('jit.nodesHint')}>
         <Input value={nodes} spellcheck={false} onChange={(ev) => setNodes(ev.detail.value)} />
       </FormField>
       <FormField label={t('common.reason')}>

@@ -11,8 +11,9 @@ import Table, { type TableProps } from '@cloudscape-design/components/table'
 import TextFilter from '@cloudscape-design/components/text-filter'
 import { useCallback, useEffect, useState, type ReactNode } from 'react'
 import { byName } from '../format'
+import { GuardedButton } from '../guarded-button'
 import { t } from '../i18n'
-import { Refusal } from '../refusal'
+import { NotLoaded, Refusal } from '../refusal'
 import { Confirm } from './confirm'
 
 /** Column is a column whose text is also what it is sorted and found by. */
@@ -34,6 +35,8 @@ export interface Action<T> {
   /** A question before it is done. */
   confirm?: (row: T) => { title: string; text: ReactNode }
   run: (row: T) => Promise<void> | void
+  /** The actions that policy must allow; none for what calls nothing, or what a resource's own policy may allow. */
+  needs: readonly string[]
 }
 
 interface Props<T> {
@@ -105,7 +108,7 @@ export function ResourceTable<T>(props: Props<T>) {
           .every((word) => whole.includes(word))
       },
       noMatch: <Box padding="l">{t('admin.noMatch')}</Box>,
-      empty: props.empty ?? <Box padding="l">{t('admin.none')}</Box>,
+      empty: error !== null ? <NotLoaded /> : (props.empty ?? <Box padding="l">{t('admin.none')}</Box>),
     },
     pagination: { pageSize: PAGE_SIZE },
     sorting: {},
@@ -211,13 +214,14 @@ function ActionButton<T>(props: {
   const question = row === undefined ? undefined : action.confirm?.(row)
   return (
     <>
-      <Button
+      <GuardedButton
+        needs={action.needs}
         loading={busy}
         disabled={row === undefined || action.enabled?.(row) === false}
         onClick={() => (question === undefined ? void run() : setAsking(true))}
       >
         {action.text}
-      </Button>
+      </GuardedButton>
       {asking && question !== undefined && (
         <Confirm
           title={question.title}

@@ -1,10 +1,9 @@
-import Button from '@cloudscape-design/components/button'
 import Container from '@cloudscape-design/components/container'
-import FormField from '@cloudscape-design/components/form-field'
 import Header from '@cloudscape-design/components/header'
 import SpaceBetween from '@cloudscape-design/components/space-between'
 import { useCallback, useEffect, useState } from 'react'
 import { when } from '../format'
+import { GuardedButton } from '../guarded-button'
 import { rich, t } from '../i18n'
 import { Refusal } from '../refusal'
 import type { PageProps } from '../routes'
@@ -13,6 +12,7 @@ import { createdColumn, nameColumn } from './columns'
 import { EntityPage } from './entity-page'
 import { iam, listRoles, readTrust } from './iam'
 import { Permissions } from './permissions'
+import { PolicyEditor } from './policy-editor'
 import { ResourceTable, useLoaded } from './resource-page'
 
 const TRUST = JSON.stringify(
@@ -48,6 +48,7 @@ export default function RolesPage({ params }: PageProps) {
             title: t('iam.deleteRole'),
             text: rich('iam.deleteHint', { name: <b>{r.name}</b>, time: when(r.createdAt) }),
           }),
+          needs: ['iam:DeleteRole'],
           run: async (r) => void (await iam('DeleteRole', { RoleName: r.name })),
         },
       ]}
@@ -58,16 +59,13 @@ export default function RolesPage({ params }: PageProps) {
 
 function TrustField({ value, onChange }: { value: string; onChange: (value: string) => void }) {
   return (
-    <FormField label={t('setup.trust')} description={t('iam.trustHint')} stretch>
-      <textarea
-        className="code-editor"
-        aria-label={t('setup.trust')}
-        value={value}
-        rows={14}
-        spellCheck={false}
-        onChange={(ev) => onChange(ev.target.value)}
-      />
-    </FormField>
+    <PolicyEditor
+      value={value}
+      type="TRUST_POLICY"
+      label={t('setup.trust')}
+      description={t('iam.trustHint')}
+      onChange={onChange}
+    />
   )
 }
 
@@ -95,9 +93,10 @@ function Trust({ role }: { role: string }) {
         {error !== null && <Refusal error={error} />}
         <TrustField value={text} onChange={setText} />
         {failed !== null && <Refusal error={failed} what={t('prefs.notSaved')} />}
-        <Button loading={busy} disabled={text === value || text === ''} onClick={() => void save()}>
+        <GuardedButton
+              needs={['iam:UpdateAssumeRolePolicy']} loading={busy} disabled={text === value || text === ''} onClick={() => void save()}>
           {t('common.save')}
-        </Button>
+        </GuardedButton>
       </SpaceBetween>
     </Container>
   )
@@ -107,6 +106,7 @@ function CreateRole({ onCreated }: { onCreated: () => void }) {
   const [trust, setTrust] = useState(TRUST)
   return (
     <CreateForm
+      needs={['iam:CreateRole']}
       size="large"
       title={t('iam.createRole')}
       create={async (name) => void (await iam('CreateRole', { RoleName: name, AssumeRolePolicyDocument: trust }))}

@@ -2,7 +2,6 @@
 // devices.
 
 import Alert from '@cloudscape-design/components/alert'
-import Button from '@cloudscape-design/components/button'
 import Checkbox from '@cloudscape-design/components/checkbox'
 import FormField from '@cloudscape-design/components/form-field'
 import Input from '@cloudscape-design/components/input'
@@ -11,6 +10,7 @@ import SpaceBetween from '@cloudscape-design/components/space-between'
 import StatusIndicator from '@cloudscape-design/components/status-indicator'
 import { useCallback, useState } from 'react'
 import { utc } from '../format'
+import { GuardedButton } from '../guarded-button'
 import { t } from '../i18n'
 import { Refusal } from '../refusal'
 import type { PageProps } from '../routes'
@@ -51,6 +51,7 @@ function Groups({ user }: { user: string }) {
       actions={[
         {
           text: t('common.remove'),
+          needs: ['iam:RemoveUserFromGroup'],
           run: async (g) => void (await iam('RemoveUserFromGroup', { UserName: user, GroupName: g.name })),
         },
       ]}
@@ -63,7 +64,7 @@ function AddToGroup({ user, onAdded }: { user: string; onAdded: () => void }) {
   const [open, setOpen] = useState(false)
   return (
     <>
-      <Button onClick={() => setOpen(true)}>{t('iam.addToGroup')}</Button>
+      <GuardedButton needs={['iam:AddUserToGroup']} onClick={() => setOpen(true)}>{t('iam.addToGroup')}</GuardedButton>
       {open && <AddToGroupForm user={user} onAdded={onAdded} onClose={() => setOpen(false)} />}
     </>
   )
@@ -146,22 +147,29 @@ function AccessKeys({ user }: { user: string }) {
           {
             text: t('iam.activate'),
             enabled: (k) => !k.active,
+            needs: ['iam:UpdateAccessKey'],
             run: async (k) =>
               void (await iam('UpdateAccessKey', { UserName: user, AccessKeyId: k.id, Status: 'Active' })),
           },
           {
             text: t('iam.deactivate'),
             enabled: (k) => k.active,
+            needs: ['iam:UpdateAccessKey'],
             run: async (k) =>
               void (await iam('UpdateAccessKey', { UserName: user, AccessKeyId: k.id, Status: 'Inactive' })),
           },
           {
             text: t('common.delete'),
             confirm: (k) => ({ title: t('iam.deleteKey'), text: <code>{k.id}</code> }),
+            needs: ['iam:DeleteAccessKey'],
             run: async (k) => void (await iam('DeleteAccessKey', { UserName: user, AccessKeyId: k.id })),
           },
         ]}
-        buttons={(reload) => <Button onClick={() => void create(reload)}>{t('iam.createKey')}</Button>}
+        buttons={(reload) => (
+          <GuardedButton needs={['iam:CreateAccessKey']} onClick={() => void create(reload)}>
+            {t('iam.createKey')}
+          </GuardedButton>
+        )}
       />
     </SpaceBetween>
   )
@@ -188,7 +196,9 @@ function Password({ user }: { user: string }) {
     <SpaceBetween size="s">
       <h2 className="section-title">{t('iam.consolePassword')}</h2>
       {done && <StatusIndicator type="success">{t('iam.passwordSet')}</StatusIndicator>}
-      <Button onClick={() => setOpen(true)}>{t('iam.setPassword')}</Button>
+      <GuardedButton needs={['iam:UpdateLoginProfile', 'iam:CreateLoginProfile']} onClick={() => setOpen(true)}>
+        {t('iam.setPassword')}
+      </GuardedButton>
       {open && (
         <FormModal
           title={t('iam.setPassword')}
@@ -235,6 +245,7 @@ function MfaDevices({ user }: { user: string }) {
         {
           text: t('iam.deactivate'),
           confirm: (d) => ({ title: t('iam.deactivateMfa'), text: <code className="wrap">{d.serial}</code> }),
+          needs: ['iam:DeactivateMFADevice'],
           run: async (d) => {
             await iam('DeactivateMFADevice', { UserName: user, SerialNumber: d.serial })
             if (d.serial.includes(':mfa/')) await iam('DeleteVirtualMFADevice', { SerialNumber: d.serial })

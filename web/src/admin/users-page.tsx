@@ -36,6 +36,7 @@ export default function UsersPage() {
             title: t('iam.deleteUser'),
             text: rich('iam.deleteHint', { name: <b>{u.name}</b>, time: when(u.createdAt) }),
           }),
+          needs: ['iam:DeleteUser'],
           run: async (u) => void (await iam('DeleteUser', { UserName: u.name })),
         },
       ]}
@@ -53,7 +54,8 @@ function CreateUser({ onCreated }: { onCreated: () => void }) {
     await iam('CreateLoginProfile', { UserName: name, Password: password, PasswordResetRequired: String(reset) })
   }
   return (
-    <CreateForm title={t('iam.createUser')} label={t('signIn.user')} create={create} onCreated={onCreated}>
+    <CreateForm
+      needs={['iam:CreateUser']} title={t('iam.createUser')} label={t('signIn.user')} create={create} onCreated={onCreated}>
       <FormField
         label={t('iam.consolePassword')}
         description={t('iam.consolePasswordHint')}

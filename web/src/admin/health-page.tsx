@@ -1,0 +1,121 @@
+// The state of the server: what does not work, and how much it holds.
+
+import Box from '@cloudscape-design/components/box'
+import Button from '@cloudscape-design/components/button'
+import Container from '@cloudscape-design/components/container'
+import Header from '@cloudscape-design/components/header'
+import KeyValuePairs from '@cloudscape-design/components/key-value-pairs'
+import SpaceBetween from '@cloudscape-design/components/space-between'
+import StatusIndicator, { type StatusIndicatorProps } from '@cloudscape-design/components/status-indicator'
+import { useStore } from '../store'
+import { rights } from '../access'
+import { formatNumber } from '../format'
+import { t } from '../i18n'
+import { bytes } from '../log-text'
+import { Refusal } from '../refusal'
+import { Ago, When } from '../time'
+import { readHealth, readIntegrity, type Health, type HealthStatus, type Integrity } from './operate'
+import { ResourceTable, useLoaded } from './resource-page'
+
+/** LOOK is how a status looks. */
+export const LOOK: Record<HealthStatus, StatusIndicatorProps.Type> = {
+  Healthy: 'success',
+  Degraded: 'warning',
+  Failing: 'error',
+}
+
+/** HealthPage shows the state of the server, and the last check of what it keeps. */
+export default function HealthPage() {
+  const { value, error, reload } = useLoaded(readHealth)
+  const mayCheck = useStore(rights).get('sekisho:GetIntegrity')?.allowed === true
+  return (
+    <SpaceBetween size="l">
+      <Header
+        variant="h1"
+        actions={<Button iconName="refresh" ariaLabel={t('common.refresh')} onClick={reload} />}
+        description={t('health.description')}
+      >
+        {t('health.title')}
+      </Header>
+      {error !== null && <Refusal error={error} />}
+      {value !== null && <Server health={value} />}
+      {mayCheck && <LastCheck />}
+    </SpaceBetween>
+  )
+}
+
+function Server({ health }: { health: Health }) {
+  return (
+    <Container header={<Header variant="h2">{t('health.server')}</Header>}>
+      <SpaceBetween size="l">
+        <StatusIndicator type={LOOK[health.Status]}>{t(`health.${health.Status}`)}</StatusIndicator>
+        {health.Problems.length > 0 && (
+          <ul className="checklist">
+            {health.Problems.map((p) => (
+              <li key={p.Code}>
+                <StatusIndicator type={LOOK[p.Status]}>
+                  <span className="wrap">{p.Text}</span>
+                </StatusIndicator>
+              </li>
+            ))}
+          </ul>
+        )}
+        <KeyValuePairs
+          columns={4}
+          items={[
+            { label: t('common.version'), value: <span className="wrap">{health.Version}</span> },
+            { label: t('common.started'), value: <When at={health.StartedAt * 1000} /> },
+            { label: t('health.checked'), value: <Ago at={health.CheckedAt * 1000} /> },
+            { label: t('health.nodes'), value: formatNumber(health.NodesConnected) },
+            { label: t('health.sessions'), value: formatNumber(health.SessionsActive) },
+            {
+              label: t('health.disk'),
+              value: t('health.diskFree', {
+                free: bytes(health.DiskFreeBytes),
+                total: bytes(health.DiskBytes),
+              }),
+            },
+            { label: t('health.recordings'), value: bytes(health.RecordingBytes) },
+            { label: t('health.unsealed'), value: formatNumber(health.RecordingsUnsealed) },
+            { label: t('health.store'), value: <span className="wrap">{health.Store || t('health.dataDirectory')}</span> },
+            ...(health.Store === ''
+              ? []
+              : [{ label: t('health.waiting'), value: bytes(health.StoreWaitingBytes) }]),
+          ]}
+        />
+      </SpaceBetween>
+    </Container>
+  )
+}
+
+/** LastCheck shows what the server's last check of recordings, sessions and the audit trail found. */
+function LastCheck() {
+  const { value, error } = useLoaded(readIntegrity)
+  if (error !== null) return <Refusal error={error} />
+  if (value === null) return null
+  if (!value.Checked) return <Box color="text-body-secondary">{t('health.notChecked')}</Box>
+  return <Findings found={value} />
+}
+
+function Findings({ found }: { found: Integrity }) {
+  return (
+    <ResourceTable
+      embedded
+      title={t('health.integrity')}
+      description={t('health.integrityHint', {
+        recordings: formatNumber(found.Recordings),
+        sessions: formatNumber(found.Sessions),
+        records: formatNumber(found.AuditRecords),
+      })}
+      load={async () => found.Findings}
+      idOf={(f) => `${f.Where} ${f.Subject} ${f.Problem}`}
+      empty={<StatusIndicator type="success">{t('health.intact')}</StatusIndicator>}
+      columns={[
+        { id: 'where', header: t('health.where'), text: (f) => f.Where },
+        { id: 'subject', header: t('common.resource'), text: (f) => f.Subject },
+        { id: 'kind', header: t('common.kind'), text: (f) => f.Kind },
+        { id: 'problem', header: t('health.problem'), text: (f) => f.Problem },
+      ]}
+    />
+  )
+}

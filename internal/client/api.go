@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -386,27 +387,69 @@ type NodeFilter struct {
 	Values []string
 }
 
-// Nodes lists the managed nodes that match all filters.
+// Nodes lists the managed nodes that match all filters. Permission for either operation that lists
+// nodes suffices.
 func (c *Client) Nodes(ctx context.Context, filters ...NodeFilter) ([]Node, error) {
+	all, err := c.nodes(ctx, "DescribeInstanceInformation", filters)
+	if refused, is := errors.AsType[*APIError](err); is && refused.AccessDenied() {
+		if other, otherErr := c.nodes(ctx, "DescribeInstanceProperties", filters); otherErr == nil {
+			return other, nil
+		}
+	}
+	return all, err
+}
+
+func (c *Client) nodes(ctx context.Context, operation string, filters []NodeFilter) ([]Node, error) {
 	in := struct {
-		Filters    []NodeFilter `json:",omitempty"`
-		NextToken  string       `json:",omitempty"`
-		MaxResults int
-	}{Filters: filters, MaxResults: nodesPerPage}
+		Filters             []NodeFilter `json:",omitempty"`
+		FiltersWithOperator []NodeFilter `json:",omitempty"`
+		NextToken           string       `json:",omitempty"`
+		MaxResults          int
+	}{MaxResults: nodesPerPage}
+	if operation == "DescribeInstanceProperties" {
+		in.FiltersWithOperator = filters
+	} else {
+		in.Filters = filters
+	}
 	var all []Node
 	for range maxPages {
 		var out struct {
 			InstanceInformationList []Node
+			InstanceProperties      []Node
 			NextToken               string
 		}
-		if err := c.ssm(ctx, "DescribeInstanceInformation", in, &out); err != nil {
+		if err := c.ssm(ctx, operation, in, &out); err != nil {
 			return nil, err
 		}
-		all = append(all, out.InstanceInformationList...)
+		all = append(append(all, out.InstanceInformationList...), out.InstanceProperties...)
 		if out.NextToken == "" {
 			break
 		}
 		in.NextToken = out.NextToken
+	}
+	return all, nil
+}
+
+// nodesInReach lists the nodes that a target selects among those on which the caller can start
+// sessions. It needs no permission.
+func (c *Client) nodesInReach(ctx context.Context, target string) ([]Node, error) {
+	var out struct {
+		Access []struct {
+			NodeID           string `json:"NodeId"`
+			NodeName         string
+			ConnectionStatus string
+		}
+	}
+	in := struct {
+		Target     string
+		MaxResults int
+	}{target, nodesPerPage}
+	if err := c.call(ctx, "sekisho", "Sekisho.ListMyAccess", in, &out); err != nil {
+		return nil, err
+	}
+	var all []Node
+	for _, e := range out.Access {
+		all = append(all, Node{InstanceID: e.NodeID, NodeName: e.NodeName, State: e.ConnectionStatus})
 	}
 	return all, nil
 }

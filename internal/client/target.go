@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -45,12 +46,19 @@ const maxCandidates = 10
 
 // Resolve returns the ID of the node that target selects: an ID, a name of exactly one node, or tag:KEY=VALUE that
 // matches exactly one. Names that administrators gave (tags, then the activation's name) take precedence over names
-// that machines report. Resolve searches the nodes that the caller may list; policies are evaluated for the ID.
+// that machines report. Resolve searches the nodes that the caller may list or else those on which the caller can start
+// sessions; policies are evaluated for the ID.
 func (c *Client) Resolve(ctx context.Context, target string) (string, error) {
 	if nodeID.MatchString(target) {
 		return target, nil
 	}
 	found, err := c.lookUp(ctx, target)
+	if refused, is := errors.AsType[*APIError](err); is && refused.AccessDenied() {
+		// A caller who cannot list nodes can still name those in reach.
+		if reach, reachErr := c.nodesInReach(ctx, target); reachErr == nil {
+			found, err = reach, nil
+		}
+	}
 	if err != nil {
 		return "", err
 	}

@@ -247,15 +247,15 @@ func (s *Server) open(ctx context.Context) error {
 		record.Options{Sealer: s.ring, Remote: s.remote()}); err != nil {
 		return err
 	}
+	s.settings = settings.New(s.db.Settings, nil)
+	s.names = fleet.NewNames(func(ctx context.Context) (string, error) {
+		tag, err := s.settings.Get(ctx, settings.NameTag)
+		if err != nil {
+			return "", err
+		}
+		return tag.Value, nil
+	})
 	if err := s.openEvents(ctx); err != nil {
-		s.settings = settings.New(s.db.Settings, nil)
-		s.names = fleet.NewNames(func(ctx context.Context) (string, error) {
-			tag, err := s.settings.Get(ctx, settings.NameTag)
-			if err != nil {
-				return "", err
-			}
-			return tag.Value, nil
-		})
 		return err
 	}
 	s.trail = audit.New(

@@ -1,12 +1,14 @@
 package servertest_test
 
 import (
+	"crypto/x509"
 	"net/http"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"sekisho/internal/client"
 	"sekisho/internal/iam/identity"
 	"sekisho/internal/servertest"
 	"sekisho/internal/wire/sigv4"
@@ -160,6 +162,11 @@ func TestMyReach(t *testing.T) {
 		}
 		return found
 	}
+	a := s.JSON(s.Admin, "ssm", "AddTagsToResource", fields{"ResourceType": "ManagedInstance", "ResourceId": n.ID,
+		"Tags": []any{fields{"Key": "Hostname", "Value": "web-1"}}})
+	if a.Status != http.StatusOK {
+		t.Fatal(a.Body)
+	}
 	policy := func(more string) string { return `{"Version":"2012-10-17","Statement":[` + statements + more + `]}` }
 	alice := s.User("alice", policy(""))
 	got := list(alice)
@@ -173,6 +180,30 @@ func TestMyReach(t *testing.T) {
 	if e := got[factor.ID]; e.ConnectionStatus != "notconnected" || len(e.Spans) != 1 ||
 		e.Spans[0].Access != "Depends" || !slices.Equal(e.Spans[0].DependsOn, []string{"MFA"}) {
 		t.Errorf("the node that needs a second factor: %+v", e)
+	}
+	cert, err := x509.ParseCertificate(s.Certificate())
+	must(t, err)
+	roots := x509.NewCertPool()
+	roots.AddCert(cert)
+	resolver := client.New(client.Config{Endpoint: s.URL, Region: servertest.Region, Roots: roots, Credentials: alice})
+	defer resolver.Close()
+	// A target selects among the nodes in reach only.
+	for target, want := range map[string]string{
+		n.ID: n.ID, "web-1": n.ID, "tag:Hostname=web-1": n.ID, "web-2": "", hidden.ID: "", factor.ID: factor.ID,
+	} {
+		var out struct{ Access []entry }
+		s.JSON(alice, "sekisho", "ListMyAccess", fields{"Target": target}).Decode(t, &out)
+		found := ""
+		for _, e := range out.Access {
+			found += e.NodeID
+		}
+		if found != want {
+			t.Errorf("%s selects %q, want %q", target, found, want)
+		}
+		resolved, err := resolver.Resolve(t.Context(), target)
+		if want != "" && (err != nil || resolved != want) {
+			t.Errorf("the client resolves %s to %q, %v", target, resolved, err)
+		}
 	}
 	bob := s.User("bob", policy(`,{"Effect":"Allow","Action":"iam:SimulatePrincipalPolicy","Resource":"*"}`))
 	if e := list(bob)[factor.ID]; len(e.Spans) != 1 ||

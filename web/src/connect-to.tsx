@@ -63,11 +63,7 @@ export function ConnectTo({ heading = 'h1' }: { heading?: 'h1' | 'h2' }) {
         }
       >
         <SpaceBetween size="m">
-          <FormField
-            label={t('nodes.connectTo')}
-            description={t('nodes.connectHint')}
-            errorText={error}
-          >
+          <FormField label={t('nodes.connectTo')} description={t('nodes.connectHint')} errorText={error}>
             <Input value={value} spellcheck={false} autoComplete="off" onChange={(ev) => setValue(ev.detail.value)} />
           </FormField>
           {asked !== null && (

@@ -28,7 +28,8 @@ export async function nodeIds(words: string[]): Promise<string[]> {
   for (const word of words) {
     const found = await findNodes(word)
     if (found.length === 0) throw new Error(t('nodes.connectNone', { value: word }))
-    if (found.length > 1 && !word.includes('=')) throw new Error(t('nodes.ambiguous', { value: word, count: found.length }))
+    if (found.length > 1 && !word.includes('='))
+      throw new Error(t('nodes.ambiguous', { value: word, count: found.length }))
     ids.push(...found.map((n) => n.id))
   }
   return [...new Set(ids)]

@@ -134,7 +134,13 @@ function NodeList(props: { list: Node[]; loading: boolean; failed: boolean; targ
   const common = {
     ...collectionProps,
     items,
-    empty: failed ? <NotLoaded /> : list.length === 0 ? <NoNodes /> : <NoMatch onClear={() => changed({ tokens: [], operation: 'and' })} />,
+    empty: failed ? (
+      <NotLoaded />
+    ) : list.length === 0 ? (
+      <NoNodes />
+    ) : (
+      <NoMatch onClear={() => changed({ tokens: [], operation: 'and' })} />
+    ),
     trackBy: 'id' as const,
     loading,
     loadingText: t('nodes.loading'),

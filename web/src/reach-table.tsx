@@ -128,7 +128,9 @@ function SpanText({ span, period }: { span: Span; period: Period }) {
         </>
       )}
       {span.DependsOn.length > 0 && (
-        <div className="under faint wrap">{t('mine.depends', { conditions: span.DependsOn.map(condition).join('; ') })}</div>
+        <div className="under faint wrap">
+          {t('mine.depends', { conditions: span.DependsOn.map(condition).join('; ') })}
+        </div>
       )}
     </>
   )

@@ -20,9 +20,7 @@ export type Span = v.InferOutput<typeof span>
 const page = v.object({
   From: v.number(),
   To: v.number(),
-  Access: v.array(
-    v.object({ NodeId: v.string(), NodeName: text, ConnectionStatus: text, Spans: v.array(span) }),
-  ),
+  Access: v.array(v.object({ NodeId: v.string(), NodeName: text, ConnectionStatus: text, Spans: v.array(span) })),
   NextToken: v.optional(v.string()),
 })
 

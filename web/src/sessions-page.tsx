@@ -167,7 +167,9 @@ export default function SessionsPage() {
     header: (
       <ListHeader
         state={state}
-        counter={sessions.loading || sessions.error !== null ? undefined : `(${shown.length}${sessions.more ? '+' : ''})`}
+        counter={
+          sessions.loading || sessions.error !== null ? undefined : `(${shown.length}${sessions.more ? '+' : ''})`
+        }
         onRefresh={() => void sessions.load(false)}
       />
     ),

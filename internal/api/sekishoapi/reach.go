@@ -20,7 +20,8 @@ func (d *door) reachOperations() map[string]api.Operation {
 	return map[string]api.Operation{
 		"ListNodeAccess":      api.Read(d.listNodeAccess),
 		"ListPrincipalAccess": api.Read(d.listPrincipalAccess),
-		"ListMyAccess":        api.Read(d.listMyAccess, api.NoPolicy(ownAccess)),
+		"ListMyAccess": api.Read(d.listMyAccess, api.NoPolicy(ownAccess),
+			api.Polled("the console shows every user the nodes in reach")),
 	}
 }
 
@@ -294,18 +295,19 @@ func (d *door) listPrincipalAccess(ctx context.Context, c *api.Call, in *princip
 	if err != nil {
 		return nil, err
 	}
-	return d.nodesInReach(ctx, &in.reachRequest, r, p.UserID, func(e *reachEntry, _ *root.Node, spans []authz.ReachSpan) {
+	return d.nodesInReach(ctx, &in.reachRequest, r, p.UserID, "", func(e *reachEntry, _ *root.Node, spans []authz.ReachSpan) {
 		e.add(spans, condition)
 	})
 }
 
 // nodesInReach lists the nodes on which a principal can open sessions. userID is that of the
-// requester whose access requests count. describe completes an entry.
+// requester whose access requests count. target selects nodes, all if it is empty. describe completes
+// an entry.
 func (d *door) nodesInReach(
 	ctx context.Context,
 	in *reachRequest,
 	r *authz.Reacher,
-	userID string,
+	userID, target string,
 	describe func(e *reachEntry, n *root.Node, spans []authz.ReachSpan),
 ) (*reachAnswer, error) {
 	// The document is the same for all nodes.
@@ -321,6 +323,9 @@ func (d *door) nodesInReach(
 	rule, err := d.Names.Naming(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if target != "" {
+		nodes = rule.Select(nodes, target)
 	}
 	approved := approvedAccess{}
 	if userID != "" {
@@ -350,6 +355,8 @@ type myAccessRequest struct {
 	From, To     awsproto.Epoch
 	MaxResults   int
 	NextToken    string
+	// Target selects nodes by ID, name, or KEY=VALUE of a tag; all if empty.
+	Target string
 }
 
 // listMyAccess lists the nodes on which the caller can open sessions from its present address, and
@@ -358,6 +365,11 @@ type myAccessRequest struct {
 func (d *door) listMyAccess(ctx context.Context, c *api.Call, in *myAccessRequest) (*reachAnswer, error) {
 	ask := &reachRequest{
 		DocumentName: in.DocumentName, From: in.From, To: in.To, MaxResults: in.MaxResults, NextToken: in.NextToken,
+	}
+	var v awsproto.Constraints
+	v.Length("target", in.Target, 0, 400)
+	if err := v.Err(); err != nil {
+		return nil, err
 	}
 	if _, err := ask.check(c); err != nil {
 		return nil, err
@@ -383,7 +395,7 @@ func (d *door) listMyAccess(ctx context.Context, c *api.Call, in *myAccessReques
 	if access.Usable(c.Principal) {
 		userID = access.CallerOf(c.Principal).UserID
 	}
-	return d.nodesInReach(ctx, ask, r, userID, func(e *reachEntry, n *root.Node, spans []authz.ReachSpan) {
+	return d.nodesInReach(ctx, ask, r, userID, in.Target, func(e *reachEntry, n *root.Node, spans []authz.ReachSpan) {
 		if e.add(spans, describe); len(e.Spans) == 0 {
 			return
 		}

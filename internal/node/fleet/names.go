@@ -91,3 +91,30 @@ func (r Naming) Display(n *sekisho.Node) string {
 	}
 	return n.ComputerName
 }
+
+// Select returns the nodes that a person's target selects: the node with that ID, the nodes with a
+// tag KEY=VALUE, or the nodes with a name. Names that administrators gave take precedence over those
+// that machines report, so that no machine can pass as another.
+func (r Naming) Select(nodes []*sekisho.Node, target string) []*sekisho.Node {
+	key, value, isTag := strings.Cut(strings.TrimPrefix(target, "tag:"), "=")
+	var byID, tagged, given, reported []*sekisho.Node
+	for _, n := range nodes {
+		tag, has := n.Tags[key]
+		switch {
+		case string(n.ID) == target:
+			byID = append(byID, n)
+		case isTag && has && tag == value:
+			tagged = append(tagged, n)
+		case slices.Contains(r.Given(n), target):
+			given = append(given, n)
+		case n.ComputerName == target && target != "":
+			reported = append(reported, n)
+		}
+	}
+	for _, found := range [][]*sekisho.Node{byID, tagged, given} {
+		if len(found) > 0 {
+			return found
+		}
+	}
+	return reported
+}

@@ -11,6 +11,28 @@ import (
 	"sekisho/internal/node/fleet"
 )
 
+// TestSelect: an ID, a tag and a given name come before a name that a machine reports.
+func TestSelect(t *testing.T) {
+	t.Parallel()
+	nodes := []*sekisho.Node{
+		{ID: "mi-1", Name: "web", ComputerName: "vm-1", Tags: map[string]string{"Env": "prod"}},
+		{ID: "mi-2", ComputerName: "web", Tags: map[string]string{"Env": "prod", "Hostname": "db=1"}},
+		{ID: "mi-3", ComputerName: "mi-1", Tags: map[string]string{"Empty": ""}},
+	}
+	for target, want := range map[string]string{
+		"mi-1": "mi-1", "web": "mi-1", "vm-1": "mi-1", "Env=prod": "mi-1 mi-2", "tag:Env=prod": "mi-1 mi-2",
+		"db=1": "mi-2", "Empty=": "mi-3", "Env=": "", "": "", "none": "",
+	} {
+		var got []string
+		for _, n := range (fleet.Naming{}).Select(nodes, target) {
+			got = append(got, string(n.ID))
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("%q selects %q, want %q", target, got, want)
+		}
+	}
+}
+
 // TestReportedNamesAreOnlyNames: a name that a node reports never has the form
 // of another node's ID, a pattern or a list of hosts.
 func TestReportedNamesAreOnlyNames(t *testing.T) {
@@ -75,7 +97,7 @@ func TestNamesOfNodes(t *testing.T) {
 		})
 	}
 	long := sekisho.Node{Name: strings.Repeat("é", 400)}
-	if got := (fleet.Naming{}).Display(&long); len(got) > 256 || !strings.HasPrefix(long.Name, got) || got == "" {
+	if got := (fleet.Naming{}).Display(&long); len(got) > 256 || !strings.HasPrefix(got, "éééé") {
 		t.Errorf("a long name is shown with %d bytes", len(got))
 	}
 	broken := fleet.NewNames(func(context.Context) (string, error) { return "", errors.New("no database") })

@@ -238,7 +238,7 @@ function Editor({ name, version, onSaved }: { name: string; version: string; onS
         {value !== null && text !== before && <TextDiff before={before} after={text} />}
         {failed !== null && <Refusal error={failed} what={t('prefs.notSaved')} />}
         <GuardedButton
-              needs={['ssm:UpdateDocument']}
+          needs={['ssm:UpdateDocument']}
           variant="primary"
           loading={busy}
           disabled={value === null || text === before}

@@ -72,7 +72,9 @@ function AddMember({ group, onAdded }: { group: string; onAdded: () => void }) {
   const [user, setUser] = useState('')
   return (
     <>
-      <GuardedButton needs={['iam:AddUserToGroup']} onClick={() => setOpen(true)}>{t('iam.addUser')}</GuardedButton>
+      <GuardedButton needs={['iam:AddUserToGroup']} onClick={() => setOpen(true)}>
+        {t('iam.addUser')}
+      </GuardedButton>
       {open && (
         <FormModal
           title={t('iam.addUser')}

@@ -77,10 +77,11 @@ function Server({ health }: { health: Health }) {
             },
             { label: t('health.recordings'), value: bytes(health.RecordingBytes) },
             { label: t('health.unsealed'), value: formatNumber(health.RecordingsUnsealed) },
-            { label: t('health.store'), value: <span className="wrap">{health.Store || t('health.dataDirectory')}</span> },
-            ...(health.Store === ''
-              ? []
-              : [{ label: t('health.waiting'), value: bytes(health.StoreWaitingBytes) }]),
+            {
+              label: t('health.store'),
+              value: <span className="wrap">{health.Store || t('health.dataDirectory')}</span>,
+            },
+            ...(health.Store === '' ? [] : [{ label: t('health.waiting'), value: bytes(health.StoreWaitingBytes) }]),
           ]}
         />
       </SpaceBetween>

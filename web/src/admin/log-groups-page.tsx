@@ -82,5 +82,12 @@ function Streams({ group }: { group: string }) {
 }
 
 function CreateLogGroup({ onCreated }: { onCreated: () => void }) {
-  return <CreateForm needs={['logs:CreateLogGroup']} title={t('logGroups.create')} create={createGroup} onCreated={onCreated} />
+  return (
+    <CreateForm
+      needs={['logs:CreateLogGroup']}
+      title={t('logGroups.create')}
+      create={createGroup}
+      onCreated={onCreated}
+    />
+  )
 }

@@ -56,7 +56,13 @@ export function Permissions({ kind, name }: { kind: Kind; name: string }) {
           },
           arnColumn(),
         ]}
-        actions={[{ text: t('iam.detach'), needs: [`iam:Detach${kind}Policy`], run: async (p) => void (await detach(kind, name, p.arn)) }]}
+        actions={[
+          {
+            text: t('iam.detach'),
+            needs: [`iam:Detach${kind}Policy`],
+            run: async (p) => void (await detach(kind, name, p.arn)),
+          },
+        ]}
         buttons={(reload) => <AttachPolicy kind={kind} name={name} onAttached={reload} />}
       />
       <ResourceTable
@@ -75,7 +81,10 @@ export function Permissions({ kind, name }: { kind: Kind; name: string }) {
           },
         ]}
         buttons={(reload) => (
-          <GuardedButton needs={[`iam:Put${kind}Policy`]} onClick={() => setEditing({ policy: '', text: EMPTY_POLICY, reload })}>
+          <GuardedButton
+            needs={[`iam:Put${kind}Policy`]}
+            onClick={() => setEditing({ policy: '', text: EMPTY_POLICY, reload })}
+          >
             {t('iam.createInline')}
           </GuardedButton>
         )}
@@ -98,7 +107,9 @@ function AttachPolicy({ kind, name, onAttached }: { kind: Kind; name: string; on
   const [open, setOpen] = useState(false)
   return (
     <>
-      <GuardedButton needs={[`iam:Attach${kind}Policy`]} onClick={() => setOpen(true)}>{t('iam.attach')}</GuardedButton>
+      <GuardedButton needs={[`iam:Attach${kind}Policy`]} onClick={() => setOpen(true)}>
+        {t('iam.attach')}
+      </GuardedButton>
       {open && <AttachForm kind={kind} name={name} onAttached={onAttached} onClose={() => setOpen(false)} />}
     </>
   )

@@ -94,7 +94,11 @@ function Trust({ role }: { role: string }) {
         <TrustField value={text} onChange={setText} />
         {failed !== null && <Refusal error={failed} what={t('prefs.notSaved')} />}
         <GuardedButton
-              needs={['iam:UpdateAssumeRolePolicy']} loading={busy} disabled={text === value || text === ''} onClick={() => void save()}>
+          needs={['iam:UpdateAssumeRolePolicy']}
+          loading={busy}
+          disabled={text === value || text === ''}
+          onClick={() => void save()}
+        >
           {t('common.save')}
         </GuardedButton>
       </SpaceBetween>

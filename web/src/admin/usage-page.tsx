@@ -7,7 +7,7 @@ import SpaceBetween from '@cloudscape-design/components/space-between'
 import Table, { type TableProps } from '@cloudscape-design/components/table'
 import { useCollection } from '@cloudscape-design/collection-hooks'
 import Pagination from '@cloudscape-design/components/pagination'
-import { useCallback } from 'react'
+import { useCallback, useState } from 'react'
 import { byName, formatNumber, ownerName } from '../format'
 import { t, type PlainKey } from '../i18n'
 import { bytes } from '../log-text'
@@ -31,7 +31,8 @@ const HEADERS: Record<Grouping, PlainKey> = {
 /** usePeriod is the period in the address: the last seven days unless it says otherwise. */
 function usePeriod(): { from: string; until: string; days: number } {
   const [query] = useQuery()
-  const until = query.get('until') || dayOf(Date.now())
+  const [today] = useState(() => dayOf(Date.now()))
+  const until = query.get('until') || today
   const from = query.get('from') || dayOf(Date.parse(until) - 6 * DAY_MS)
   const days = Math.round((Date.parse(until) - Date.parse(from)) / DAY_MS) + 1
   return { from, until, days }
@@ -81,7 +82,13 @@ export default function UsagePage() {
   )
 }
 
-function UsageTable(props: { by: Grouping; rows: Total[]; loading: boolean; failed: boolean; filter: React.ReactNode }) {
+function UsageTable(props: {
+  by: Grouping
+  rows: Total[]
+  loading: boolean
+  failed: boolean
+  filter: React.ReactNode
+}) {
   const columns = columnsOf(props.by)
   const { items, collectionProps, paginationProps } = useCollection(props.rows, {
     pagination: { pageSize: PAGE_SIZE },

@@ -64,7 +64,9 @@ function AddToGroup({ user, onAdded }: { user: string; onAdded: () => void }) {
   const [open, setOpen] = useState(false)
   return (
     <>
-      <GuardedButton needs={['iam:AddUserToGroup']} onClick={() => setOpen(true)}>{t('iam.addToGroup')}</GuardedButton>
+      <GuardedButton needs={['iam:AddUserToGroup']} onClick={() => setOpen(true)}>
+        {t('iam.addToGroup')}
+      </GuardedButton>
       {open && <AddToGroupForm user={user} onAdded={onAdded} onClose={() => setOpen(false)} />}
     </>
   )

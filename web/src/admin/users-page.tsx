@@ -55,7 +55,12 @@ function CreateUser({ onCreated }: { onCreated: () => void }) {
   }
   return (
     <CreateForm
-      needs={['iam:CreateUser']} title={t('iam.createUser')} label={t('signIn.user')} create={create} onCreated={onCreated}>
+      needs={['iam:CreateUser']}
+      title={t('iam.createUser')}
+      label={t('signIn.user')}
+      create={create}
+      onCreated={onCreated}
+    >
       <FormField
         label={t('iam.consolePassword')}
         description={t('iam.consolePasswordHint')}

@@ -477,7 +477,8 @@ export const ja: Catalogue = {
   'nodes.connectNone': '{value} に一致するノードはありません。',
   'nodes.connectTo': 'ノード ID、名前、またはタグ',
   'nodes.connecting': 'ライブ更新に接続中…',
-  'nodes.deniedHint': 'すべてのノードを一覧表示するには、アクション {action} が必要です。アクセスできるノードではセッションを開始できます。',
+  'nodes.deniedHint':
+    'すべてのノードを一覧表示するには、アクション {action} が必要です。アクセスできるノードではセッションを開始できます。',
   'nodes.deregistered': '登録解除済み',
   'nodes.details': '{node} の詳細',
   'nodes.event': 'イベント',
@@ -935,7 +936,8 @@ export const ja: Catalogue = {
   'time.today': '今日 {time}',
   'usage.by': '集計単位',
   'usage.day': '日付',
-  'usage.description': 'セッションの使用量 (UTC の日単位)。分数は経過した日に、バイト数はセッションの終了日に計上します。',
+  'usage.description':
+    'セッションの使用量 (UTC の日単位)。分数は経過した日に、バイト数はセッションの終了日に計上します。',
   'usage.in': '入力',
   'usage.logs': 'セッションログ',
   'usage.minutes': '分',

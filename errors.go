@@ -3,6 +3,7 @@ package sekisho
 import (
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // Code classifies an [Error]. Engines return codes; each API door maps (code, operation) to the
@@ -64,7 +65,10 @@ func (e *Error) Error() string {
 	if e.Hint == "" {
 		return e.Message
 	}
-	return e.Message + " " + e.Hint
+	if strings.ContainsAny(e.Message[max(len(e.Message)-1, 0):], ".!?:") {
+		return e.Message + " " + e.Hint
+	}
+	return e.Message + ". " + e.Hint
 }
 
 // Unwrap returns the cause.

@@ -71,7 +71,7 @@ func requestAccess(dial dialer) *cobra.Command {
 	for _, name := range []string{"target", "reason"} {
 		_ = cmd.MarkFlagRequired(name) // cannot fail: the flag exists
 	}
-	completeTarget(cmd, "target", dial)
+	completeTarget(cmd, dial)
 	return cmd
 }
 

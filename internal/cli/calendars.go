@@ -29,26 +29,23 @@ holidays, maintenance windows, on-call rotas.`,
 }
 
 func listCalendars(dial dialer) *cobra.Command {
-	return &cobra.Command{
-		Use: "list", Short: "List calendars", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return with(dial, func(c *client.Client) error {
-				all, err := c.ListCalendars(cmd.Context())
-				if err != nil {
-					return err
-				}
-				rows := make([][]string, len(all))
-				for i, k := range all {
-					rows[i] = []string{k.Name, k.Zone, strconv.Itoa(k.Spans), coversUntil(k), k.Description}
-				}
-				return table(
-					cmd.OutOrStdout(),
-					[]string{"NAME", "ZONE", "SPANS", "EXPANDED UNTIL", "DESCRIPTION"},
-					rows,
-				)
-			})
-		},
+	cmd := &cobra.Command{Use: "list", Short: "List calendars", Args: cobra.NoArgs}
+	format := outputFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		return with(dial, func(c *client.Client) error {
+			all, err := c.ListCalendars(cmd.Context())
+			if err != nil {
+				return err
+			}
+			rows := make([][]string, len(all))
+			for i, k := range all {
+				rows[i] = []string{k.Name, k.Zone, strconv.Itoa(k.Spans), coversUntil(k), k.Description}
+			}
+			head := []string{"NAME", "ZONE", "SPANS", "EXPANDED UNTIL", "DESCRIPTION"}
+			return format.write(cmd.OutOrStdout(), nonNil(all), func(w io.Writer) error { return table(w, head, rows) })
+		})
 	}
+	return cmd
 }
 
 func coversUntil(k client.Calendar) string {
@@ -59,18 +56,18 @@ func coversUntil(k client.Calendar) string {
 }
 
 func showCalendar(dial dialer) *cobra.Command {
-	return &cobra.Command{
-		Use: "show NAME", Short: "Show a calendar and its next periods", Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return with(dial, func(c *client.Client) error {
-				k, err := c.GetCalendar(cmd.Context(), args[0])
-				if err != nil {
-					return err
-				}
-				return printCalendar(cmd.OutOrStdout(), k)
-			})
-		},
+	cmd := &cobra.Command{Use: "show NAME", Short: "Show a calendar and its next periods", Args: cobra.ExactArgs(1)}
+	format := outputFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		return with(dial, func(c *client.Client) error {
+			k, err := c.GetCalendar(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			return format.write(cmd.OutOrStdout(), k, func(w io.Writer) error { return printCalendar(w, k) })
+		})
 	}
+	return cmd
 }
 
 func printCalendar(w io.Writer, k client.Calendar) error {

@@ -87,13 +87,13 @@ func completeSessions(dial dialer, history bool) completion {
 	})
 }
 
-func completeTarget(cmd *cobra.Command, flag string, dial dialer) {
-	_ = cmd.RegisterFlagCompletionFunc(flag, complete(dial, nodeNames)) // cannot fail: the flag exists
+func completeTarget(cmd *cobra.Command, dial dialer) {
+	_ = cmd.RegisterFlagCompletionFunc("target", complete(dial, nodeNames)) // cannot fail: the flag exists
 }
 
-func completeDocument(cmd *cobra.Command, flag string, dial dialer) {
+func completeDocument(cmd *cobra.Command, dial dialer) {
 	_ = cmd.RegisterFlagCompletionFunc(
-		flag,
+		"document-name",
 		complete(dial, func(ctx context.Context, c *client.Client, _ string) ([]string, error) {
 			return c.SessionDocuments(ctx)
 		}),

@@ -65,7 +65,7 @@ Sekisho-StartReversePortForwardingSession.`,
 	cmd.Flags().StringArrayVarP(&dynamic, "dynamic", "D", nil, "listen here as a SOCKS 5 proxy: [BIND:]PORT")
 	cmd.Flags().
 		StringVar(&in.Document, "document-name", "", "session document, with the parameters host and portNumber")
-	completeDocument(cmd, "document-name", dial)
+	completeDocument(cmd, dial)
 	reasonFlag(cmd, &in.Reason)
 	return cmd
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/mattn/go-runewidth"
+	"github.com/spf13/cobra"
 
 	"sekisho/internal/cli"
 )
@@ -148,6 +149,30 @@ func TestInterrupted(t *testing.T) {
 	}
 }
 
+// Every command that lists or shows something can print JSON and YAML.
+func TestEveryListHasOutputFormats(t *testing.T) {
+	t.Parallel()
+	also := map[string]bool{"sekisho why": true, "sekisho verify": true, "sekisho cp": true, "sekisho whoami": true}
+	found := 0
+	var walk func(cmd *cobra.Command)
+	walk = func(cmd *cobra.Command) {
+		if verb, _, _ := strings.Cut(cmd.Short, " "); cmd.Runnable() && (verb == "List" || verb == "Show" || verb == "Search" ||
+			also[cmd.CommandPath()]) {
+			found++
+			if cmd.Flags().Lookup("output") == nil {
+				t.Errorf("%s (%s) has no -o", cmd.CommandPath(), cmd.Short)
+			}
+		}
+		for _, sub := range cmd.Commands() {
+			walk(sub)
+		}
+	}
+	walk(cli.New(cli.Streams{Getenv: func(string) string { return "" }}))
+	if found < 14 {
+		t.Errorf("only %d commands list something", found)
+	}
+}
+
 // Every list is available as JSON and YAML, with the same data.
 func TestOutputFormats(t *testing.T) {
 	t.Parallel()
@@ -178,6 +203,12 @@ func TestOutputFormats(t *testing.T) {
 		"VerifySessionRecording": func(map[string]any) any {
 			return map[string]any{"SessionId": "alice-1", "Verified": true}
 		},
+		"ListCalendars": func(map[string]any) any { return map[string]any{} },
+		"GetCalendar":   func(map[string]any) any { return map[string]any{"Name": "holidays"} },
+		"ListMyAccess":  func(map[string]any) any { return map[string]any{} },
+		"SearchSessionRecordings": func(map[string]any) any {
+			return map[string]any{"Results": []any{map[string]any{"SessionId": "alice-1", "Text": "found"}}}
+		},
 		"ApplyQuickSetup":   func(map[string]any) any { return map[string]any{"Steps": []any{}} },
 		"GetCallerIdentity": func(map[string]any) any { return map[string]any{"Arn": "arn:alice"} },
 	}
@@ -195,6 +226,10 @@ func TestOutputFormats(t *testing.T) {
 		{[]string{"why", "--user", "alice", "--target", "mi-1"}, ""},
 		{[]string{"verify", "alice-1"}, ""},
 		{[]string{"quick-setup"}, `{"Steps":[]}`},
+		{[]string{"calendars", "list"}, `[]`},
+		{[]string{"calendars", "show", "holidays"}, ""},
+		{[]string{"reach"}, `[]`},
+		{[]string{"search", "found"}, `[{"SessionId":"alice-1","Owner":"","Target":"","StartedAt":"","OffsetMs":0,"Text":"found"}]`},
 	} {
 		out, _, err := run(t, answers, append(tc.args, "-o", "json")...)
 		var got, want any

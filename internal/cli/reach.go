@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"io"
 	"strings"
 	"time"
 
@@ -13,6 +14,7 @@ func reach(dial dialer) *cobra.Command {
 	var in client.ReachInput
 	var user, from, to string
 	var mfa bool
+	var format *format
 	c := &cobra.Command{
 		Use:   "reach [--target NODE | --user NAME]",
 		Short: "List which nodes you can reach, who can reach a node, or what a user or role can reach, and when",
@@ -62,10 +64,11 @@ permission.`,
 				if in.Target == "" && user == "" {
 					head = []string{"NODE", "CONNECTED", "FROM", "UNTIL", "ACCESS", "DEPENDS ON"}
 				}
-				return table(cmd.OutOrStdout(), head, rows)
+				return format.write(cmd.OutOrStdout(), nonNil(entries), func(w io.Writer) error { return table(w, head, rows) })
 			})
 		},
 	}
+	format = outputFlag(c)
 	f := c.Flags()
 	f.StringVar(&in.Target, "target", "", "node ID: list who can reach it")
 	f.StringVar(&user, "user", "", "user name, or the ARN of a user or role: list what it can reach")
@@ -75,8 +78,8 @@ permission.`,
 	f.StringVar(&from, "from", "", "start of the period (default: now)")
 	f.StringVar(&to, "to", "", "end of the period (default: a week after its start)")
 	c.MarkFlagsMutuallyExclusive("target", "user")
-	completeTarget(c, "target", dial)
-	completeDocument(c, "document-name", dial)
+	completeTarget(c, dial)
+	completeDocument(c, dial)
 	return c
 }
 

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -18,31 +19,34 @@ func search(dial dialer) *cobra.Command {
 read, newest month first. It ignores the case of ASCII letters. Each match
 shows its session and the time since the session's start.`,
 		Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := dial()
+	}
+	format := outputFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		c, err := dial()
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		opt.Text = args[0]
+		var all []client.SearchResult
+		for token := ""; ; {
+			found, next, err := c.SearchPage(cmd.Context(), opt, token)
 			if err != nil {
 				return err
 			}
-			defer c.Close()
-			opt.Text = args[0]
-			for token := ""; ; {
-				found, next, err := c.SearchPage(cmd.Context(), opt, token)
-				if err != nil {
+			if *format == formatTable { // matches appear as they are found
+				if err := printMatches(cmd.OutOrStdout(), found); err != nil {
 					return err
 				}
-				for _, r := range found {
-					at := (time.Duration(r.OffsetMs) * time.Millisecond).Round(time.Second)
-					if _, err := fmt.Fprintf(cmd.OutOrStdout(), "%s  %s  %s  %s\n",
-						client.Printable(r.SessionID), client.Printable(r.Target), at, client.Printable(r.Text)); err != nil {
-						return err
-					}
-				}
-				if next == "" || next == token {
-					return nil
-				}
-				token = next
+			} else {
+				all = append(all, found...)
 			}
-		},
+			if next == "" || next == token {
+				break
+			}
+			token = next
+		}
+		return format.write(cmd.OutOrStdout(), nonNil(all), func(io.Writer) error { return nil })
 	}
 	f := cmd.Flags()
 	f.StringVar(&opt.Owner, "owner", "", "ARN of the user or role session whose sessions to search")
@@ -50,4 +54,15 @@ shows its session and the time since the session's start.`,
 	f.StringVar(&opt.After, "after", "", "search only sessions started after this time, such as 2026-11-30T08:00:00Z")
 	f.StringVar(&opt.Before, "before", "", "search only sessions started before this time")
 	return cmd
+}
+
+func printMatches(w io.Writer, found []client.SearchResult) error {
+	for _, r := range found {
+		at := (time.Duration(r.OffsetMs) * time.Millisecond).Round(time.Second)
+		if _, err := fmt.Fprintf(w, "%s  %s  %s  %s\n", client.Printable(r.SessionID), client.Printable(r.Target), at,
+			client.Printable(r.Text)); err != nil {
+			return err
+		}
+	}
+	return nil
 }

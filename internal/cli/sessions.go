@@ -56,7 +56,7 @@ The server applies the filters. --owner takes the ARN of a user or role.`,
 	f.StringVar(&status, "status", "", "only sessions with this status, such as Connected or Terminated")
 	f.DurationVar(&since, "since", 0, "only sessions started within this time, such as 24h")
 	f.IntVar(&limit, "limit", 0, "at most this many sessions (0: all)")
-	completeTarget(cmd, "target", dial)
+	completeTarget(cmd, dial)
 	cmd.AddCommand(terminate(dial))
 	return cmd
 }

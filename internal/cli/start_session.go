@@ -48,7 +48,7 @@ file. The exit code is that of the shell or command.`,
 	}
 	cmd.Flags().StringVar(&in.DocumentName, "document-name", "", "session document (default: the server's)")
 	reasonFlag(cmd, &in.Reason)
-	completeDocument(cmd, "document-name", dial)
+	completeDocument(cmd, dial)
 	cmd.Flags().
 		StringArrayVar(&parameters, "parameters", nil,
 			`document parameter NAME=VALUE (repeatable), or all parameters as JSON, {"NAME":["VALUE"]}`)

@@ -84,8 +84,8 @@ iam:SimulatePrincipalPolicy on the user.`,
 	f.StringVar(&to, "to", "", "end of the period")
 	f.BoolVar(&in.MFA, "mfa", false, "assume a recent second factor")
 	_ = c.MarkFlagRequired("user") // cannot fail: the flag exists
-	completeTarget(c, "target", dial)
-	completeDocument(c, "document-name", dial)
+	completeTarget(c, dial)
+	completeDocument(c, dial)
 	return c
 }
 

@@ -110,7 +110,7 @@ func private(path string, st fs.FileInfo, mask fs.FileMode) error {
 	}
 	if st.Mode().Perm()&mask != 0 {
 		return sekisho.Errorf(sekisho.CodeDenied,
-			"%s has mode %04o, which gives access to other users.", path, st.Mode().Perm()).
+			"%s has mode %04o, which gives access to other users", path, st.Mode().Perm()).
 			WithHint("Run chmod go-rwx on it.")
 	}
 	return nil

@@ -10,8 +10,8 @@ import (
 )
 
 // TestWhyNotesRolesThatDestroyLogs: "why" notes each action of a node role
-// beyond writing logs. It notes nothing for roles that only write, and for
-// users.
+// beyond writing logs, and that writing logs allows overwriting them. It notes
+// nothing for users.
 func TestWhyNotesRolesThatDestroyLogs(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)
@@ -46,7 +46,7 @@ func TestWhyNotesRolesThatDestroyLogs(t *testing.T) {
 			`"s3KeyPrefix":"a","cloudWatchLogGroupName":"sessions"}}`}); a.Status != http.StatusOK {
 		t.Fatalf("%d %s", a.Status, a.Body)
 	}
-	if got := notes(arn); len(got) != 8 {
+	if got := notes(arn); len(got) != 9 {
 		t.Errorf("everything is allowed: %d notes: %q", len(got), got)
 	}
 	allow(
@@ -58,11 +58,11 @@ func TestWhyNotesRolesThatDestroyLogs(t *testing.T) {
 			"logs:PutLogEvents",
 		),
 	)
-	if got := notes(arn); len(got) != 0 {
-		t.Errorf("writing alone: %q", got)
+	if got := notes(arn); len(got) != 1 || !strings.Contains(got[0], "s3:PutObject") {
+		t.Errorf("writing alone, which allows overwriting: %q", got)
 	}
 	allow(servertest.Allow("arn:aws:s3:::session-logs/*", "s3:PutObject", "s3:DeleteObjectVersion"))
-	if got := notes(arn); len(got) != 1 || !strings.Contains(got[0], "s3:DeleteObjectVersion") {
+	if got := notes(arn); len(got) != 2 || !strings.Contains(got[1], "s3:DeleteObjectVersion") {
 		t.Errorf("deleting versions: %q", got)
 	}
 	allow(servertest.Allow("arn:aws:s3:::another/*", "s3:*"))

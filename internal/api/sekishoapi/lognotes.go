@@ -67,6 +67,17 @@ func (d *door) logNotes(ctx context.Context, f authz.Facts, document string) ([]
 		return nil
 	}
 	if s.S3BucketName != "" {
+		// Delivering a log requires this action, so it is a property of the design, not a mistake.
+		log := objects.ObjectARN(s.S3BucketName, ssmdoc.LogKey(s.S3KeyPrefix, "session"))
+		v, err := d.Authorizer.Decide(ctx, &f, "s3:PutObject", log)
+		if err != nil {
+			return nil, err
+		}
+		if v.Allowed {
+			notes = append(notes, "Nodes with this role can overwrite every session log in the bucket "+s.S3BucketName+
+				": s3:PutObject is allowed on "+log+". The server refuses it in a bucket without versioning; with versioning, the "+
+				"earlier version stays. refuse_log_rewrites in the server's configuration refuses it there too.")
+		}
 		if err := check(objects.ObjectARN(s.S3BucketName, ssmdoc.LogKey(s.S3KeyPrefix, "session")), objectRisks); err != nil {
 			return nil, err
 		}

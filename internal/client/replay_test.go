@@ -158,7 +158,8 @@ func TestReplay(t *testing.T) {
 		c := client.New(s.config())
 		defer c.Close()
 		err := c.Replay(t.Context(), "alice-abc", client.ReplayOptions{}, &bytes.Buffer{}, &bytes.Buffer{})
-		if err == nil || err.Error() != "GetSessionRecording: No recording. (ResourceNotFoundException)" {
+		e, ok := errors.AsType[*client.APIError](err)
+		if !ok || e.Code != "ResourceNotFoundException" || e.Message != "No recording." {
 			t.Errorf("got %v", err)
 		}
 	})

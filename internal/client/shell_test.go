@@ -242,7 +242,8 @@ func TestShellRefusals(t *testing.T) {
 		}
 		p := newPerson(t, true)
 		err := <-s.shell(t.Context(), p)
-		if err == nil || err.Error() != "StartSession: mi-0 is not connected. (TargetNotConnected)" {
+		e, ok := errors.AsType[*client.APIError](err)
+		if !ok || e.Code != "TargetNotConnected" || e.Message != "mi-0 is not connected." {
 			t.Errorf("got %v", err)
 		}
 		if p.restored != 0 || p.out.String() != "" {

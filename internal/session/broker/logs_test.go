@@ -43,8 +43,8 @@ func TestLogsOfSessions(t *testing.T) {
 				must(t, err)
 				return got.Missing()
 			}
-			if missing() != "the node has not reported its delivery." {
-				t.Errorf("before the node reports: %q", missing())
+			if missing() == "" {
+				t.Error("the log is not missing before the node reports its delivery")
 			}
 			c.said.TaskID = string(s.ID)
 			f.TaskComplete(t.Context(), nodeB, mgs.TaskComplete{TaskID: string(s.ID), LogProblem: "a lie"})

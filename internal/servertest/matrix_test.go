@@ -208,7 +208,7 @@ var open = map[string]struct {
 	"ec2messages.DeleteMessage":           {node: true, why: "AmazonSSMManagedInstanceCore; there are no messages"},
 	"ec2messages.FailMessage":             {node: true, why: "AmazonSSMManagedInstanceCore; there are no messages"},
 	"ec2messages.SendReply":               {node: true, why: "AmazonSSMManagedInstanceCore; there are no messages"},
-	"sts.GetCallerIdentity":               {user: true, node: true, why: "whoever is somebody may know who"},
+	"sts.GetCallerIdentity":               {user: true, node: true, why: "every principal may learn its own identity"},
 	"sts.GetSessionToken":                 {user: true, why: "it gives nothing that the caller does not have"},
 	"sts.AssumeRoleWithWebIdentity": {
 		anonymous: true,

@@ -16,6 +16,7 @@ import (
 	"sekisho"
 	"sekisho/internal/agent/plugin"
 	"sekisho/internal/agent/uplink"
+	"sekisho/internal/safetext"
 	"sekisho/internal/ssmdoc"
 	"sekisho/internal/wire/datachannel"
 	"sekisho/internal/wire/mgs"
@@ -103,8 +104,8 @@ func (s *Runner) handshake(
 		notes = append(notes, encryptedNote)
 	}
 	note := strings.Join(notes, "\n")
-	if most < payloadPlugin && len(note) > payloadOther/2 {
-		note = strings.ToValidUTF8(note[:payloadOther/2], "") + "…"
+	if most < payloadPlugin {
+		note = safetext.Clip(note, payloadOther/2)
 	}
 	complete, err := mgs.MarshalBody(
 		mgs.HandshakeComplete{HandshakeTimeToComplete: time.Since(began), CustomerMessage: note},

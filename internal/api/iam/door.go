@@ -121,6 +121,17 @@ func named(err error) error {
 // action returns the policy action of the call.
 func action(c *api.Call) string { return "iam:" + c.Operation }
 
+// lookupError returns the error of a lookup. Only callers whom policy allows the call on
+// arn learn that an object does not exist.
+func lookupError(ctx context.Context, c *api.Call, err error, arn string, keys ...authz.Key) error {
+	if sekisho.IsNotFound(err) {
+		if refused := on(ctx, c, arn, nil, keys...); refused != nil {
+			return refused
+		}
+	}
+	return err
+}
+
 // on authorizes the call on an ARN with the tags it has.
 func on(ctx context.Context, c *api.Call, arn string, tags map[string]string, keys ...authz.Key) error {
 	return c.Authorize(ctx, action(c), arn, append(keys, authz.ResourceTags("iam", tags)...)...)

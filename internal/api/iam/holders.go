@@ -3,7 +3,6 @@ package iam
 import (
 	"context"
 	"maps"
-	"sekisho"
 	"sekisho/internal/api"
 	"sekisho/internal/iam/authz"
 	"sekisho/internal/iam/identity"
@@ -25,12 +24,7 @@ func (d holderDoor) holder(
 	keys ...authz.Key,
 ) (*identity.Holder, error) {
 	h, err := d.Holders.Get(ctx, kind, name)
-	if sekisho.IsNotFound(err) {
-		if refused := on(ctx, c, arn(c, kind, "/", name), nil, keys...); refused != nil {
-			return nil, refused
-		}
-	}
-	if err != nil {
+	if err := lookupError(ctx, c, err, arn(c, kind, "/", name), keys...); err != nil {
 		return nil, err
 	}
 	if h.Boundary != "" && !slices.ContainsFunc(keys, func(k authz.Key) bool { return k.Name == keyBoundary }) {

@@ -11,7 +11,6 @@ import (
 
 	"github.com/pquerna/otp"
 
-	"sekisho"
 	"sekisho/internal/api"
 	"sekisho/internal/iam/authz"
 	"sekisho/internal/iam/identity"
@@ -115,12 +114,7 @@ func (d deviceDoor) device(
 		return nil, nil, err
 	}
 	m, u, err := d.MFA.Get(ctx, serial)
-	if sekisho.IsNotFound(err) {
-		if refused := on(ctx, c, serial, nil, keys...); refused != nil {
-			return nil, nil, refused
-		}
-	}
-	if err != nil {
+	if err := lookupError(ctx, c, err, serial, keys...); err != nil {
 		return nil, nil, err
 	}
 	return m, u, on(ctx, c, m.Serial, m.Tags, keys...)

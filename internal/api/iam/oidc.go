@@ -76,12 +76,7 @@ func (d providerDoor) provider(
 		return nil, err
 	}
 	p, err := d.Providers.Get(ctx, arn)
-	if sekisho.IsNotFound(err) {
-		if refused := on(ctx, c, arn, nil, keys...); refused != nil {
-			return nil, refused
-		}
-	}
-	if err != nil {
+	if err := lookupError(ctx, c, err, arn, keys...); err != nil {
 		return nil, err
 	}
 	return p, on(ctx, c, p.ARN, p.Tags, keys...)

@@ -41,12 +41,7 @@ func (d policyDoor) managed(
 		return nil, awsproto.SenderError("ValidationError", "Invalid ARN: %s", clip(policyARN))
 	}
 	p, err := d.Policies.Get(ctx, policyARN)
-	if sekisho.IsNotFound(err) {
-		if refused := on(ctx, c, policyARN, nil, keys...); refused != nil {
-			return nil, refused
-		}
-	}
-	if err != nil {
+	if err := lookupError(ctx, c, err, policyARN, keys...); err != nil {
 		return nil, err
 	}
 	return p, on(ctx, c, p.ARN, p.Tags, keys...)

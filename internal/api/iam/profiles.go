@@ -93,12 +93,7 @@ func (d profileDoor) profile(
 	keys ...authz.Key,
 ) (*identity.InstanceProfile, error) {
 	p, _, err := d.Profiles.Get(ctx, name)
-	if sekisho.IsNotFound(err) {
-		if refused := on(ctx, c, arn(c, identity.KindInstanceProfile, "/", name), nil, keys...); refused != nil {
-			return nil, refused
-		}
-	}
-	if err != nil {
+	if err := lookupError(ctx, c, err, arn(c, identity.KindInstanceProfile, "/", name), keys...); err != nil {
 		return nil, err
 	}
 	return p, on(ctx, c, p.ARN, p.Tags, keys...)

@@ -9,6 +9,7 @@ import (
 	root "sekisho"
 	"sekisho/internal/api"
 	"sekisho/internal/iam/authz"
+	"sekisho/internal/safetext"
 	"sekisho/internal/session/recfile"
 	"sekisho/internal/session/record"
 	"sekisho/internal/wire/awsproto"
@@ -122,7 +123,7 @@ func (d *door) searchSessionRecordings(ctx context.Context, c *api.Call, in *sea
 		err = d.Recorder.Search(sum.SessionID, in.Text, func(l recfile.Line) bool {
 			out.Results = append(out.Results, searchResult{
 				SessionID: id, Owner: sum.Owner, Target: string(sum.Node), StartedAt: sum.Start.UTC().Format(time.RFC3339),
-				OffsetMs: l.Time.Milliseconds(), Text: clipResult(l.Text),
+				OffsetMs: l.Time.Milliseconds(), Text: safetext.Prefix(l.Text, maxResultText),
 			})
 			n++
 			return n < maxPerRecording
@@ -132,10 +133,6 @@ func (d *door) searchSessionRecordings(ctx context.Context, c *api.Call, in *sea
 		}
 	}
 	return out, nil
-}
-
-func clipResult(s string) string {
-	return strings.ToValidUTF8(s[:min(len(s), maxResultText)], "")
 }
 
 // mayRead reports whether the caller can read a recording. Unlike [door.authorize] it adds no

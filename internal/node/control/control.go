@@ -10,11 +10,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 	"sync"
 	"time"
 
 	"sekisho"
+	"sekisho/internal/safetext"
 	"sekisho/internal/wire/mgs"
 )
 
@@ -70,6 +70,7 @@ type channel struct {
 	source  string
 	process string // of the agent; empty for AWS's
 	cancel  context.CancelCauseFunc
+	closing sync.WaitGroup // started by Reopen, awaited by Serve
 }
 
 // slot keeps the connection events of one node in order: when its channel is replaced, the end of
@@ -171,10 +172,9 @@ func (h *Channels) Drop(node sekisho.NodeID, reason string) {
 // Reopen makes node's agent close its channel and open a new one.
 func (h *Channels) Reopen(node sekisho.NodeID, reason string) {
 	h.mu.Lock()
-	c := h.links[node]
-	h.mu.Unlock()
-	if c != nil {
-		go c.conn.Close(reason) // waits for the agent's answer for a while
+	defer h.mu.Unlock()
+	if c := h.links[node]; c != nil {
+		c.closing.Go(func() { c.conn.Close(reason) }) // waits for the agent's answer for a while
 	}
 }
 
@@ -200,6 +200,7 @@ func (h *Channels) Serve(
 	c := &channel{conn: conn, source: agent.Source, process: agent.Process, cancel: cancel}
 	s := h.enter(node)
 	defer h.leave(node, s)
+	defer c.closing.Wait() // after remove: nothing is added any longer
 	if err := h.open(ctx, s, node, c, presence); err != nil {
 		reason := "could not accept a control channel"
 		if sekisho.CodeOf(err) == sekisho.CodeInUse {
@@ -303,12 +304,7 @@ func reasonOf(err error) string {
 	case errors.Is(err, context.Canceled):
 		return "the server stopped"
 	}
-	const most = 200
-	s := err.Error()
-	if len(s) > most {
-		s = strings.ToValidUTF8(s[:most], "")
-	}
-	return s
+	return safetext.Line(err.Error(), 200)
 }
 
 // remove removes c and reports whether it was still node's channel.

@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,8 +13,7 @@ import (
 	"sekisho/internal/storage/keyring"
 )
 
-// staleLimit is how long the directory answers from memory while the store
-// cannot be read. After that it refuses all callers.
+// staleLimit is the default of Config.StaleLimit.
 const staleLimit = 10 * time.Second
 
 // commitAttempts bounds how often a write is retried because another member
@@ -26,6 +26,7 @@ type account struct {
 	store   Store
 	ring    *keyring.Ring
 	refresh time.Duration
+	limit   time.Duration // Config.StaleLimit
 	now     func() time.Time
 
 	write sync.Mutex
@@ -38,7 +39,8 @@ type account struct {
 // newAccount loads the account.
 func newAccount(ctx context.Context, c Config) (*account, error) {
 	a := &account{
-		id: c.Account, store: c.Store, ring: c.Keyring, refresh: c.Refresh, now: c.Now, st: newState(c.Account),
+		id: c.Account, store: c.Store, ring: c.Keyring, refresh: c.Refresh,
+		limit: cmp.Or(c.StaleLimit, staleLimit), now: c.Now, st: newState(c.Account),
 	}
 	if a.refresh == 0 {
 		a.refresh = time.Second
@@ -63,6 +65,8 @@ func newAccount(ctx context.Context, c Config) (*account, error) {
 
 // reload brings the state up to the newest generation. The caller holds write.
 func (a *account) reload(ctx context.Context) error {
+	// A slow store answers with the state of some time after this.
+	asked := a.now()
 	objects, newest, err := a.store.Changes(ctx, a.st.generation)
 	if err != nil {
 		return fmt.Errorf("read the directory: %w", err)
@@ -84,7 +88,7 @@ func (a *account) reload(ctx context.Context) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.st.apply(objects, entities)
-	a.st.generation, a.refreshed = newest, a.now()
+	a.st.generation, a.refreshed = newest, asked
 	return nil
 }
 
@@ -104,25 +108,39 @@ func (s *state) apply(objects []Object, entities []entity) {
 
 // fresh brings the state up to date if it is older than refresh. One caller
 // reads the store while the others use the present state, unless it is older
-// than staleLimit.
+// than the limit.
 func (a *account) fresh(ctx context.Context) error {
-	a.mu.RLock()
-	age := a.now().Sub(a.refreshed)
-	a.mu.RUnlock()
-	if age < a.refresh && age > -staleLimit {
+	if a.youngerThan(a.refresh) {
 		return nil
 	}
-	if age > staleLimit || age <= -staleLimit {
+	if !a.youngerThan(a.limit) {
 		a.write.Lock()
 	} else if !a.write.TryLock() {
 		return nil
 	}
 	defer a.write.Unlock()
-	err := a.reload(ctx)
-	if err != nil && age <= staleLimit && age > -staleLimit {
+	if a.youngerThan(a.refresh) { // another caller has read the store meanwhile
 		return nil
 	}
-	return err
+	// A store that hangs must not keep all callers waiting.
+	bounded, cancel := context.WithTimeout(ctx, a.limit)
+	defer cancel()
+	err := a.reload(bounded)
+	if err == nil || a.youngerThan(a.limit) {
+		return nil
+	}
+	return sekisho.Errorf(sekisho.CodeUnavailable,
+		"The server cannot confirm that its users and policies are current: the database has not answered for %s: %w",
+		a.limit, err).WithHint("Retry in a few seconds.")
+}
+
+// youngerThan reports whether the state was read within the last d. A clock that
+// was set back says nothing about that.
+func (a *account) youngerThan(d time.Duration) bool {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	age := a.now().Sub(a.refreshed)
+	return age < d && age > -a.limit
 }
 
 // read calls f with the present state; f must not keep the state or its maps,

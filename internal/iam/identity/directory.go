@@ -16,6 +16,9 @@ type Config struct {
 	// Refresh bounds how stale the view of other members' writes may be; zero
 	// means one second.
 	Refresh time.Duration
+	// StaleLimit is how long the directory answers from memory while the store cannot be read; zero means ten
+	// seconds. After that it refuses all callers.
+	StaleLimit time.Duration
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 }

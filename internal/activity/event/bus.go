@@ -200,7 +200,7 @@ func (b *Bus) Flush(ctx context.Context) error {
 	if len(events) == 0 {
 		return nil
 	}
-	err := b.keep(ctx, events, lost)
+	err := b.number(ctx, func() error { return b.keep(ctx, events, lost) })
 	if err == nil {
 		return nil
 	}
@@ -209,6 +209,24 @@ func (b *Bus) Flush(ctx context.Context) error {
 	b.inbox, b.lost = append(events, b.inbox...), b.lost+lost
 	b.trim()
 	return err
+}
+
+// numberAttempts bounds how often events are numbered again because another member of the cluster was faster.
+const numberAttempts = 50
+
+// number calls keep until no other member of the cluster takes the numbers of its events meanwhile.
+func (b *Bus) number(ctx context.Context, keep func() error) error {
+	for attempt := 1; ; attempt++ {
+		err := keep()
+		if sekisho.CodeOf(err) != sekisho.CodeConflict || attempt == numberAttempts {
+			return err
+		}
+		last, lerr := b.cfg.Store.LastEvent(ctx)
+		if lerr != nil {
+			return errors.Join(err, lerr)
+		}
+		b.last = max(b.last, last)
+	}
 }
 
 // keep stores events and queues them for the webhooks that want them.

@@ -56,6 +56,7 @@ var layers = []struct {
 		"sekisho/internal/activity/usage",
 		"sekisho/internal/iam/authz",
 		"sekisho/internal/iam/calendar",
+		"sekisho/internal/cluster",
 		"sekisho/internal/session/access",
 		"sekisho/internal/session/share",
 		"sekisho/internal/session/autoapproval",
@@ -83,6 +84,7 @@ var layers = []struct {
 	{"L3 adapters", []string{
 		"sekisho/internal/api",
 		"sekisho/internal/console",
+		"sekisho/internal/cluster/peer",
 		"sekisho/internal/node/install",
 		"sekisho/internal/wire/link",
 		"sekisho/internal/store/sqlstore",

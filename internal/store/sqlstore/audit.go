@@ -12,7 +12,11 @@ import (
 )
 
 // AuditStore keeps the audit trail.
-type AuditStore struct{ sql pool }
+type AuditStore struct {
+	sql pool
+	// member is the member of a cluster that writes intents; empty for a single server.
+	member string
+}
 
 var _ audit.Store = (*AuditStore)(nil)
 
@@ -21,7 +25,7 @@ const auditColumns = `seq, event_id, time, event_name, event_source, username, a
 // The statements of a batch. They are prepared once because they are most of the cost of
 // recording a call.
 const (
-	insertIntent   = `INSERT INTO audit_intents (id, body) VALUES ($1, $2)`
+	insertIntent   = `INSERT INTO audit_intents (id, body, member) VALUES ($1, $2, $3)`
 	deleteIntent   = `DELETE FROM audit_intents WHERE id = $1`
 	insertRecord   = `INSERT INTO audit_records (` + auditColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`
 	insertResource = `INSERT INTO audit_resources (seq, pos, name, arn, type, time) VALUES ($1, $2, $3, $4, $5, $6)`
@@ -51,7 +55,7 @@ func (db *AuditStore) AppendAuditAfter(ctx context.Context, build func(last audi
 		if !db.sql.postgres {
 			return db.appendIn(ctx, tx, &b)
 		}
-		_, err = tx.ExecContext(ctx, appendBatch, batchArgs(&b)...)
+		_, err = tx.ExecContext(ctx, appendBatch, db.batchArgs(&b)...)
 		return taken(err, &b)
 	})
 }
@@ -73,7 +77,7 @@ func (db *AuditStore) appendIn(ctx context.Context, tx *sql.Tx, b *audit.Batch) 
 		return err
 	}
 	for _, i := range b.Begun {
-		if err := exec(insertIntent, i.ID, i.Body); err != nil {
+		if err := exec(insertIntent, i.ID, i.Body, db.member); err != nil {
 			return err
 		}
 	}
@@ -125,7 +129,7 @@ func (db *AuditStore) AuditIntents(ctx context.Context, limit int) ([]audit.Inte
 	return queryAll(ctx, db.sql, func(row scanner) (i audit.Intent, err error) {
 		err = row.Scan(&i.ID, &i.Body)
 		return i, err
-	}, `SELECT id, body FROM audit_intents ORDER BY id LIMIT $1`, limit)
+	}, `SELECT id, body FROM audit_intents WHERE member = $1 ORDER BY id LIMIT $2`, db.member, limit)
 }
 
 func scanAudit(row scanner) (audit.Record, error) {

@@ -14,7 +14,8 @@ import (
 )
 
 // appendBatch stores a batch in one statement, and so in one round trip, whatever its size.
-const appendBatch = `WITH begun AS (INSERT INTO audit_intents (id, body) SELECT * FROM unnest($1::text[], $2::bytea[])),
+const appendBatch = `WITH begun AS (INSERT INTO audit_intents (id, body, member)
+		SELECT i.id, i.body, $24::text FROM unnest($1::text[], $2::bytea[]) AS i (id, body)),
 	records AS (INSERT INTO audit_records (` + auditColumns + `)
 		SELECT * FROM unnest($3::bigint[], $4::text[], $5::bigint[],
 		$6::text[], $7::text[], $8::text[], $9::text[], $10::bool[], $11::bytea[], $12::bytea[])),
@@ -25,7 +26,7 @@ const appendBatch = `WITH begun AS (INSERT INTO audit_intents (id, body) SELECT 
 	DELETE FROM audit_intents WHERE id = ANY($23::text[])`
 
 // batchArgs are the arguments of appendBatch.
-func batchArgs(b *audit.Batch) []any {
+func (db *AuditStore) batchArgs(b *audit.Batch) []any {
 	var beginIDs, eventIDs, names, sources, users, keys, resNames, resARNs, resTypes []string
 	var beginBodies, hashes, bodies, headHashes, signatures [][]byte
 	var seqs, times, resSeqs, resPlaces, resTimes, headSeqs, headTimes []int64
@@ -62,6 +63,7 @@ func batchArgs(b *audit.Batch) []any {
 	return []any{
 		beginIDs, beginBodies, seqs, eventIDs, times, names, sources, users, keys, readOnly, hashes, bodies,
 		resSeqs, resPlaces, resNames, resARNs, resTypes, resTimes, headSeqs, headHashes, headTimes, signatures, finished,
+		db.member,
 	}
 }
 
@@ -75,7 +77,7 @@ func present(b []byte) []byte {
 
 // appendPostgres is AppendAudit on PostgreSQL.
 func (db *AuditStore) appendPostgres(ctx context.Context, b *audit.Batch) error {
-	args := batchArgs(b)
+	args := db.batchArgs(b)
 	sent := false
 	return db.sql.retried(ctx, func() error {
 		if sent { // it may have taken effect before the connection was lost

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -12,7 +13,11 @@ import (
 )
 
 // SessionStore keeps sessions and the tokens of their channels.
-type SessionStore struct{ sql pool }
+type SessionStore struct {
+	sql pool
+	// owner returns this member of a cluster; nil for a single server.
+	owner func() (member string, epoch int64)
+}
 
 var _ broker.Store = (*SessionStore)(nil)
 
@@ -120,8 +125,14 @@ func (db *SessionStore) UpdateSession(ctx context.Context, id sekisho.SessionID,
 		if err != nil {
 			return err
 		}
+		before := s.Status
 		if err := change(s); err != nil {
 			return err
+		}
+		if s.Status != before {
+			if err := db.fence(ctx, tx, id); err != nil {
+				return err
+			}
 		}
 		_, err = tx.ExecContext(
 			ctx,
@@ -134,6 +145,24 @@ func (db *SessionStore) UpdateSession(ctx context.Context, id sekisho.SessionID,
 			sessionValues(s)...)
 		return err
 	})
+}
+
+// fence refuses a change by a member that is not the session's owner, or not any more.
+func (db *SessionStore) fence(ctx context.Context, tx *sql.Tx, id sekisho.SessionID) error {
+	if db.owner == nil {
+		return nil
+	}
+	var member string
+	var epoch int64
+	err := tx.QueryRowContext(ctx, `SELECT member, member_epoch FROM session_owners WHERE session = $1`+forUpdate, id).
+		Scan(&member, &epoch)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil
+	}
+	if name, now := db.owner(); err == nil && (member != name || epoch != now) {
+		return sekisho.Errorf(sekisho.CodeConflict, "Session %s belongs to member %s of the cluster.", id, member)
+	}
+	return err
 }
 
 // Sessions implements [broker.Store].

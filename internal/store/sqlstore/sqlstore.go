@@ -32,6 +32,7 @@ type DB struct {
 	Access     *AccessStore
 	Links      *LinkStore
 	Audit      *AuditStore
+	Cluster    *ClusterStore
 	Commands   *CommandStore
 	Documents  *DocumentStore
 	Events     *EventStore
@@ -63,7 +64,8 @@ func newDB(db *sql.DB, postgres bool) *DB {
 
 		Access:     &AccessStore{p},
 		Links:      &LinkStore{p},
-		Audit:      &AuditStore{p},
+		Audit:      &AuditStore{sql: p},
+		Cluster:    &ClusterStore{p},
 		Commands:   &CommandStore{p},
 		Documents:  &DocumentStore{p},
 		Events:     &EventStore{p},
@@ -73,7 +75,7 @@ func newDB(db *sql.DB, postgres bool) *DB {
 		Keys:       &KeyStore{p},
 		Logs:       &LogStore{p},
 		Objects:    &ObjectStore{p},
-		Sessions:   &SessionStore{p},
+		Sessions:   &SessionStore{sql: p},
 		Settings:   &SettingStore{p},
 		SignIns:    &SignInStore{p},
 		Usage:      &UsageStore{p},

@@ -1,0 +1,264 @@
+package peer
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"sekisho"
+)
+
+const (
+	dialTimeout = 3 * time.Second
+	// callTimeout bounds a message and its answer.
+	callTimeout = 10 * time.Second
+	idleCalls   = 90 * time.Second
+	maxMessage  = 1 << 20
+)
+
+// Member is where a member can be reached.
+type Member struct{ Name, Address string }
+
+// Client reaches other members. It is safe for concurrent use.
+type Client struct {
+	identity Identity
+	done     context.Context
+	calls    http.Client
+
+	mu        sync.Mutex
+	addresses map[string]string
+	forwards  sync.WaitGroup
+}
+
+// NewClient returns a Client. Forwarded connections end with done.
+func NewClient(done context.Context, identity Identity) *Client {
+	c := &Client{identity: identity, done: done, addresses: map[string]string{}}
+	c.calls = http.Client{Timeout: callTimeout, Transport: &http.Transport{
+		DialTLSContext: func(ctx context.Context, _, addr string) (net.Conn, error) {
+			name, _, err := net.SplitHostPort(addr)
+			if err != nil {
+				return nil, err
+			}
+			c.mu.Lock()
+			address := c.addresses[name]
+			c.mu.Unlock()
+			return c.dial(ctx, Member{name, address}, protocolMessage)
+		},
+		MaxIdleConnsPerHost: 4, IdleConnTimeout: idleCalls / 2,
+	}}
+	return c
+}
+
+// Close waits until all forwarded connections have ended.
+func (c *Client) Close() {
+	c.forwards.Wait()
+	c.calls.CloseIdleConnections()
+}
+
+func (c *Client) dial(ctx context.Context, to Member, protocol string) (*tls.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	d := tls.Dialer{Config: c.identity.ClientTLS(to.Name, protocol)}
+	conn, err := d.DialContext(ctx, "tcp", to.Address)
+	if err != nil {
+		return nil, fmt.Errorf("member %s at %s: %w", to.Name, to.Address, err)
+	}
+	secure, ok := conn.(*tls.Conn)
+	if !ok {
+		return nil, errors.Join(errors.New("not a TLS connection"), conn.Close())
+	}
+	return secure, nil
+}
+
+// Forward passes a request to another member, with body in place of its own, and returns the answer to the caller. If
+// the error is not nil, the caller has not been answered. For an upgrade, the connection then belongs to the other
+// member until it ends.
+func (c *Client) Forward(w http.ResponseWriter, r *http.Request, body []byte, to Member) error {
+	c.forwards.Add(1)
+	defer c.forwards.Done()
+	conn, err := c.dial(r.Context(), to, protocolForward)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	stop := context.AfterFunc(c.done, func() { _ = conn.Close() })
+	defer stop()
+	upgrade := r.Header.Get("Upgrade") != ""
+	if err := writeRequest(conn, r, body, upgrade); err != nil {
+		return fmt.Errorf("member %s: %w", to.Name, err)
+	}
+	if upgrade {
+		return c.splice(w, conn)
+	}
+	stopped := context.AfterFunc(r.Context(), func() { _ = conn.Close() })
+	defer stopped()
+	answer, err := http.ReadResponse(bufio.NewReader(conn), r)
+	if err != nil {
+		return fmt.Errorf("member %s: %w", to.Name, err)
+	}
+	defer answer.Body.Close()
+	for name, values := range answer.Header {
+		if name != "Connection" {
+			w.Header()[name] = values
+		}
+	}
+	w.WriteHeader(answer.StatusCode)
+	copyFlushed(w, answer.Body)
+	return nil
+}
+
+// writeRequest writes the request as this member has received it.
+func writeRequest(conn io.Writer, r *http.Request, body []byte, upgrade bool) error {
+	first, err := json.Marshal(preamble{Remote: r.RemoteAddr})
+	if err != nil {
+		return err
+	}
+	var b bytes.Buffer
+	b.Write(first)
+	fmt.Fprintf(&b, "\n%s %s HTTP/1.1\r\nHost: %s\r\n", r.Method, r.RequestURI, r.Host)
+	h := r.Header.Clone()
+	h.Del("Content-Length")
+	if !upgrade {
+		h.Set("Connection", "close")
+	}
+	if len(body) > 0 || r.Method == http.MethodPost || r.Method == http.MethodPut {
+		h.Set("Content-Length", strconv.Itoa(len(body)))
+	}
+	if err := h.Write(&b); err != nil {
+		return err
+	}
+	b.WriteString("\r\n")
+	b.Write(body)
+	_, err = conn.Write(b.Bytes())
+	return err
+}
+
+// copyFlushed copies an answer as it arrives: some answers are streams.
+func copyFlushed(w http.ResponseWriter, body io.Reader) {
+	flush := http.NewResponseController(w)
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := body.Read(buf)
+		if n > 0 {
+			if _, werr := w.Write(buf[:n]); werr != nil {
+				return
+			}
+			_ = flush.Flush() // an answer that cannot be flushed is sent when it ends
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// splice joins the caller's connection and the one to the other member until both have ended.
+func (c *Client) splice(w http.ResponseWriter, there *tls.Conn) error {
+	here, buffered, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return err
+	}
+	defer here.Close()
+	stop := context.AfterFunc(c.done, func() { _ = here.Close() })
+	defer stop()
+	_ = here.SetDeadline(time.Time{}) // clears the HTTP server's deadlines; cannot fail on an open connection
+	var both sync.WaitGroup
+	both.Go(func() {
+		_, err := io.Copy(there, buffered.Reader)
+		if err != nil || there.CloseWrite() != nil {
+			_ = there.Close()
+		}
+	})
+	_, _ = io.Copy(here, there) // either side ends the connection: what it sent before has arrived
+	_ = here.Close()
+	_ = there.Close()
+	both.Wait()
+	return nil
+}
+
+// Kinds of messages.
+const (
+	Deliver       = "deliver"        // a frame on the control channel of Node
+	Alive         = "alive"          // does the agent of Node answer?
+	Drop          = "drop"           // the control channel of Node
+	Reopen        = "reopen"         // the control channel of Node
+	EndSession    = "end-session"    // at once
+	FinishSession = "finish-session" // when the client has acknowledged the last output
+	NodeConnected = "node-connected" // to the coordinator
+	JobAck        = "job-ack"        // to the coordinator
+	JobReply      = "job-reply"      // to the coordinator
+)
+
+// Message is what a member says to another one. A repeated message has no further effect.
+type Message struct {
+	Kind    string
+	Node    sekisho.NodeID    `json:",omitempty"`
+	Session sekisho.SessionID `json:",omitempty"`
+	Frame   []byte            `json:",omitempty"`
+	Reason  string            `json:",omitempty"`
+	Ending  *sekisho.Ending   `json:",omitempty"`
+	Body    json.RawMessage   `json:",omitempty"`
+}
+
+// Reply is the answer to a message.
+type Reply struct {
+	Alive bool         `json:",omitempty"`
+	Code  sekisho.Code `json:",omitempty"`
+	Error string       `json:",omitempty"`
+}
+
+// Call sends a message and waits for the answer.
+func (c *Client) Call(ctx context.Context, to Member, m *Message) (Reply, error) {
+	c.mu.Lock()
+	c.addresses[to.Name] = to.Address
+	c.mu.Unlock()
+	text, err := json.Marshal(m)
+	if err != nil {
+		return Reply{}, err
+	}
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+to.Name+"/message", bytes.NewReader(text))
+	if err != nil {
+		return Reply{}, err
+	}
+	r.Header.Set("Idempotency-Key", m.Kind) // lets a request be repeated on a new connection
+	answer, err := c.calls.Do(r)
+	if err != nil {
+		return Reply{}, sekisho.Errorf(sekisho.CodeUnreachable, "The cluster's member %s does not answer: %w", to.Name, err)
+	}
+	defer answer.Body.Close()
+	var out Reply
+	if err := json.NewDecoder(io.LimitReader(answer.Body, maxMessage)).Decode(&out); err != nil {
+		return Reply{}, fmt.Errorf("the answer of member %s: %w", to.Name, err)
+	}
+	if out.Code != "" {
+		return out, &sekisho.Error{Code: out.Code, Message: out.Error}
+	}
+	return out, nil
+}
+
+func (s *Server) message(w http.ResponseWriter, r *http.Request) {
+	var m Message
+	var out Reply
+	err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxMessage)).Decode(&m)
+	if err != nil {
+		err = sekisho.Errorf(sekisho.CodeInvalid, "the message is malformed: %w", err)
+	} else {
+		out, err = s.cfg.Messages(r.Context(), &m)
+	}
+	if err != nil {
+		out.Code, out.Error = sekisho.CodeOf(err), err.Error()
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if err := json.NewEncoder(w).Encode(out); err != nil {
+		s.cfg.Log.Debug("could not answer a member", "error", err)
+	}
+}

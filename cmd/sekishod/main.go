@@ -57,6 +57,7 @@ func command() *cobra.Command {
 		backupCommand(),
 		restoreCommand(),
 		migrateStateCommand(),
+		clusterCommand(),
 	)
 	return root
 }

@@ -67,6 +67,8 @@ type Server struct {
 	Webhooks []Webhook `yaml:"webhooks"`
 	// Database says where the state is.
 	Database Database `yaml:"database"`
+	// Cluster makes the server a member of a cluster.
+	Cluster *Cluster `yaml:"cluster"`
 	// Recordings says when recordings are removed.
 	Recordings Recordings `yaml:"recordings"`
 	// Audit says when audit records are exported and removed from the database.
@@ -443,6 +445,12 @@ func (c *Server) form() []error {
 		}
 		names[p.Name] = true
 	}
+	if c.Cluster != nil {
+		c.Cluster.form(bad)
+		if c.Database.URL == "" {
+			bad("cluster: the members of a cluster share a PostgreSQL database: set database.url, or remove cluster")
+		}
+	}
 	for _, err := range []error{
 		c.Database.form(), c.Audit.form(), c.Recordings.form(), c.Events.form(), c.Commands.form(),
 	} {
@@ -508,6 +516,11 @@ func (c *Server) Check() error {
 	}
 	if _, err := c.Database.Postgres(); err != nil {
 		errs = append(errs, err)
+	}
+	if c.Cluster != nil {
+		if err := c.Cluster.check(); err != nil {
+			errs = append(errs, err)
+		}
 	}
 	if err := c.Recordings.Store.check(); err != nil {
 		errs = append(errs, err)

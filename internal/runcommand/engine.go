@@ -118,7 +118,7 @@ func New(cfg Config) *Engine {
 	}
 }
 
-// Recover resumes the commands that an earlier process left running.
+// Recover resumes the commands that an earlier process left running, in place of those that the engine knows.
 func (e *Engine) Recover(ctx context.Context) error {
 	all, err := e.cfg.Store.Commands(ctx, Query{Active: true})
 	if err != nil {
@@ -126,6 +126,9 @@ func (e *Engine) Recover(ctx context.Context) error {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	clear(e.active)
+	clear(e.stops)
+	e.pending = 0
 	for _, c := range all {
 		invocations, err := e.cfg.Store.Invocations(ctx, Query{Command: c.ID})
 		if err != nil {

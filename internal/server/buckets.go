@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"path/filepath"
 	"strings"
 
 	"sekisho/internal/storage/objects"
@@ -12,7 +11,9 @@ import (
 func (s *Server) openObjects(ctx context.Context) (err error) {
 	s.objects, err = objects.Open(
 		ctx,
-		objects.Config{Dir: filepath.Join(s.cfg.DataDir, "objects"), Index: s.db.Objects, Keys: s.ring, Log: s.cfg.Log},
+		objects.Config{
+			Dir: s.objectsDir(), Shared: s.member != nil, Index: s.db.Objects, Keys: s.ring, Log: s.cfg.Log,
+		},
 	)
 	return err
 }

@@ -14,6 +14,8 @@ type State struct {
 	Dir string // the data directory
 	// Database has the state that is not in files; nil = SQLite in the data directory.
 	Database *sqlstore.Postgres
+	// Shared means that other members of a cluster have parts of the state.
+	Shared bool
 }
 
 // StateOf returns where a configured server keeps its state.
@@ -58,4 +60,6 @@ func (s *Server) databaseTaken(err error) {
 }
 
 // where returns where the server keeps its state.
-func (s *Server) where() State { return State{Dir: s.cfg.DataDir, Database: s.cfg.Database} }
+func (s *Server) where() State {
+	return State{Dir: s.cfg.DataDir, Database: s.cfg.Database, Shared: s.cfg.Cluster != nil}
+}

@@ -55,6 +55,7 @@ const (
 	recordingStoreFails = "RecordingStoreFails"
 	integrityFindings   = "IntegrityFindings"
 	serverDraining      = "Draining"
+	memberWithoutLease  = "MemberWithoutLease"
 )
 
 // check returns the problems that keep the server from working; none if it works.
@@ -75,6 +76,11 @@ func (s *Server) check(ctx context.Context) []problem {
 		bad(databaseTaken, "another server uses the database", nil)
 	} else if s.claim.Lost() {
 		bad(databaseClaimLost, "the connection that claims the database was lost", nil)
+	}
+	if s.member != nil {
+		if problem := s.member.Problem(); problem != "" {
+			bad(memberWithoutLease, "this member cannot act for the cluster: "+problem, nil)
+		}
 	}
 	if err := s.db.Probe(ctx); err != nil {
 		bad(databaseNotWritable, "the database cannot be written", err)

@@ -31,8 +31,8 @@ const acceptLossFile = "accept-lost-files"
 func checkInstallation(
 	ctx context.Context, at State, db *sqlstore.DB, ring *keyring.Ring,
 ) (lost []string, err error) {
-	if err := checkKeys(ctx, at, db, ring); err != nil {
-		return nil, err
+	if err := checkKeys(ctx, at, db, ring); err != nil || at.Shared {
+		return nil, err // other members of the cluster have the rest
 	}
 	dir := at.Dir
 	ledger := filepath.Join(dir, "recordings", record.LedgerFile)

@@ -101,8 +101,14 @@ func Run(ctx context.Context, c *config.Server, w io.Writer, log *slog.Logger) (
 	if err != nil {
 		return err
 	}
+	member, err := listenMembers(c.Cluster)
+	if err != nil {
+		return err
+	}
+	defer member.close()
 	s, err := New(ctx, Config{
 		Database:   database,
+		Cluster:    member,
 		Recordings: store,
 		Admin:      admin,
 		AgentDir:   agents, CA: cert.Authority(),

@@ -123,6 +123,8 @@ type Config struct {
 	Recordings RecordingStore
 	// Witnesses keep heads of the audit trail and the ledger.
 	Witnesses []Witness
+	// Cluster makes the server a member of a cluster; nil for a single server.
+	Cluster *ClusterConfig
 }
 
 // Server is one member of a cluster, or a whole installation: everything in one process.
@@ -173,6 +175,8 @@ type Server struct {
 	names      *fleet.Names
 	events     *console.ChangeFeed
 	bus        *event.Bus
+	member     *member // nil for a single server
+	links      nodeLinks
 	console    *console.Console
 	handler    http.Handler
 
@@ -225,7 +229,7 @@ func (s *Server) open(ctx context.Context) error {
 	if s.db, err = s.where().place().Open(ctx); err != nil {
 		return err
 	}
-	if s.claim, err = s.db.Claim(ctx, false); err != nil {
+	if s.claim, err = s.db.Claim(ctx, s.cfg.Cluster != nil); err != nil {
 		return err
 	}
 	if err := checkState(ctx, s.where(), s.db); err != nil {
@@ -234,7 +238,10 @@ func (s *Server) open(ctx context.Context) error {
 	if s.ring, err = keyring.Load(filepath.Join(s.cfg.DataDir, "keys")); err != nil {
 		return err
 	}
-	if store := s.cfg.Recordings.Store; store != nil {
+	if err := s.joinCluster(ctx); err != nil {
+		return err
+	}
+	if store := s.recordingStore(); store != nil {
 		if err := record.RestoreLedger(ctx, s.cfg.DataDir, store, record.KeysOf(s.ring.PublicKey())); err != nil {
 			return err
 		}
@@ -268,24 +275,31 @@ func (s *Server) open(ctx context.Context) error {
 	)
 	s.refusals = refusals.New(refusals.Config{Trail: s.trail, Region: s.cfg.Region, Now: s.cfg.Now, Log: s.cfg.Log})
 	if s.Directory, err = identity.New(ctx,
-		identity.Config{Store: s.db.Identities, Keyring: s.ring, Account: s.cfg.Account}); err != nil {
+		s.identityConfig()); err != nil {
 		return err
 	}
 	s.keys = kmskey.New(kmskey.Config{Store: s.db.Keys, Sealer: s.ring, Region: s.cfg.Region, Account: s.cfg.Account})
 	s.events = &console.ChangeFeed{}
 	s.Channels = control.New(s.cfg.Log)
-	s.Fleet = fleet.New(fleet.Config{Store: s.db.Fleet, Links: s.Channels, Changed: func(id sekisho.NodeID) {
+	s.links = s.nodeLinks()
+	s.Fleet = fleet.New(fleet.Config{Store: s.db.Fleet, Links: s.links, Changed: func(id sekisho.NodeID) {
 		s.events.Publish(console.Event{Kind: "node", ID: string(id)})
 		s.bus.NodeChanged(id)
 	}, Alarm: s.nodeAlarm, Seen: s.machineSeen, Log: s.cfg.Log,
-		RoleChanged: func(id sekisho.NodeID) { s.Channels.Reopen(id, mgs.ReasonRoleChanged) }})
+		RoleChanged: func(id sekisho.NodeID) { s.links.Reopen(id, mgs.ReasonRoleChanged) }})
 	s.participants = participants.New(nil)
 	observer := &lateObserver{}
 	s.relay = relay.New(
-		relay.Config{Recorder: recordings{s.recorder, &s.unsealed, s.db.Fleet, s.names}, Observer: observer, Log: s.cfg.Log},
+		relay.Config{
+			Recorder: recordings{s.recorder, &s.unsealed, s.db.Fleet, s.names, s.term}, Observer: observer, Log: s.cfg.Log,
+		},
 	)
+	if s.member != nil {
+		s.member.open.Store(true)
+	}
 	s.broker = broker.New(broker.Config{
-		Store: s.db.Sessions, Relay: s.relay, Links: s.Channels, Nodes: s.Fleet, Logs: sessionLogs{s}, Log: s.cfg.Log,
+		Store: s.db.Sessions, Relay: s.sessionRelay(), Links: s.links, Nodes: s.Fleet, Mine: s.mine(),
+		Logs: sessionLogs{s}, Log: s.cfg.Log,
 		Changed: func(id sekisho.SessionID) { s.events.Publish(console.Event{Kind: "session", ID: string(id)}) },
 		Started: s.sessionStarted, Ended: s.sessionEnded,
 	})
@@ -299,18 +313,17 @@ func (s *Server) open(ctx context.Context) error {
 	}
 	s.commands = runcommand.New(
 		runcommand.Config{
-			Store: s.db.Commands, Links: s.Channels, Log: s.cfg.Log, Refused: s.foreignJob,
+			Store: s.db.Commands, Links: s.links, Log: s.cfg.Log, Refused: s.foreignJob,
 			MaxAge: s.cfg.CommandMaxAge, Keep: s.cfg.CommandsKept,
 		},
 	)
-	if err := s.Fleet.Recover(ctx); err != nil {
-		return err
-	}
 	if err := s.broker.Recover(ctx); err != nil {
 		return err
 	}
-	if err := s.commands.Recover(ctx); err != nil {
-		return err
+	if s.member == nil { // the coordinator does this for a cluster
+		if err := errors.Join(s.Fleet.Recover(ctx), s.commands.Recover(ctx)); err != nil {
+			return err
+		}
 	}
 	return errors.Join(s.openObjects(ctx), s.routes())
 }
@@ -336,7 +349,7 @@ func (s *Server) recoverRecordings(ctx context.Context) error {
 	if !s.resumed.Load() {
 		return nil // resume calls it again, when it is known which sessions continue
 	}
-	sealed, err := s.recorder.Recover(ctx, func(id sekisho.SessionID) bool { return !s.relay.Live(id) })
+	sealed, err := s.recorder.Recover(ctx, func(id sekisho.SessionID) bool { return s.gone(ctx, id) })
 	if err != nil {
 		s.cfg.Log.Error("could not seal all recordings that were left open", "error", err)
 	}
@@ -377,7 +390,7 @@ func (s *Server) routes() error {
 	forSSM := ssm.Config{
 		Access: s.access, Tokens: userTokens{s.Directory.Credentials, s.Directory.Groups},
 		Fleet: s.Fleet, Broker: s.broker, Documents: doclibrary.New(s.db.Documents, yamljson.Texts{}, sessionLogs{s}, nil),
-		Roles: nodeRoles{s.Directory}, Channels: s.Channels,
+		Roles: nodeRoles{s.Directory}, Channels: s.links,
 		Inventory: inventory.New(s.db.Inventory), Settings: s.settings, Names: s.names, Commands: s.commands,
 		Outputs: outputs{s}, OSUser: s.osUser,
 		Region: s.cfg.Region, Account: s.cfg.Account, StrictDocuments: s.cfg.StrictDocuments,
@@ -403,6 +416,7 @@ func (s *Server) routes() error {
 				Directory: s.Directory, Authorizer: authorizer, Requests: s.requests, Access: s.access, StartChecks: startChecks{s},
 				Health: s.currentHealth, Usage: s.usageRows,
 				Events: s.bus, Resumer: s.resumer(),
+				Members:   s.clusterMembers(),
 				Installer: installer{installs}, Links: share.New(s.db.Links, s.cfg.Now),
 				Participants: sessionParticipants{s.participants, s.broker},
 			}),
@@ -437,7 +451,7 @@ func (s *Server) routes() error {
 	mux := http.NewServeMux()
 	s.channels = ssmmessages.Register(mux, ssmmessages.Config{
 		API: s.api, Admission: s.gate("control channels"), Broker: s.broker, Channels: s.Channels, Relay: s.relay,
-		Fleet: s.Fleet, Commands: s.commands,
+		Fleet: s.Fleet, Presence: s.presence(), Commands: s.jobs(),
 		Region: s.cfg.Region, Account: s.cfg.Account, Log: s.cfg.Log, Done: s.done,
 	})
 	mux.HandleFunc("GET /healthz", s.ready)
@@ -456,6 +470,9 @@ func (s *Server) routes() error {
 		s.api.ServeHTTP(w, r)
 	})
 	s.handler = mux
+	if s.member != nil {
+		s.handler = s.member.route(mux)
+	}
 	return nil
 }
 
@@ -523,12 +540,22 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, cert certificate.Sou
 	wg.Go(func() { s.sweep(background) })
 	wg.Go(func() { s.watchHeads(background) })
 	wg.Go(func() { releaseMemory(background) })
-	wg.Go(func() { s.watchIntegrity(background) })
+	if s.member == nil { // it compares all sessions with the recordings of one server
+		wg.Go(func() { s.watchIntegrity(background) })
+	}
 	wg.Go(func() { s.watchStored(background) })
 	wg.Go(func() { s.watchAccess(background) })
 	wg.Go(func() { s.watchLapses(background) })
 	wg.Go(func() { s.watchParticipants(background) })
-	wg.Go(func() { s.commands.Run(background) })
+	if s.member == nil {
+		wg.Go(func() { s.commands.Run(background) })
+	} else {
+		wg.Go(func() {
+			if err := s.serveMembers(background, httplimit.Bodies(s.handler)); err != nil {
+				s.cfg.Log.Error("the member port does not work", "error", err)
+			}
+		})
+	}
 	wg.Go(func() { s.Usage.Run(background) })
 	if s.cfg.Admin != nil {
 		wg.Go(func() { s.serveAdmin(background, s.cfg.Admin) })
@@ -616,6 +643,7 @@ func (s *Server) Close() error {
 	if s.bus != nil {
 		errs = append(errs, s.bus.Flush(s.closing))
 	}
+	s.leaveCluster()
 	if s.claim != nil {
 		errs = append(errs, s.claim.Release())
 	}

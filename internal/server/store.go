@@ -65,11 +65,12 @@ func OpenRecordingStore(c *config.RecordingStore) (RecordingStore, error) {
 
 // remote returns how the recorder uses the store; nil without one.
 func (s *Server) remote() *record.Remote {
-	if s.cfg.Recordings.Store == nil {
+	store := s.recordingStore()
+	if store == nil {
 		return nil
 	}
 	return &record.Remote{
-		Context: s.done, Store: s.cfg.Recordings.Store,
+		Context: s.done, Store: store,
 		CacheBytes: s.cfg.Recordings.CacheBytes, SpoolBytes: s.cfg.Recordings.SpoolBytes,
 		Every: s.cfg.Recordings.UploadEvery, Changed: s.storeChanged,
 		Restored: func(ctx context.Context) {

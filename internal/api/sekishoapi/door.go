@@ -9,6 +9,7 @@ import (
 
 	root "sekisho"
 	"sekisho/internal/api"
+	"sekisho/internal/cluster"
 	"sekisho/internal/iam/authz"
 	"sekisho/internal/iam/identity"
 	"sekisho/internal/node/fleet"
@@ -58,7 +59,9 @@ type Config struct {
 	// Participants knows who watches sessions and types into them.
 	Participants Participants
 	// Links manages links to recordings.
-	Links   *share.Service
+	Links *share.Service
+	// Members returns the members of the cluster; nil for a single server.
+	Members func(ctx context.Context) ([]*cluster.Member, error)
 	Region  string
 	Account string
 }
@@ -109,5 +112,6 @@ func New(cfg Config) *api.Door {
 	maps.Copy(out.Operations, d.stepUpOperations())
 	maps.Copy(out.Operations, d.validateOperations())
 	maps.Copy(out.Operations, d.healthOperations())
+	maps.Copy(out.Operations, d.clusterOperations())
 	return out
 }

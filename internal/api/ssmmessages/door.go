@@ -42,6 +42,8 @@ type Config struct {
 	Channels *control.Channels
 	Relay    *relay.Relay
 	Fleet    *fleet.Fleet
+	// Presence is notified when nodes connect and disconnect; nil = Fleet.
+	Presence control.Presence
 	// Commands receives agents' reports about commands.
 	Commands control.Jobs
 	Region   string
@@ -87,6 +89,9 @@ func New() *api.Door {
 // Register adds the door's paths to mux. wait waits until all channels have ended after the server
 // has stopped, because HTTP servers do not wait for channels.
 func Register(mux *http.ServeMux, cfg Config) (wait func()) {
+	if cfg.Presence == nil {
+		cfg.Presence = cfg.Fleet
+	}
 	d := &door{Config: cfg, api: New()}
 	var channels sync.WaitGroup
 	counted := func(open http.HandlerFunc) http.HandlerFunc {
@@ -210,7 +215,7 @@ func (d *door) openControlChannel(w http.ResponseWriter, r *http.Request) {
 	}
 	agent := control.Agent{Source: c.SourceIP.String(), Process: clip(open.Process)}
 	d.serve(conn, agentPing, agentPong, func(ctx context.Context, f *frames) error {
-		return d.Channels.Serve(ctx, sekisho.NodeID(node), agent, f, d.Fleet, d.Broker, d.Commands)
+		return d.Channels.Serve(ctx, sekisho.NodeID(node), agent, f, d.Presence, d.Broker, d.Commands)
 	})
 }
 

@@ -169,6 +169,15 @@ func (h *Channels) Drop(node sekisho.NodeID, reason string) {
 	}
 }
 
+// DropAll closes every channel.
+func (h *Channels) DropAll(reason string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, c := range h.links {
+		c.cancel(errors.New(reason))
+	}
+}
+
 // Reopen makes node's agent close its channel and open a new one.
 func (h *Channels) Reopen(node sekisho.NodeID, reason string) {
 	h.mu.Lock()

@@ -99,12 +99,15 @@ type Nodes interface {
 
 // Config configures a Broker.
 type Config struct {
-	Store    Store
-	Relay    Relay
-	Links    Links
-	Nodes    Nodes
-	Log      *slog.Logger
-	Logs     Logs                            // nil = nodes' reports are trusted
+	Store Store
+	Relay Relay
+	Links Links
+	Nodes Nodes
+	Log   *slog.Logger
+	Logs  Logs // nil = nodes' reports are trusted
+	// Mine reports whether a session that an earlier process left active is this process's to resume, and
+	// whether this process checks it; nil = every session is.
+	Mine     func(ctx context.Context, session sekisho.SessionID) (bool, error)
 	TokenTTL time.Duration                   // 0 = 3 minutes
 	Changed  func(session sekisho.SessionID) // after a session's state changed; may be nil
 	// Started and Ended are called once for every session, after its start or end has been stored.
@@ -130,6 +133,9 @@ type Broker struct {
 func New(cfg Config) *Broker {
 	if cfg.TokenTTL == 0 {
 		cfg.TokenTTL = 3 * time.Minute
+	}
+	if cfg.Mine == nil {
+		cfg.Mine = func(context.Context, sekisho.SessionID) (bool, error) { return true, nil }
 	}
 	if cfg.Changed == nil {
 		cfg.Changed = func(sekisho.SessionID) {}
@@ -449,7 +455,7 @@ func (b *Broker) Recover(ctx context.Context) error {
 	if err := b.cfg.Store.DropTokens(ctx, time.Now()); err != nil {
 		return err
 	}
-	return b.eachActive(ctx, Query{}, func(s *sekisho.Session) error {
+	return b.eachMine(ctx, Query{}, func(s *sekisho.Session) error {
 		if s.Status == sekisho.SessionConnected {
 			b.SessionStatus(ctx, s.ID, sekisho.SessionDisconnected) // until its legs reconnect
 		}
@@ -461,28 +467,51 @@ func (b *Broker) Recover(ctx context.Context) error {
 // their recordings, which takes one or two seconds per gigabyte, so the server accepts requests meanwhile. The relay's
 // deadlines end the sessions whose agent does not reconnect.
 func (b *Broker) ResumeAll(ctx context.Context) error {
-	return b.eachActive(ctx, Query{}, func(s *sekisho.Session) error {
+	return b.eachMine(ctx, Query{}, func(s *sekisho.Session) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		_, err := b.Attachable(ctx, s.ID)
-		now, readErr := b.cfg.Store.Session(ctx, s.ID)
-		if readErr != nil {
+		return b.Adopt(ctx, s.ID)
+	})
+}
+
+// Adopt opens a session that another process left active. A session that cannot be opened ends.
+func (b *Broker) Adopt(ctx context.Context, session sekisho.SessionID) error {
+	_, err := b.Attachable(ctx, session)
+	now, readErr := b.cfg.Store.Session(ctx, session)
+	if readErr != nil {
+		return readErr
+	}
+	mine := true
+	if err != nil {
+		if mine, readErr = b.cfg.Mine(ctx, session); readErr != nil {
 			return readErr
 		}
-		switch {
-		case !now.Status.Active(): // it has ended meanwhile, perhaps before it was opened
-			b.cfg.Relay.End(ctx, s.ID, sekisho.Ending{Status: now.Status, Details: now.Details})
-		case err != nil && !b.ends.pending(s.ID) && ctx.Err() == nil:
-			b.cfg.Log.Error("could not resume session after restart", "session", s.ID, "error", err)
-			b.finish(
-				ctx,
-				s.ID,
-				sekisho.SessionFailed,
-				"The session could not be recorded after the server restarted.",
-			)
+	}
+	switch {
+	case !mine: // another process has opened it meanwhile
+	case !now.Status.Active(): // it has ended meanwhile, perhaps before it was opened
+		b.cfg.Relay.End(ctx, session, sekisho.Ending{Status: now.Status, Details: now.Details})
+	case err != nil && !b.ends.pending(session) && ctx.Err() == nil:
+		b.cfg.Log.Error("could not resume session after restart", "session", session, "error", err)
+		b.finish(
+			ctx,
+			session,
+			sekisho.SessionFailed,
+			"The session could not be recorded after the server restarted.",
+		)
+	}
+	return nil
+}
+
+// eachMine is eachActive for the sessions of this process.
+func (b *Broker) eachMine(ctx context.Context, q Query, do func(s *sekisho.Session) error) error {
+	return b.eachActive(ctx, q, func(s *sekisho.Session) error {
+		mine, err := b.cfg.Mine(ctx, s.ID)
+		if err != nil || !mine {
+			return err
 		}
-		return nil
+		return do(s)
 	})
 }
 

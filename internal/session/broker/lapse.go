@@ -24,7 +24,7 @@ func (b *Broker) ClientAt(ctx context.Context, s *sekisho.Session, ip string) er
 // EachLapsing calls check for every active session that ends when its permission lapses. If
 // check returns a reason, the permission has lapsed and the session ends.
 func (b *Broker) EachLapsing(ctx context.Context, check func(s *sekisho.Session) (why string, err error)) error {
-	return b.eachActive(ctx, Query{Lapsing: true}, func(s *sekisho.Session) error {
+	return b.eachMine(ctx, Query{Lapsing: true}, func(s *sekisho.Session) error {
 		why, err := check(s)
 		if err != nil || why == "" {
 			return err

@@ -11,7 +11,7 @@ const Revoked = "access was revoked"
 
 // EndRevoked ends every active session whose owner's lease is no longer valid.
 func (b *Broker) EndRevoked(ctx context.Context, stands func(ctx context.Context, lease string) (bool, error)) error {
-	return b.eachActive(ctx, Query{}, func(s *sekisho.Session) error {
+	return b.eachMine(ctx, Query{}, func(s *sekisho.Session) error {
 		if s.Lease == "" { // started before leases were recorded
 			return nil
 		}

@@ -56,6 +56,8 @@ type Header struct {
 	RecordForwards bool
 	// RecordingDays is how many days the recording is kept; 0 = as configured on the server.
 	RecordingDays int
+	// TakenOver means that another server with the same store has begun the recording.
+	TakenOver bool
 }
 
 // Exit is how a session ended.

@@ -185,7 +185,7 @@ func (r *Recorder) start(h Header) (*Recording, error) {
 	}
 	dir, err := r.find(h.SessionID)
 	if sekisho.IsNotFound(err) {
-		dir, err = r.restoreUnsealed(h.SessionID)
+		dir, err = r.restoreUnsealed(h)
 	}
 	if err == nil {
 		return r.resume(h, dir)
@@ -250,7 +250,7 @@ func (r *Recorder) create(h Header) (*Recording, error) {
 		*s = text(*s)
 	}
 
-	dir := path.Join(h.Start.UTC().Format("2006/01"), string(h.SessionID))
+	dir := dirOf(h)
 	err := r.root.Mkdir(dir, 0o700)
 	if errors.Is(err, fs.ErrNotExist) { // the first session of the month
 		if err = r.root.MkdirAll(path.Dir(dir), 0o700); err == nil {
@@ -272,6 +272,9 @@ func (r *Recorder) create(h Header) (*Recording, error) {
 	}
 	return rec, nil
 }
+
+// dirOf is the directory of a recording.
+func dirOf(h Header) string { return path.Join(h.Start.UTC().Format("2006/01"), string(h.SessionID)) }
 
 func (r *Recorder) createFiles(h Header, dir string) (*Recording, error) {
 	key := make([]byte, recfile.KeySize)

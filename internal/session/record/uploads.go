@@ -738,10 +738,17 @@ func (r *Recorder) fetchParts(ctx context.Context, dir string, parts *recstore.F
 	return errors.Join(pr.CloseWithError(err), err, g.Wait())
 }
 
-// restoreUnsealed fetches an unsealed recording that is listed in the ledger but missing in the
-// folder.
-func (r *Recorder) restoreUnsealed(id sekisho.SessionID) (string, error) {
+// restoreUnsealed fetches an unsealed recording that is missing in the folder: it is listed in the ledger, or
+// another server has begun it.
+func (r *Recorder) restoreUnsealed(h Header) (string, error) {
+	id := h.SessionID
 	dir, ok := r.ledger.knows(id)
+	if !ok && h.TakenOver && r.uploads != nil {
+		dir, ok = dirOf(h), true
+		r.uploads.mu.Lock()
+		r.uploads.missing[id] = dir
+		r.uploads.mu.Unlock()
+	}
 	if !ok || r.remote == nil {
 		return "", sekisho.Errorf(sekisho.CodeNotFound, "There is no recording of session %s.", id)
 	}

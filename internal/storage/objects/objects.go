@@ -239,11 +239,13 @@ type Index interface {
 
 // Config configures a Store.
 type Config struct {
-	Dir   string
-	Index Index
-	Keys  Keys
-	Log   *slog.Logger
-	Now   func() time.Time // nil = time.Now
+	Dir string
+	// Shared means that other processes use Dir too: files without an entry in the index may be theirs.
+	Shared bool
+	Index  Index
+	Keys   Keys
+	Log    *slog.Logger
+	Now    func() time.Time // nil = time.Now
 }
 
 // Store is an object store. It is safe for concurrent use.
@@ -284,8 +286,10 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.files.sweep(ctx, s.index.Blobs); err != nil {
-		return nil, fmt.Errorf("open the object store in %s: %w", cfg.Dir, err)
+	if !cfg.Shared {
+		if err := s.files.sweep(ctx, s.index.Blobs); err != nil {
+			return nil, fmt.Errorf("open the object store in %s: %w", cfg.Dir, err)
+		}
 	}
 	s.bury(ctx, dead)
 	return s, nil

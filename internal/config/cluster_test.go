@@ -1,0 +1,36 @@
+package config_test
+
+import (
+	"strings"
+	"testing"
+
+	"sekisho/internal/config"
+)
+
+func TestClusterSettings(t *testing.T) {
+	t.Parallel()
+	const (
+		base     = "account: \"100000000000\"\ntls: {certificate: c, key: k}\n"
+		database = "database: {url: \"postgres://sekisho@localhost/sekisho\"}\n"
+		good     = "name: m1, listen: \"0.0.0.0:8444\", address: \"10.0.0.1:8444\", shared: /mnt/sekisho"
+	)
+	for name, c := range map[string]struct{ text, key string }{
+		"a member":              {database + "cluster: {" + good + "}\n", ""},
+		"without PostgreSQL":    {"cluster: {" + good + "}\n", "database.url"},
+		"a malformed name":      {database + "cluster: {" + strings.Replace(good, "m1", "M_1", 1) + "}\n", "name"},
+		"an address of no host": {database + "cluster: {" + strings.Replace(good, "10.0.0.1", "0.0.0.0", 1) + "}\n", "address"},
+		"no port":               {database + "cluster: {" + strings.Replace(good, "0.0.0.0:8444", "0.0.0.0", 1) + "}\n", "listen"},
+		"a relative directory":  {database + "cluster: {" + strings.Replace(good, "/mnt", "mnt", 1) + "}\n", "shared"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, err := config.Parse([]byte(base + c.text))
+			switch {
+			case c.key == "" && err != nil:
+				t.Error(err)
+			case c.key != "" && (err == nil || !strings.Contains(err.Error(), c.key)):
+				t.Errorf("%v, want an error about %s", err, c.key)
+			}
+		})
+	}
+}

@@ -28,6 +28,7 @@ var userPages = []string{
 	"docs/console.md",
 	"docs/install.md",
 	"docs/operate.md",
+	"docs/postgresql.md",
 	"docs/quick-setup.md",
 	"docs/sessions.md",
 	"docs/troubleshooting.md",

@@ -100,9 +100,9 @@ func configCommand() *cobra.Command {
 	check := &cobra.Command{
 		Use:   "check --config FILE",
 		Short: "Check a configuration file",
-		Long: `Check a configuration file: its settings, the files that it names, and the store of
-recordings and the witnesses, which check contacts. In the store, check writes, reads
-and removes one object. It writes nothing to witnesses.`,
+		Long: `Check a configuration file: its settings, the files that it names, and the database, the
+store of recordings and the witnesses, which check contacts. In the store, check writes, reads
+and removes one object. It writes nothing to the database and to witnesses.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, err := config.Read(file)
@@ -119,7 +119,8 @@ and removes one object. It writes nothing to witnesses.`,
 		},
 	}
 	check.Flags().StringVar(&file, "config", "/etc/sekisho/sekishod.yaml", "configuration file")
-	check.Flags().BoolVar(&offline, "offline", false, "contact neither the store of recordings nor the witnesses")
+	check.Flags().BoolVar(&offline, "offline", false,
+		"contact neither the database, nor the store of recordings, nor the witnesses")
 	c := &cobra.Command{Use: "config", Short: "Work with the configuration file"}
 	c.AddCommand(check)
 	return c
@@ -131,9 +132,10 @@ const storeTimeout = 30 * time.Second
 func checkStores(ctx context.Context, cfg *config.Server) error {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
+	_, database := server.CheckDatabase(ctx, cfg)
 	_, store := server.CheckRecordingStore(ctx, cfg)
 	_, witnesses := server.CheckWitnesses(ctx, cfg)
-	return errors.Join(store, witnesses)
+	return errors.Join(database, store, witnesses)
 }
 
 func devCommand() *cobra.Command {
@@ -169,7 +171,8 @@ shell can source, points the aws CLI here.`,
 	f.StringVar(&o.PolicyClock, "policy-clock", "", "time that policies see, or a file that contains it")
 	f.BoolVar(&o.FirstRun, "first-run", false, "let the user complete first-run setup in the console")
 	f.StringVar(&o.RecordingStore, "recording-store", "", "file with the settings of recordings.store")
-	for _, name := range []string{"policy-clock", "first-run", "recording-store"} { // for tests
+	f.StringVar(&o.DatabaseURL, "database-url", "", "PostgreSQL database for the state")
+	for _, name := range []string{"policy-clock", "first-run", "recording-store", "database-url"} { // for tests
 		if err := f.MarkHidden(name); err != nil {
 			panic(err)
 		}

@@ -49,9 +49,11 @@ type Options struct {
 	Webhook string
 	// RecordingStore is a file with the settings of recordings.store; empty for none.
 	RecordingStore string
-	Stdout         io.Writer
-	Stderr         io.Writer
-	Log            *slog.Logger
+	// DatabaseURL is a PostgreSQL database for the state; empty for SQLite in the directory.
+	DatabaseURL string
+	Stdout      io.Writer
+	Stderr      io.Writer
+	Log         *slog.Logger
 }
 
 // Defaults for a new data directory.
@@ -135,7 +137,12 @@ func Run(ctx context.Context, o Options) (err error) {
 		}
 		defer func() { err = errors.Join(err, store.Close()) }()
 	}
+	database, err := (&config.Database{URL: o.DatabaseURL}).Postgres()
+	if err != nil {
+		return err
+	}
 	srv, err := server.New(ctx, server.Config{
+		Database:   database,
 		Recordings: store,
 		AgentDir:   o.AgentsDir, CA: string(authority.PEM()), DataDir: dir, Account: st.Account, Region: st.Region,
 		Log: o.Log, Now: clock, Webhooks: webhooks,

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"fmt"
 	"path/filepath"
 
 	"sekisho"
@@ -22,6 +23,20 @@ type State struct {
 func StateOf(c *config.Server) (State, error) {
 	database, err := c.Database.Postgres()
 	return State{Dir: c.Data, Database: database}, err
+}
+
+// CheckDatabase contacts the PostgreSQL database of a configuration, and returns what it is; "" if the
+// configuration names none. It changes nothing.
+func CheckDatabase(ctx context.Context, c *config.Server) (string, error) {
+	p, err := c.Database.Postgres()
+	if err != nil || p == nil {
+		return "", err
+	}
+	found, err := p.Describe(ctx)
+	if err != nil {
+		return "", fmt.Errorf("database: %w", err)
+	}
+	return found, nil
 }
 
 // place returns where the database is.

@@ -30,6 +30,8 @@ import (
 	"sekisho/internal/iam/identity"
 	"sekisho/internal/server"
 	"sekisho/internal/server/certificate"
+	"sekisho/internal/store/sqlstore"
+	"sekisho/internal/store/storetest/pgtest"
 	"sekisho/internal/wire/sigv4"
 )
 
@@ -57,10 +59,49 @@ type Server struct {
 	stop func()
 
 	configure func(c *server.Config)
+	database  *sqlstore.Postgres // nil = SQLite
 }
 
-// Database returns the path of the server's database file.
-func (s *Server) Database() string { return filepath.Join(s.dir, "sekisho.db") }
+// engineEnv chooses the engine of the database: "postgres", or SQLite by default. The tests of a package
+// that calls [Start] call [pgtest.Main] for it.
+const engineEnv = "SEKISHO_TEST_DATABASE"
+
+// OnPostgres is StartWith for a server whose database is on PostgreSQL.
+func OnPostgres(t testing.TB, configure func(c *server.Config)) *Server {
+	t.Helper()
+	return start(t, configure, true)
+}
+
+// Database returns the path of the server's database file. It skips the test on another engine.
+func (s *Server) Database() string {
+	if s.database != nil {
+		s.t.Skip("the test opens the file of SQLite")
+	}
+	return filepath.Join(s.dir, databaseFile)
+}
+
+const databaseFile = "sekisho.db"
+
+// moveToPostgres moves the state to a new database on PostgreSQL.
+func (s *Server) moveToPostgres() {
+	s.t.Helper()
+	url := pgtest.Database(s.t, func(ctx context.Context, url string) error {
+		db, err := sqlstore.OpenPostgres(ctx, sqlstore.Postgres{URL: url})
+		if err != nil {
+			return err
+		}
+		return db.Close()
+	})
+	s.database = &sqlstore.Postgres{URL: url}
+	file := filepath.Join(s.dir, databaseFile)
+	if _, err := sqlstore.Copy(s.t.Context(), sqlstore.Place{File: file}, sqlstore.Place{Postgres: s.database},
+		func(sqlstore.TableCopy) {}); err != nil {
+		s.t.Fatal(err)
+	}
+	if err := sqlstore.RemoveFile(file); err != nil {
+		s.t.Fatal(err)
+	}
+}
 
 // Start starts a server that stops when the test ends.
 func Start(t testing.TB) *Server {
@@ -70,6 +111,11 @@ func Start(t testing.TB) *Server {
 
 // StartWith is Start with a changed configuration.
 func StartWith(t testing.TB, configure func(c *server.Config)) *Server {
+	t.Helper()
+	return start(t, configure, os.Getenv(engineEnv) == "postgres")
+}
+
+func start(t testing.TB, configure func(c *server.Config), postgres bool) *Server {
 	t.Helper()
 	// The certificate of httptest is valid for the loopback addresses.
 	ts := httptest.NewTLSServer(nil)
@@ -88,6 +134,9 @@ func StartWith(t testing.TB, configure func(c *server.Config)) *Server {
 		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, data, 0o600)); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if postgres {
+		s.moveToPostgres()
 	}
 	l := s.open("127.0.0.1:0")
 	s.serve(l)
@@ -150,6 +199,7 @@ func (s *Server) Restart() {
 func (s *Server) open(addr string) net.Listener {
 	s.t.Helper()
 	cfg := config(s.dir)
+	cfg.Database = s.database
 	s.configure(&cfg)
 	srv, err := server.New(context.Background(), cfg)
 	if err != nil {

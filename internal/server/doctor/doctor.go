@@ -57,6 +57,7 @@ func Run(ctx context.Context, file string, out io.Writer) bool {
 		{"config", x.readConfig, true, "Correct the file, or set the server up with: sekishod setup"},
 		{"certificate", x.certificate, false, "Renew the certificate."},
 		{"data", x.data, false, "Give the directory to the user who runs the server, with mode 0700."},
+		{"database", x.database, false, "Start PostgreSQL, or correct the database section."},
 		{"disk", x.disk, false, "Free some space: recorded sessions are refused when it is full."},
 		{"store", x.store, false, "Correct recordings.store."},
 		{"witnesses", x.witnesses, false, "Correct witnesses."},
@@ -155,6 +156,13 @@ func (x *examination) data(context.Context) (string, error) {
 		_, err := os.Stat(filepath.Join(x.config.Data, name))
 		return err == nil
 	}
+	if x.config.Database.URL != "" {
+		if have("recordings") && !have("keys") {
+			return "", sekisho.Errorf(sekisho.CodeNotFound, "%s has recordings but no keys.", x.config.Data).
+				WithHint("Restore keys/ from the backup of the same server; nothing can be decrypted without them.")
+		}
+		return x.config.Data, nil
+	}
 	switch database, keys := have("sekisho.db"), have("keys"); {
 	case database && !keys:
 		return "", sekisho.Errorf(sekisho.CodeNotFound, "%s has a database but no keys.", x.config.Data).
@@ -164,6 +172,15 @@ func (x *examination) data(context.Context) (string, error) {
 			WithHint("Restore sekisho.db from a backup; the server refuses to start without it.")
 	}
 	return x.config.Data, nil
+}
+
+// database reports whether the database can be reached.
+func (x *examination) database(ctx context.Context) (string, error) {
+	found, err := server.CheckDatabase(ctx, x.config)
+	if err == nil && found == "" {
+		found = "SQLite in the data directory"
+	}
+	return found, err
 }
 
 func (x *examination) disk(context.Context) (string, error) {

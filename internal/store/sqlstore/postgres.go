@@ -261,6 +261,42 @@ func (p Postgres) IsEmpty(ctx context.Context) (empty bool, err error) {
 	return tables == 0, nil
 }
 
+// Describe connects to the database, changes nothing, and returns what it is. It refuses what
+// [OpenPostgres] refuses.
+func (p Postgres) Describe(ctx context.Context) (text string, err error) {
+	c, err := p.config()
+	if err != nil {
+		return "", err
+	}
+	db := plain(c)
+	defer func() { err = errors.Join(err, db.Close()) }()
+	if err := db.PingContext(ctx); err != nil {
+		return "", fmt.Errorf("open %s: %w", p, openError(err))
+	}
+	if err := p.checkServer(ctx, db); err != nil {
+		return "", err
+	}
+	provider, err := goose.NewProvider(goose.DialectPostgres, db, postgresSchema, goose.WithAllowOutofOrder(true))
+	if err != nil {
+		return "", fmt.Errorf("read migrations: %w", err)
+	}
+	if err := refuseNewer(ctx, db, provider, p.String(), postgresCatalog); err != nil {
+		return "", err
+	}
+	var version string
+	var tables int
+	if err := db.QueryRowContext(ctx, `SHOW server_version`).Scan(&version); err != nil {
+		return "", err
+	}
+	if err := db.QueryRowContext(ctx, postgresCatalog.tables).Scan(&tables); err != nil {
+		return "", err
+	}
+	if tables == 0 {
+		return fmt.Sprintf("%s, PostgreSQL %s; it is empty", p, version), nil
+	}
+	return fmt.Sprintf("%s, PostgreSQL %s", p, version), nil
+}
+
 // openError adds the remedy to an error of the first connection.
 func openError(err error) error {
 	pe, ok := errors.AsType[*pgconn.PgError](err)

@@ -231,7 +231,8 @@ func testInvariants(t *testing.T, database func(t testing.TB) location) {
 
 	t.Run("commands are numbered without repetition", func(t *testing.T) {
 		every(t, func(db *sqlstore.DB, name string) error {
-			return db.Commands.CreateCommand(ctx, &runcommand.Command{ID: name, Status: runcommand.Pending, RequestedAt: now}, nil)
+			c := &runcommand.Command{ID: name, Status: runcommand.Pending, RequestedAt: now}
+			return db.Commands.CreateCommand(ctx, c, nil)
 		})
 		all, err := dbs[0].Commands.Commands(ctx, runcommand.Query{})
 		must(t, err)
@@ -284,7 +285,8 @@ func testInvariants(t *testing.T, database func(t testing.TB) location) {
 		must(t, dbs[0].Logs.CreateLogStream(ctx, &loggroup.Stream{Group: "g", Name: "s", CreatedAt: now}))
 		every(t, func(db *sqlstore.DB, name string) error {
 			return db.Logs.AppendLogEvents(ctx, "g", "s", []*loggroup.Event{
-				{Group: "g", Stream: "s", Time: now, Message: []byte(name)}, {Group: "g", Stream: "s", Time: now, Message: []byte(name)},
+				{Group: "g", Stream: "s", Time: now, Message: []byte(name)},
+				{Group: "g", Stream: "s", Time: now, Message: []byte(name)},
 			})
 		})
 		seen := map[int64]bool{}
@@ -297,7 +299,8 @@ func testInvariants(t *testing.T, database func(t testing.TB) location) {
 		}
 	})
 	t.Run("a key has one current version", func(t *testing.T) {
-		must(t, dbs[0].Objects.CreateBucket(ctx, &objects.Bucket{Name: "b", CreatedAt: now, Versioning: objects.VersioningEnabled}))
+		must(t, dbs[0].Objects.CreateBucket(ctx,
+			&objects.Bucket{Name: "b", CreatedAt: now, Versioning: objects.VersioningEnabled}))
 		every(t, func(db *sqlstore.DB, name string) error {
 			_, err := db.Objects.PutVersion(ctx, &objects.Version{
 				Bucket: "b", Key: "k", ID: "v" + name, ModifiedAt: now, Pieces: []objects.Piece{{Blob: "blob" + name}},

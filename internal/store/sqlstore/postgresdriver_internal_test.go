@@ -48,7 +48,8 @@ func TestEscapedText(t *testing.T) {
 func TestTextAfterPrefix(t *testing.T) {
 	t.Parallel()
 	for prefix, want := range map[string]string{
-		"a": "b", "/a": "/b", "az": "a{", "ü": "ý", "\ud7ff": "\ue000", "a\U0010ffff": "b", "\U0010ffff": "", "a\x00": "a\x01",
+		"a": "b", "/a": "/b", "az": "a{", "ü": "ý", "\ud7ff": "\ue000", "a\U0010ffff": "b", "\U0010ffff": "",
+		"a\x00": "a\x01",
 	} {
 		if got := textAfter(prefix); got != want {
 			t.Errorf("%q: got %q, want %q", prefix, got, want)
@@ -68,10 +69,11 @@ func TestTextAfterPrefix(t *testing.T) {
 func TestTranslatedQueries(t *testing.T) {
 	t.Parallel()
 	for query, want := range map[string]string{
-		`SELECT a + 1 FROM t WHERE +b = $1 AND (x < $2 OR +id > $3)`: `SELECT a + 1 FROM t WHERE b = $1 AND (x < $2 OR id > $3)`,
-		`UPDATE t SET n = n + 1, m = count + $1`:                     `UPDATE t SET n = n + 1, m = count + $1`,
-		`FROM x CROSS JOIN r ON r.seq = x.seq`:                       `FROM x JOIN r ON r.seq = x.seq`,
-		`SELECT 1` + forUpdate:                                       `SELECT 1 FOR UPDATE`,
+		`SELECT a + 1 FROM t WHERE +b = $1`:      `SELECT a + 1 FROM t WHERE b = $1`,
+		`(x < $2 OR +id > $3)`:                   `(x < $2 OR id > $3)`,
+		`UPDATE t SET n = n + 1, m = count + $1`: `UPDATE t SET n = n + 1, m = count + $1`,
+		`FROM x CROSS JOIN r ON r.seq = x.seq`:   `FROM x JOIN r ON r.seq = x.seq`,
+		`SELECT 1` + forUpdate:                   `SELECT 1 FOR UPDATE`,
 	} {
 		if got := translated(query); got != want {
 			t.Errorf("%s\n got %s\nwant %s", query, got, want)

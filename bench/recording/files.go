@@ -146,7 +146,7 @@ func measureSearch(dir string) (row, error) {
 			return row{}, err
 		}
 		var out bytes.Buffer
-		if err := recfile.WriteTranscript(&out, r, contentKey); err != nil {
+		if err := recfile.WriteTranscript(&out, r, contentKey, nil); err != nil {
 			return row{}, err
 		}
 		texts[i] = out.Bytes()

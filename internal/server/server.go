@@ -544,6 +544,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, cert certificate.Sou
 		wg.Go(func() { s.watchIntegrity(background) })
 	}
 	wg.Go(func() { s.watchStored(background) })
+	wg.Go(func() { s.makeTranscripts(background) })
 	wg.Go(func() { s.watchAccess(background) })
 	wg.Go(func() { s.watchLapses(background) })
 	wg.Go(func() { s.watchParticipants(background) })
@@ -586,6 +587,25 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, cert certificate.Sou
 	return err
 }
 
+// transcriptsEvery is how often sealed recordings get transcripts.
+const transcriptsEvery = time.Minute
+
+// makeTranscripts makes sealed recordings searchable until ctx ends. Long recordings take a while.
+func (s *Server) makeTranscripts(ctx context.Context) {
+	t := time.NewTicker(transcriptsEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		if err := s.recorder.MakeTranscripts(ctx); err != nil && ctx.Err() == nil {
+			s.cfg.Log.Error("could not make transcripts of all recordings", "error", err)
+		}
+	}
+}
+
 // sweep does periodic housekeeping.
 func (s *Server) sweep(ctx context.Context) {
 	tokens := time.NewTicker(time.Minute)
@@ -600,7 +620,7 @@ func (s *Server) sweep(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tokens.C:
-			err = errors.Join(s.measureRecordings(), s.recorder.MakeTranscripts(ctx), s.broker.Sweep(ctx), s.keys.Sweep(ctx))
+			err = errors.Join(s.measureRecordings(), s.broker.Sweep(ctx), s.keys.Sweep(ctx))
 		case <-checkpoints.C: // signs the recordings of idle sessions
 			err = s.recorder.Flush()
 			s.unsealed.retry()

@@ -68,8 +68,10 @@ func BenchmarkWrite(b *testing.B) {
 		for _, chunk := range []int{1 << 10, 32 << 10} {
 			b.Run(fmt.Sprintf("%s/%dK", data.name, chunk>>10), func(b *testing.B) {
 				b.SetBytes(int64(len(data.p)))
-				var size int64
+				var size, recorded int64
+				began := recfile.ProcessorTime(b)
 				for b.Loop() {
+					recorded += int64(len(data.p))
 					cfg, _ := diskFiles(b)
 					w, err := recfile.Create(cfg)
 					ok(b, err)
@@ -86,6 +88,7 @@ func BenchmarkWrite(b *testing.B) {
 					size = res.Size
 				}
 				b.ReportMetric(float64(size)/float64(len(data.p)), "size/recorded")
+				b.ReportMetric(float64(recfile.ProcessorTime(b)-began)/float64(recorded), "cpu-ns/B")
 			})
 		}
 	}
@@ -195,7 +198,7 @@ func BenchmarkSearch(b *testing.B) {
 		_, err := w.Finish()
 		ok(b, err)
 		var out bytes.Buffer
-		ok(b, recfile.WriteTranscript(&out, openAt(b, f), key))
+		ok(b, recfile.WriteTranscript(&out, openAt(b, f), key, nil))
 		texts[i] = out.Bytes()
 	}
 	b.ResetTimer()

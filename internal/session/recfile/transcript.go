@@ -89,8 +89,12 @@ func (f *Reader) Lines(visit func(Line) bool) error {
 	return nil
 }
 
-// WriteTranscript writes the transcript of f, which key has unlocked.
-func WriteTranscript(w io.Writer, f *Reader, key []byte) error {
+// paceSize is how much text is made, in bytes, between two calls of pace.
+const paceSize = 32 << 10
+
+// WriteTranscript writes the transcript of f, which key has unlocked. It calls pace, unless that is
+// nil, again and again while it works: to let others use the processor, or to stop with an error.
+func WriteTranscript(w io.Writer, f *Reader, key []byte, pace func() error) error {
 	k, err := transcriptKey(key)
 	if err != nil {
 		return fmt.Errorf("recfile: %w", err)
@@ -101,7 +105,7 @@ func WriteTranscript(w io.Writer, f *Reader, key []byte) error {
 	}
 	var plain []byte
 	var number uint64
-	total := 0
+	total, paced := 0, 0
 	flush := func() error {
 		packed := encoder.EncodeAll(plain, nil)
 		var aad [16]byte
@@ -122,6 +126,12 @@ func WriteTranscript(w io.Writer, f *Reader, key []byte) error {
 		plain = binary.AppendUvarint(plain, uint64(len(l.Text)))
 		plain = append(plain, l.Text...)
 		total += len(l.Text)
+		if paced += len(l.Text); pace != nil && paced >= paceSize {
+			paced = 0
+			if failed = pace(); failed != nil {
+				return false
+			}
+		}
 		if len(plain) >= chunkSize {
 			failed = flush()
 		}

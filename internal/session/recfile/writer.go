@@ -2,6 +2,7 @@ package recfile
 
 import (
 	"crypto/cipher"
+	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
@@ -82,7 +83,6 @@ type block struct {
 	last    int64
 	records uint32
 	totals  Totals // at its end
-	packed  []byte
 }
 
 // mainFile is used only by the goroutine that writes the next block.
@@ -97,6 +97,7 @@ type mainFile struct {
 	framed    int64          // µs of the last keyframe
 	keyframes bool
 	unshown   []byte // output that is not on the screen yet
+	packed    []byte
 	out       []byte
 	nonce     [12]byte
 }
@@ -298,7 +299,7 @@ func (w *Writer) launch() {
 		next = &block{}
 	}
 	w.spare = nil
-	*next = block{number: b.number + 1, plain: next.plain[:0], packed: next.packed}
+	*next = block{number: b.number + 1, plain: next.plain[:0]}
 	w.cur, w.flying, w.tailAt, w.frames = next, b, 0, 0
 	w.nonce(w.main.nonce[:])
 	done := make(chan error, 1)
@@ -314,7 +315,18 @@ func (w *Writer) Flush() error {
 	if err := w.cut(); err != nil {
 		return err
 	}
-	return w.settle()
+	if err := w.settle(); err != nil {
+		return err
+	}
+	w.Trim()
+	return nil
+}
+
+// Trim releases buffers, if no block is being written: a session that waits needs none.
+func (w *Writer) Trim() {
+	if w.idle() {
+		w.spare, w.main.packed, w.main.out, w.main.unshown = nil, nil, nil, nil
+	}
 }
 
 // keyframe returns a keyframe of the screen before the block b if one is due, and otherwise nil.
@@ -408,9 +420,8 @@ func (m *mainFile) writeRecords(cfg *Config, a cipher.AEAD, b *block) error {
 		h.records++
 	}
 	h.plain = uint32(len(plain))
-	b.packed = b.packed[:0]
-	if packed, ok := pack(b.packed, plain); ok {
-		plain, b.packed = packed, packed
+	if packed, ok := pack(m.packed[:0], plain); ok {
+		plain, m.packed = packed, packed
 		h.flags |= flagCompressed
 	}
 	h.stored = uint32(len(plain) + a.Overhead())
@@ -436,11 +447,12 @@ func appendShifted(dst, records []byte, first int64) []byte {
 // again after an error has exactly the same bytes, including its keyframe if it has one.
 func (m *mainFile) seal(cfg *Config, a cipher.AEAD, h *blockHeader, plain []byte) error {
 	m.finish(cfg, h)
-	out := slices.Grow(m.out[:0], 1+headerSize+len(plain)+a.Overhead()+64)[:1+headerSize]
+	out := slices.Grow(m.out[:0], 1+headerSize+len(plain)+a.Overhead()+ed25519.SignatureSize)[:1+headerSize]
+	m.out = out
 	out[0] = blockAAD
 	h.encode(out[1:])
 	out = a.Seal(out, h.nonce[:], plain, out[:1+headerSize])
-	return m.commit(cfg, h, out[1:], out)
+	return m.commit(cfg, h, out[1:])
 }
 
 // write writes a block that is not encrypted.
@@ -449,22 +461,19 @@ func (m *mainFile) write(cfg *Config, h *blockHeader, payload []byte) error {
 	out := make([]byte, headerSize, headerSize+len(payload)+64)
 	h.encode(out)
 	out = append(out, payload...)
-	return m.commit(cfg, h, out, nil)
+	return m.commit(cfg, h, out)
 }
 
 func (m *mainFile) finish(cfg *Config, h *blockHeader) {
 	h.number, h.prev, h.key = m.next, m.digest, cfg.KeyID
 }
 
-func (m *mainFile) commit(cfg *Config, h *blockHeader, b, keep []byte) error {
+func (m *mainFile) commit(cfg *Config, h *blockHeader, b []byte) error {
 	sum := sha256.New()
 	sum.Write(b)
 	sig := cfg.Sign(signedText(sum.Sum(nil)))
 	sum.Write(sig)
 	b = append(b, sig...)
-	if keep != nil && cap(keep) <= 2*BlockSize {
-		m.out = keep
-	}
 	if _, err := cfg.Main.WriteAt(b, m.size); err != nil {
 		// The part of the block that was written must not remain: readers would consider the block
 		// torn.

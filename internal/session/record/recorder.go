@@ -15,6 +15,7 @@ import (
 	"path"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"sekisho"
@@ -54,6 +55,7 @@ type Recorder struct {
 	ledger    *ledger
 	uploads   *uploads                            // nil without a remote
 	wrap      func(recordingFiles) recordingFiles // for tests: nil
+	recorded  atomic.Int64                        // bytes of all recordings, since this process started
 
 	mu   sync.Mutex
 	live map[sekisho.SessionID]*Recording // nil value: the recording is being opened

@@ -166,6 +166,7 @@ func (rec *Recording) appendLocked(kind recfile.Kind, pieces [][]byte) error {
 			return fmt.Errorf("record: %w", err)
 		}
 		rec.r.waiting(size)
+		rec.r.recorded.Add(int64(size))
 		pieces = pieces[n:]
 	}
 	rec.grew()
@@ -176,7 +177,11 @@ func (rec *Recording) appendLocked(kind recfile.Kind, pieces [][]byte) error {
 func (rec *Recording) Flush() error {
 	rec.mu.Lock()
 	defer rec.mu.Unlock()
-	if rec.closed || rec.sealed != nil || !rec.w.Pending() {
+	if rec.closed || rec.sealed != nil {
+		return nil
+	}
+	if !rec.w.Pending() {
+		rec.w.Trim()
 		return nil
 	}
 	if err := rec.w.Flush(); err != nil {

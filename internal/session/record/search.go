@@ -22,8 +22,39 @@ const (
 	transcriptTemp = transcriptFile + ".tmp"
 )
 
+const (
+	// busyRate is how many bytes per second are recorded when sessions need the processor.
+	busyRate = 8 << 20
+	// busyShare is the part of one processor that transcripts get then: a tenth.
+	busyShare = 10
+)
+
+// pacer returns a function that waits while sessions need the processor: so long that its caller
+// works for a part of the time only.
+func (r *Recorder) pacer(ctx context.Context) func() error {
+	looked, seen := time.Now(), r.recorded.Load()
+	resumed := looked
+	return func() error {
+		now, recorded := time.Now(), r.recorded.Load()
+		busy := float64(recorded-seen) >= busyRate*now.Sub(looked).Seconds()
+		wait := (busyShare - 1) * now.Sub(resumed)
+		looked, seen = now, recorded
+		if busy && wait > 0 {
+			t := time.NewTimer(wait)
+			defer t.Stop()
+			select {
+			case <-ctx.Done():
+			case <-t.C:
+			}
+		}
+		resumed = time.Now()
+		return ctx.Err()
+	}
+}
+
 // MakeTranscripts makes the transcript of every sealed recording that has none, which makes
-// searching it fast. It continues after an error and returns all errors.
+// searching it fast. While sessions produce much output, it leaves most of the processor to them. It
+// continues after an error and returns all errors.
 func (r *Recorder) MakeTranscripts(ctx context.Context) error {
 	var errs []error
 	for id, dir := range r.all() {
@@ -36,14 +67,14 @@ func (r *Recorder) MakeTranscripts(ctx context.Context) error {
 		if _, err := r.root.Lstat(path.Join(dir, transcriptFile)); err == nil {
 			continue
 		}
-		if err := r.makeTranscript(id, dir); err != nil {
+		if err := r.makeTranscript(ctx, id, dir); err != nil {
 			errs = append(errs, fmt.Errorf("transcript of %s: %w", id, err))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-func (r *Recorder) makeTranscript(id sekisho.SessionID, dir string) error {
+func (r *Recorder) makeTranscript(ctx context.Context, id sekisho.SessionID, dir string) error {
 	s, err := r.Open(id)
 	if err != nil {
 		return err
@@ -58,7 +89,7 @@ func (r *Recorder) makeTranscript(id sekisho.SessionID, dir string) error {
 	if err != nil {
 		return fmt.Errorf("record: %w", err)
 	}
-	err = errors.Join(recfile.WriteTranscript(f, s.Reader, key), f.Close())
+	err = errors.Join(recfile.WriteTranscript(f, s.Reader, key, r.pacer(ctx)), f.Close())
 	if err == nil {
 		err = r.root.Rename(temp, path.Join(dir, transcriptFile))
 	}

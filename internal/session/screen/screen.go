@@ -405,7 +405,11 @@ func lineText(l *line) string {
 			b.WriteByte(' ')
 		case -1:
 		default:
-			b.WriteRune(c.Rune)
+			if c.Rune < utf8.RuneSelf {
+				b.WriteByte(byte(c.Rune))
+			} else {
+				b.WriteRune(c.Rune)
+			}
 		}
 	}
 	return strings.TrimRight(b.String(), " ")

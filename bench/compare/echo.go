@@ -108,7 +108,7 @@ func (p *percentiles) add(contender int, took []time.Duration) {
 	}
 }
 
-func (b *bench) openSilent(contenders ...terminal.Contender) (sessions []*terminal.Session, err error) {
+func (b *bench) openSilent(contenders ...terminal.Contender) (sessions []*terminal.Shell, err error) {
 	for _, c := range contenders {
 		s, _, err := terminal.Open(b.ctx, c)
 		if err == nil {
@@ -126,7 +126,7 @@ func (b *bench) openSilent(contenders ...terminal.Contender) (sessions []*termin
 }
 
 // nextToBusy types keys while many sessions of the same kind show output.
-func (b *bench) nextToBusy(s *terminal.Session, start func() *exec.Cmd) (took []time.Duration, err error) {
+func (b *bench) nextToBusy(s *terminal.Shell, start func() *exec.Cmd) (took []time.Duration, err error) {
 	var all []*exec.Cmd
 	defer func() {
 		for _, cmd := range all {

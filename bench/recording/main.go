@@ -153,7 +153,7 @@ const keysPerRound = 200
 
 // echo types keys alternately into a session of each server.
 func echo(ctx context.Context, sides []side, rounds int) (row, error) {
-	var sessions []*terminal.Session
+	var sessions []*terminal.Shell
 	for i := range sides {
 		s, _, err := terminal.Open(ctx, terminal.Contender{Name: fmt.Sprint(i), Command: func() *exec.Cmd {
 			return sides[i].shell(ctx, `exec sekisho start-session "$SEKISHO_TARGET"`)

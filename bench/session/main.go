@@ -86,7 +86,7 @@ func run(ctx context.Context, out io.Writer, args []string) error {
 		}
 	}
 
-	sessions := make([]*terminal.Session, len(contenders))
+	sessions := make([]*terminal.Shell, len(contenders))
 	for i, c := range contenders {
 		if sessions[i], _, err = terminal.Open(ctx, c); err != nil {
 			return fmt.Errorf("%s: %w", c.Name, err)

@@ -23,8 +23,8 @@ type Contender struct {
 	Command func() *exec.Cmd
 }
 
-// Session is a shell in a pseudo-terminal. Its output arrives in chunks.
-type Session struct {
+// Shell is a shell in a pseudo-terminal. Its output arrives in chunks.
+type Shell struct {
 	cmd    *exec.Cmd
 	tty    *os.File
 	output chan []byte
@@ -39,14 +39,14 @@ var (
 )
 
 // Open starts a Contender and returns when its prompt appears.
-func Open(ctx context.Context, c Contender) (*Session, time.Duration, error) {
+func Open(ctx context.Context, c Contender) (*Shell, time.Duration, error) {
 	cmd := c.Command()
 	began := time.Now()
 	tty, err := pty.StartWithSize(cmd, &pty.Winsize{Rows: 24, Cols: 80})
 	if err != nil {
 		return nil, 0, err
 	}
-	s := &Session{cmd: cmd, tty: tty, output: make(chan []byte, 64)}
+	s := &Shell{cmd: cmd, tty: tty, output: make(chan []byte, 64)}
 	go func() {
 		defer close(s.output)
 		for {
@@ -68,7 +68,7 @@ func Open(ctx context.Context, c Contender) (*Session, time.Duration, error) {
 }
 
 // until reads until the output satisfies done.
-func (s *Session) until(ctx context.Context, done func([]byte) bool) error {
+func (s *Shell) until(ctx context.Context, done func([]byte) bool) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for !done(s.shown) {
@@ -88,7 +88,7 @@ func (s *Session) until(ctx context.Context, done func([]byte) bool) error {
 
 // Silence starts a program that reads and prints nothing, so that only the terminal's own
 // echo answers a key.
-func (s *Session) Silence(ctx context.Context) error {
+func (s *Shell) Silence(ctx context.Context) error {
 	if _, err := s.tty.WriteString("echo wait-''for-keys; cat >/dev/null\r"); err != nil {
 		return err
 	}
@@ -96,7 +96,7 @@ func (s *Session) Silence(ctx context.Context) error {
 }
 
 // Key types one key and waits for its echo.
-func (s *Session) Key(ctx context.Context, key byte) (time.Duration, error) {
+func (s *Shell) Key(ctx context.Context, key byte) (time.Duration, error) {
 	began := time.Now()
 	if _, err := s.tty.Write([]byte{key}); err != nil {
 		return 0, err
@@ -106,7 +106,7 @@ func (s *Session) Key(ctx context.Context, key byte) (time.Duration, error) {
 }
 
 // End leaves the shell and waits until the client has ended.
-func (s *Session) End(ctx context.Context) error {
+func (s *Shell) End(ctx context.Context) error {
 	if _, err := s.tty.WriteString("exit\r"); err != nil {
 		return err
 	}
@@ -125,7 +125,7 @@ func (s *Session) End(ctx context.Context) error {
 }
 
 // Kill ends whatever is left of the session.
-func (s *Session) Kill() {
+func (s *Shell) Kill() {
 	_ = syscall.Kill(-s.cmd.Process.Pid, syscall.SIGKILL)
 	_ = s.cmd.Wait()
 	_ = s.tty.Close()

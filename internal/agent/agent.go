@@ -355,26 +355,26 @@ type recent struct {
 // maxRecent bounds recent.
 const maxRecent = 4096
 
-func (r *recent) has(id string) bool {
-	_, ok := r.ids[id]
+func (r *recent) has(sessionID string) bool {
+	_, ok := r.ids[sessionID]
 	return ok
 }
 
-func (r *recent) add(id string) {
-	if r.has(id) {
+func (r *recent) add(sessionID string) {
+	if r.has(sessionID) {
 		return
 	}
 	if r.ids == nil {
 		r.ids = make(map[string]struct{})
 	}
 	if len(r.ring) < maxRecent {
-		r.ring = append(r.ring, id)
+		r.ring = append(r.ring, sessionID)
 	} else {
 		delete(r.ids, r.ring[r.next])
-		r.ring[r.next] = id
+		r.ring[r.next] = sessionID
 		r.next = (r.next + 1) % maxRecent
 	}
-	r.ids[id] = struct{}{}
+	r.ids[sessionID] = struct{}{}
 }
 
 // information is the body of UpdateInstanceInformation. The short form is

@@ -617,7 +617,7 @@ func TestEndIsReportedUntilAcknowledged(t *testing.T) {
 		srv.ControlAfter(control.N)
 	}
 	if got := srv.Completes(c.ID, 3); len(got) != 3 {
-		t.Errorf("told %d times", len(got))
+		t.Errorf("reported %d times", len(got))
 	}
 }
 

@@ -217,17 +217,17 @@ func TestPortSession(t *testing.T) {
 		if done := srv.Completes(c.ID, 1)[0]; done.FinalTaskStatus != mgs.TaskSuccess {
 			t.Errorf("%s: %+v", text, done.TaskComplete)
 		}
-		var told mgs.SessionTypeRequest
-		if err := json.Unmarshal(c.AwaitRequest().RequestedClientActions[0].ActionParameters, &told); err != nil {
+		var request mgs.SessionTypeRequest
+		if err := json.Unmarshal(c.AwaitRequest().RequestedClientActions[0].ActionParameters, &request); err != nil {
 			t.Fatal(err)
 		}
 		var sent, want map[string]any
-		if err := errors.Join(json.Unmarshal(told.Properties, &sent), json.Unmarshal([]byte(text), &want)); err != nil {
+		if err := errors.Join(json.Unmarshal(request.Properties, &sent), json.Unmarshal([]byte(text), &want)); err != nil {
 			t.Fatal(err)
 		}
 		want["sekisho"] = []any{"reset"}
 		if !cmp.Equal(sent, want) {
-			t.Errorf("the client sees %s, not %s", told.Properties, text)
+			t.Errorf("the client sees %s, not %s", request.Properties, text)
 		}
 	}
 }

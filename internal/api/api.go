@@ -73,7 +73,7 @@ type Trail interface {
 	// call, Abandon drops it.
 	Begin(ctx context.Context, e *audit.Event) error
 	Complete(ctx context.Context, e audit.Event) error
-	Abandon(ctx context.Context, id string) error
+	Abandon(ctx context.Context, eventID string) error
 	// Record stores the event of any other call.
 	Record(ctx context.Context, e audit.Event) error
 }

@@ -81,7 +81,7 @@ const settleTime = 2 * time.Second
 
 // run returns the findings that two checks agree on.
 func (c *integrityCheck) run(ctx context.Context) (*Integrity, error) {
-	first, err := c.once(ctx)
+	first, err := c.pass(ctx)
 	if err != nil || len(first.Findings) == 0 {
 		return first, err
 	}
@@ -92,7 +92,7 @@ func (c *integrityCheck) run(ctx context.Context) (*Integrity, error) {
 		return nil, ctx.Err()
 	case <-t.C:
 	}
-	second, err := c.once(ctx)
+	second, err := c.pass(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -110,7 +110,7 @@ func (c *integrityCheck) run(ctx context.Context) (*Integrity, error) {
 	return second, nil
 }
 
-func (c *integrityCheck) once(ctx context.Context) (*Integrity, error) {
+func (c *integrityCheck) pass(ctx context.Context) (*Integrity, error) {
 	out := &Integrity{Started: time.Now().UTC(), Witnesses: int64(len(c.witnesses)), Findings: []Finding{}}
 	add := func(f Finding) {
 		if len(out.Findings) < maxFindings {
@@ -120,8 +120,8 @@ func (c *integrityCheck) once(ctx context.Context) (*Integrity, error) {
 	for _, f := range c.foreign {
 		add(f)
 	}
-	told := &sessionEvents{started: make(map[sekisho.SessionID]int64), terminated: make(map[sekisho.SessionID]time.Time)}
-	heads, err := c.auditTrail(ctx, out, told, add)
+	events := &sessionEvents{started: make(map[sekisho.SessionID]int64), terminated: make(map[sekisho.SessionID]time.Time)}
+	heads, err := c.auditTrail(ctx, out, events, add)
 	if err != nil {
 		return nil, err
 	}
@@ -170,7 +170,7 @@ func (c *integrityCheck) once(ctx context.Context) (*Integrity, error) {
 		}
 	}
 	c.compare(sessions, rep.Recordings, add)
-	if err := c.compareEvents(ctx, sessions, rep.Recordings, told, out.Started, add); err != nil {
+	if err := c.compareEvents(ctx, sessions, rep.Recordings, events, out.Started, add); err != nil {
 		return nil, err
 	}
 	out.Took = time.Since(out.Started)
@@ -386,7 +386,7 @@ func (c *integrityCheck) compareEvents(
 	ctx context.Context,
 	sessions map[sekisho.SessionID]*sekisho.Session,
 	recordings map[sekisho.SessionID]string,
-	told *sessionEvents,
+	events *sessionEvents,
 	now time.Time,
 	add func(Finding),
 ) error {
@@ -399,11 +399,11 @@ func (c *integrityCheck) compareEvents(
 		}
 		for _, i := range intents {
 			if e, err := (audit.Record{Body: i.Body}).Event(); err == nil && e.EventName == startSessionEvent {
-				told.unknown = append(told.unknown, e.Time)
+				events.unknown = append(events.unknown, e.Time)
 			}
 		}
 	}
-	for id := range told.started {
+	for id := range events.started {
 		if sessions[id] == nil {
 			add(Finding{"missing", "session", string(id), "the audit trail has its start, but it is not in the database"})
 		}
@@ -412,16 +412,16 @@ func (c *integrityCheck) compareEvents(
 		s := sessions[id]
 		// A call that failed may have left a failed session.
 		began := s.Status != sekisho.SessionFailed ||
-			recordings[id] != "" && told.started[id] == 0 && !takeNear(&told.failed, s.StartedAt)
-		if told.started[id] == 0 && !told.since.misses(s.StartedAt) && began && !told.interrupted(s.StartedAt) {
+			recordings[id] != "" && events.started[id] == 0 && !takeNear(&events.failed, s.StartedAt)
+		if events.started[id] == 0 && !events.since.misses(s.StartedAt) && began && !events.interrupted(s.StartedAt) {
 			add(Finding{"missing", "audit", string(id),
 				"the session is in the database, but the audit trail has no StartSession of it"})
 		}
-		at, terminated := told.terminated[id]
+		at, terminated := events.terminated[id]
 		if terminated && s.Status.Active() && now.Sub(at) > startTime {
 			add(Finding{"altered", "session", string(id), "it is active, but the audit trail has its TerminateSession"})
 		}
-		if !terminated && !told.since.misses(s.EndedAt) && s.Status == sekisho.SessionTerminated &&
+		if !terminated && !events.since.misses(s.EndedAt) && s.Status == sekisho.SessionTerminated &&
 			strings.HasPrefix(s.Details, broker.TerminatedBy) {
 			add(Finding{"missing", "audit", string(id),
 				"the session was terminated by another principal, but the audit trail has no TerminateSession of it"})

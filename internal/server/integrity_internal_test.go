@@ -129,7 +129,7 @@ func (d *dataDir) checkWith(t testing.TB, db *sqlstore.DB, witnesses bool) (*Int
 		c.witnesses, err = record.ParseWitnesses(text, keys)
 		must(t, err)
 	}
-	return c.once(t.Context())
+	return c.pass(t.Context())
 }
 
 func (d *dataDir) open(t testing.TB) *sql.DB {

@@ -130,9 +130,9 @@ func (t *Trail) record(ctx context.Context, e Event, intent string) error {
 }
 
 // Abandon removes the intent of a call for which [Trail.Begin] was called and that changed nothing.
-func (t *Trail) Abandon(ctx context.Context, id string) error {
-	if err := t.submit(ctx, &entry{done: id}); err != nil {
-		return fmt.Errorf("audit: abandon %s: %w", id, err)
+func (t *Trail) Abandon(ctx context.Context, eventID string) error {
+	if err := t.submit(ctx, &entry{done: eventID}); err != nil {
+		return fmt.Errorf("audit: abandon %s: %w", eventID, err)
 	}
 	return nil
 }

@@ -22,7 +22,7 @@ type memStore struct {
 	records map[int64]event.Record
 	items   map[[2]any]event.Item
 	tallies map[string]event.Tally
-	told    map[sekisho.NodeID]bool
+	up      map[sekisho.NodeID]bool
 	broken  error         // returned by AddEvents if set
 	hang    chan struct{} // awaited by AddEvents if set
 }
@@ -30,7 +30,7 @@ type memStore struct {
 func newMemStore() *memStore {
 	return &memStore{
 		records: map[int64]event.Record{}, items: map[[2]any]event.Item{}, tallies: map[string]event.Tally{},
-		told: map[sekisho.NodeID]bool{},
+		up: map[sekisho.NodeID]bool{},
 	}
 }
 
@@ -77,7 +77,7 @@ func (m *memStore) AddEvents(ctx context.Context, b event.Batch) error {
 		t.Webhook, t.Dropped = name, t.Dropped+n
 		m.tallies[name] = t
 	}
-	maps.Copy(m.told, b.NodesUp)
+	maps.Copy(m.up, b.NodesUp)
 	return nil
 }
 
@@ -188,7 +188,7 @@ func (m *memStore) ForgetWebhooks(_ context.Context, except []string) (int64, er
 func (m *memStore) NodesUp(context.Context) (map[sekisho.NodeID]bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return maps.Clone(m.told), nil
+	return maps.Clone(m.up), nil
 }
 
 func (m *memStore) tally(webhook string) event.Tally {

@@ -27,8 +27,8 @@ import (
 
 const testNode = "mi-0123456789abcdef0"
 
-// patient limits how long a test waits for an event that must happen.
-const patient = 30 * time.Second
+// patience limits how long a test waits for an event that must happen.
+const patience = 30 * time.Second
 
 // services are a bucket service and a log service in memory.
 type services struct {
@@ -225,7 +225,7 @@ func (b *bench) give(m mgs.Message) (job, code string) {
 // await waits for a reply that cond accepts.
 func (b *bench) await(what, job string, cond func(said) bool) said {
 	b.t.Helper()
-	deadline := time.NewTimer(patient)
+	deadline := time.NewTimer(patience)
 	defer deadline.Stop()
 	for {
 		b.mu.Lock()
@@ -242,7 +242,7 @@ func (b *bench) await(what, job string, cond func(said) bool) said {
 		select {
 		case <-changed:
 		case <-deadline.C:
-			b.t.Fatalf("waited %v for %s", patient, what)
+			b.t.Fatalf("waited %v for %s", patience, what)
 		}
 	}
 }
@@ -263,7 +263,7 @@ func (b *bench) step(job, name string) mgs.StepStatus {
 // awaitFile waits for a non-empty file and returns its content.
 func awaitFile(t *testing.T, path string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patient)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
@@ -274,14 +274,14 @@ func awaitFile(t *testing.T, path string) string {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			t.Fatalf("waited %v for %s", patient, path)
+			t.Fatalf("waited %v for %s", patience, path)
 		}
 	}
 }
 
 func awaitGone(t *testing.T, pid string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patient)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
@@ -786,7 +786,7 @@ func TestWorkers(t *testing.T) {
 		return n
 	}
 	b.await("two commands to begin", jobs[0], func(said) bool { return true })
-	deadline := time.Now().Add(patient)
+	deadline := time.Now().Add(patience)
 	for begun() < 2 && time.Now().Before(deadline) {
 		awaitAny(t, dir)
 	}
@@ -811,7 +811,7 @@ func TestWorkers(t *testing.T) {
 func awaitAny(t *testing.T, dir string) {
 	t.Helper()
 	before, _ := os.ReadDir(dir)
-	ctx, cancel := context.WithTimeout(t.Context(), patient)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
@@ -953,7 +953,7 @@ func testBackAgain(t *testing.T, noted bool) {
 	// After a kill, the files and the process remain as they are.
 	left := filepath.Join(t.TempDir(), "commands")
 	var rec record
-	deadline := time.Now().Add(patient)
+	deadline := time.Now().Add(patience)
 	for rec.Group == 0 || rec.Number != 1 {
 		if err := os.RemoveAll(left); err != nil {
 			t.Fatal(err)

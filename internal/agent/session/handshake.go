@@ -268,13 +268,13 @@ func accepted(r mgs.HandshakeResponse, action, what string) (mgs.ProcessedAction
 
 // abilities parses the features of Sekisho's client. Other clients send no result.
 func abilities(result json.RawMessage) []string {
-	var told struct {
+	var answer struct {
 		Sekisho []string `json:"sekisho"`
 	}
-	if json.Unmarshal(result, &told) != nil {
+	if json.Unmarshal(result, &answer) != nil {
 		return nil
 	}
-	return told.Sekisho
+	return answer.Sekisho
 }
 
 // Largest payloads that clients accept. AWS's plugin reads messages of any size. Other programs

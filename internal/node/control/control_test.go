@@ -251,7 +251,7 @@ func TestTwoAgentsWithOneIdentity(t *testing.T) {
 		err := h.Serve(t.Context(), node, control.Agent{Source: "192.0.2.2"}, second, w, w, w)
 		if sekisho.CodeOf(err) != sekisho.CodeInUse || len(second.reasons()) != 1 ||
 			!strings.Contains(second.reasons()[0], "192.0.2.1") {
-			t.Errorf("got %v, told %q", err, second.reasons())
+			t.Errorf("got %v, reasons %q", err, second.reasons())
 		}
 		if err := h.Deliver(t.Context(), node, []byte("x")); err != nil || string(<-first.out) != "x" {
 			t.Errorf("the first has lost its channel: %v", err)
@@ -380,7 +380,7 @@ func TestTaskComplete(t *testing.T) {
 		synctest.Wait()
 		w.mu.Lock()
 		if len(w.done) != 2 || w.done[0].TaskID != "alice-1" || w.done[0].FinalTaskStatus != mgs.TaskSuccess {
-			t.Errorf("told %+v", w.done)
+			t.Errorf("completed %+v", w.done)
 		}
 		w.mu.Unlock()
 		close(c.in)
@@ -420,7 +420,7 @@ func TestMalformedFrames(t *testing.T) {
 					t.Errorf("closed with %q", got)
 				}
 				if h.Connected(node) || len(w.done) != 0 {
-					t.Errorf("connected %v, told %v", h.Connected(node), w.done)
+					t.Errorf("connected %v, completed %v", h.Connected(node), w.done)
 				}
 				if !h.Connected("mi-0123456789abcdef1") || len(other.reasons()) != 0 {
 					t.Error("another node's channel noticed")

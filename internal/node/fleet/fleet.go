@@ -32,10 +32,10 @@ type Store interface {
 // ActivationStore keeps activations.
 type ActivationStore interface {
 	CreateActivation(ctx context.Context, a *sekisho.Activation) error
-	Activation(ctx context.Context, id string) (*sekisho.Activation, error)
+	Activation(ctx context.Context, activationID string) (*sekisho.Activation, error)
 	// Activations returns the activations that q selects, newest first.
 	Activations(ctx context.Context, q ActivationQuery) ([]*sekisho.Activation, error)
-	DeleteActivation(ctx context.Context, id string) error
+	DeleteActivation(ctx context.Context, activationID string) error
 }
 
 // ActivationQuery selects activations. Each filter that is not nil must match one
@@ -57,7 +57,7 @@ type NodeStore interface {
 	// RegisterNode stores n and counts it against its activation, both or
 	// neither. A used-up activation is CodeLimit, a deleted one CodeNotFound.
 	RegisterNode(ctx context.Context, n *sekisho.Node) error
-	Node(ctx context.Context, id sekisho.NodeID) (*sekisho.Node, error)
+	Node(ctx context.Context, nodeID sekisho.NodeID) (*sekisho.Node, error)
 	// Nodes returns every node that is not deregistered, by ID.
 	Nodes(ctx context.Context) ([]*sekisho.Node, error)
 	// NodeChanges returns the nodes that changed after a revision, without
@@ -66,7 +66,7 @@ type NodeStore interface {
 	NodeChanges(ctx context.Context, after int64) (nodes []*sekisho.Node, revision int64, err error)
 	// UpdateNode reads the node, calls change, and stores the result, in one
 	// transaction. If change fails, nothing is stored.
-	UpdateNode(ctx context.Context, id sekisho.NodeID, change func(n *sekisho.Node) error) error
+	UpdateNode(ctx context.Context, nodeID sekisho.NodeID, change func(n *sekisho.Node) error) error
 	// CloseConnections marks every node that was connected as disconnected.
 	CloseConnections(ctx context.Context, at time.Time, reason string) error
 	// DeregisteredNodes returns at most most nodes, last deregistered first.
@@ -108,8 +108,8 @@ type Fleet struct {
 type Config struct {
 	Store   Store
 	Links   Links
-	Now     func() time.Time        // nil = time.Now
-	Changed func(id sekisho.NodeID) // called after a node's state changed; may be nil
+	Now     func() time.Time            // nil = time.Now
+	Changed func(nodeID sekisho.NodeID) // called after a node's state changed; may be nil
 	// Alarm is called when the identity of a node is in doubt; may be nil.
 	Alarm func(ctx context.Context, s Sighting)
 	// Seen is called for refused registrations, changed addresses and
@@ -117,7 +117,7 @@ type Config struct {
 	// hour. It must not block; may be nil.
 	Seen func(ctx context.Context, s Sighting)
 	// RoleChanged is called after a node's role changed; may be nil.
-	RoleChanged func(id sekisho.NodeID)
+	RoleChanged func(nodeID sekisho.NodeID)
 	Log         *slog.Logger // nil = none
 }
 

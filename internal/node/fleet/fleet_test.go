@@ -178,7 +178,7 @@ func TestRegister(t *testing.T) {
 		t.Error("another key came back")
 	}
 	if len(f.changed) != 1 || f.changed[0] != n.ID {
-		t.Errorf("changes told: %v", f.changed)
+		t.Errorf("changes reported: %v", f.changed)
 	}
 }
 

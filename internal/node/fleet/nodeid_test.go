@@ -84,10 +84,10 @@ func TestAnIDIsUsedOnce(t *testing.T) {
 func TestProfiles(t *testing.T) {
 	t.Parallel()
 	f, ctx := setup(t), t.Context()
-	var told []sekisho.NodeID
+	var changed []sekisho.NodeID
 	f.Fleet = fleet.New(fleet.Config{
 		Store: f.store, Links: f.links, Now: func() time.Time { return f.now },
-		RoleChanged: func(n sekisho.NodeID) { told = append(told, n) },
+		RoleChanged: func(n sekisho.NodeID) { changed = append(changed, n) },
 	})
 	n := f.register()
 	p := &sekisho.NodeProfile{Association: "iip-assoc-1", ID: "AIPA1", ARN: "arn:p", Role: "web", Since: f.now}
@@ -111,8 +111,8 @@ func TestProfiles(t *testing.T) {
 	role("db", q.Association)
 	must(t, f.SetProfile(ctx, n.ID, nil, q.Association))
 	role("role", "") // the one it registered with
-	if len(told) != 3 {
-		t.Errorf("%d changes reported, want 3", len(told))
+	if len(changed) != 3 {
+		t.Errorf("%d changes reported, want 3", len(changed))
 	}
 
 	// A role that was assigned meanwhile stays.

@@ -16,19 +16,19 @@ func TestNotifications(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	f := setup(t)
-	var told []string
+	var seen []string
 	f.Fleet = fleet.New(fleet.Config{
 		Store: f.store, Links: f.links, Now: func() time.Time { return f.now },
 		Seen: func(_ context.Context, s fleet.Sighting) {
-			told = append(told, fmt.Sprintf("%s %s<-%s", s.Kind, s.SourceIP, s.Other))
+			seen = append(seen, fmt.Sprintf("%s %s<-%s", s.Kind, s.SourceIP, s.Other))
 		},
 	})
 	want := func(text ...string) {
 		t.Helper()
-		if d := cmp.Diff(text, told); d != "" {
+		if d := cmp.Diff(text, seen); d != "" {
 			t.Errorf("(-want +got)\n%s", d)
 		}
-		told = nil
+		seen = nil
 	}
 	n := f.register()
 	f.now = f.now.Add(time.Minute)
@@ -70,10 +70,10 @@ func (forgetful) NoteSighting(context.Context, *fleet.Sighting, int) (time.Time,
 func TestNotificationsOfStrangersAreLimited(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
-	told := 0
+	seen := 0
 	f.Fleet = fleet.New(fleet.Config{
 		Store: forgetful{f.store}, Links: f.links, Now: func() time.Time { return f.now },
-		Seen: func(context.Context, fleet.Sighting) { told++ },
+		Seen: func(context.Context, fleet.Sighting) { seen++ },
 	})
 	for i := range 12_000 {
 		_, _ = f.Register(
@@ -81,7 +81,7 @@ func TestNotificationsOfStrangersAreLimited(t *testing.T) {
 			fleet.Registration{ActivationID: "none", SourceIP: fmt.Sprintf("10.%d.%d.1", i>>8, i&255)},
 		)
 	}
-	if told > 10_001 { // one per source, and one for all sources beyond the limit
-		t.Errorf("told %d times", told)
+	if seen > 10_001 { // one per source, and one for all sources beyond the limit
+		t.Errorf("seen %d times", seen)
 	}
 }

@@ -126,10 +126,10 @@ type Query struct {
 // Store keeps requests and rules.
 type Store interface {
 	CreateAccessRequest(ctx context.Context, r *Request) error
-	AccessRequest(ctx context.Context, id string) (*Request, error)
+	AccessRequest(ctx context.Context, requestID string) (*Request, error)
 	// UpdateAccessRequest reads a request, calls change, and stores the result,
 	// in one transaction. If change fails, nothing is stored.
-	UpdateAccessRequest(ctx context.Context, id string, change func(r *Request) error) error
+	UpdateAccessRequest(ctx context.Context, requestID string, change func(r *Request) error) error
 	// AccessRequests returns at most q.Limit requests, newest first.
 	AccessRequests(ctx context.Context, q Query) ([]*Request, error)
 	PutAccessRule(ctx context.Context, r *Rule) error

@@ -59,9 +59,9 @@ type Query struct {
 type Store interface {
 	// CreateSession stores a session and its first token, both or neither.
 	CreateSession(ctx context.Context, s *sekisho.Session, t Token) error
-	Session(ctx context.Context, id sekisho.SessionID) (*sekisho.Session, error)
+	Session(ctx context.Context, sessionID sekisho.SessionID) (*sekisho.Session, error)
 	// UpdateSession reads a session, lets change alter it, and stores it, atomically.
-	UpdateSession(ctx context.Context, id sekisho.SessionID, change func(s *sekisho.Session) error) error
+	UpdateSession(ctx context.Context, sessionID sekisho.SessionID, change func(s *sekisho.Session) error) error
 	// Sessions returns at most q.Limit sessions, the newest first.
 	Sessions(ctx context.Context, q Query) ([]*sekisho.Session, error)
 
@@ -77,11 +77,11 @@ type Store interface {
 // Relay carries sessions.
 type Relay interface {
 	Open(ctx context.Context, s *sekisho.Session) error
-	Live(id sekisho.SessionID) bool
+	Live(sessionID sekisho.SessionID) bool
 	// End ends a session at once.
-	End(ctx context.Context, id sekisho.SessionID, e sekisho.Ending)
+	End(ctx context.Context, sessionID sekisho.SessionID, e sekisho.Ending)
 	// Finish ends a session when its client has acknowledged the last output.
-	Finish(ctx context.Context, id sekisho.SessionID, e sekisho.Ending)
+	Finish(ctx context.Context, sessionID sekisho.SessionID, e sekisho.Ending)
 }
 
 // Links reaches agents.

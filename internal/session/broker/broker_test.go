@@ -163,11 +163,11 @@ func TestStart(t *testing.T) {
 		kept.IdleTimeout != 20*time.Minute {
 		t.Errorf("%+v", kept)
 	}
-	told := f.links[nodeA]
-	if len(told) != 1 || told[0].Type != mgs.TypeInteractiveShell || len(f.links[nodeB]) != 0 {
-		t.Fatalf("told %+v", f.links)
+	messages := f.links[nodeA]
+	if len(messages) != 1 || messages[0].Type != mgs.TypeInteractiveShell || len(f.links[nodeB]) != 0 {
+		t.Fatalf("messages %+v", f.links)
 	}
-	task, err := mgs.ParseBody[mgs.AgentTask](told[0].Payload)
+	task, err := mgs.ParseBody[mgs.AgentTask](messages[0].Payload)
 	must(t, err)
 	p, err := task.Payload()
 	must(t, err)
@@ -175,7 +175,7 @@ func TestStart(t *testing.T) {
 		!strings.Contains(string(p.DocumentContent), "Standard_Stream") {
 		t.Errorf("%+v, %+v", task, p)
 	}
-	if strings.Contains(string(told[0].Payload), s.Token) {
+	if strings.Contains(string(messages[0].Payload), s.Token) {
 		t.Error("the agent received the client's token")
 	}
 	for hash := range f.store.tokens {
@@ -185,7 +185,7 @@ func TestStart(t *testing.T) {
 	}
 	must(t, f.RedeemToken(t.Context(), s.Token, string(s.ID), broker.ClientLeg))
 	if !slices.Equal(f.changed, []sekisho.SessionID{s.ID}) {
-		t.Errorf("changes told: %v", f.changed)
+		t.Errorf("changes messages: %v", f.changed)
 	}
 }
 
@@ -365,11 +365,11 @@ func TestTerminate(t *testing.T) {
 	must(t, f.Terminate(ctx, s.ID, "again"))
 	f.wantStatus(s.ID, sekisho.SessionTerminated, "by bob")
 	wantError(t, f.Terminate(ctx, "alice-none", ""), sekisho.CodeNotFound, "")
-	told := f.links[nodeA]
-	if len(told) != 2 || told[1].Type != mgs.TypeChannelClosed {
-		t.Fatalf("told %+v", told)
+	messages := f.links[nodeA]
+	if len(messages) != 2 || messages[1].Type != mgs.TypeChannelClosed {
+		t.Fatalf("messages %+v", messages)
 	}
-	closed, err := mgs.ParseBody[mgs.ChannelClosed](told[1].Payload)
+	closed, err := mgs.ParseBody[mgs.ChannelClosed](messages[1].Payload)
 	must(t, err)
 	if closed.SessionID != string(s.ID) || closed.Output != "by bob" || closed.DestinationID != string(nodeA) {
 		t.Errorf("%+v", closed)

@@ -17,25 +17,25 @@ func TestStartAndEndEvents(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	f := setup(t)
-	var told []string
+	var events []string
 	f.Broker = broker.New(broker.Config{
 		Store: f.store, Relay: relay{f}, Links: links{f}, Nodes: nodes{}, Log: slog.New(slog.DiscardHandler),
 		Started: func(s sekisho.Session) {
-			told = append(told, "started "+string(s.Status)+" "+s.Reason+" "+string(s.Target))
+			events = append(events, "started "+string(s.Status)+" "+s.Reason+" "+string(s.Target))
 		},
 		Ended: func(s sekisho.Session) {
 			if s.EndedAt.IsZero() || s.StartedAt.After(s.EndedAt) {
 				t.Errorf("%s ended at %v", s.ID, s.EndedAt)
 			}
-			told = append(told, "ended "+string(s.Status)+" "+s.Details)
+			events = append(events, "ended "+string(s.Status)+" "+s.Details)
 		},
 	})
 	want := func(text ...string) {
 		t.Helper()
-		if d := cmp.Diff(text, told); d != "" {
+		if d := cmp.Diff(text, events); d != "" {
 			t.Errorf("(-want +got)\n%s", d)
 		}
-		told = nil
+		events = nil
 	}
 	started := "started Connecting ticket 7 " + string(nodeA)
 

@@ -81,26 +81,26 @@ func (a *Archive) unlock(f *recfile.Reader, h Header) ([]byte, error) {
 
 // find returns the directory of a recording. After the loss of the folder, it fetches what the
 // folder always has from the store.
-func (a *Archive) find(id sekisho.SessionID) (string, error) {
-	dir, err := a.findLocal(id)
+func (a *Archive) find(sessionID sekisho.SessionID) (string, error) {
+	dir, err := a.findLocal(sessionID)
 	if a.fetchLost == nil || !sekisho.IsNotFound(err) {
 		return dir, err
 	}
-	if err := a.fetchLost(id); err != nil {
+	if err := a.fetchLost(sessionID); err != nil {
 		return "", err
 	}
-	return a.findLocal(id)
+	return a.findLocal(sessionID)
 }
 
-func (a *Archive) findLocal(id sekisho.SessionID) (string, error) {
-	if err := checkID(id); err != nil {
+func (a *Archive) findLocal(sessionID sekisho.SessionID) (string, error) {
+	if err := checkID(sessionID); err != nil {
 		return "", err
 	}
 	for month, err := range a.months() {
 		if err != nil {
 			return "", err
 		}
-		dir := path.Join(month, string(id))
+		dir := path.Join(month, string(sessionID))
 		st, err := a.root.Lstat(dir)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
@@ -113,11 +113,11 @@ func (a *Archive) findLocal(id sekisho.SessionID) (string, error) {
 		}
 	}
 	for dir := range a.absent {
-		if path.Base(dir) == string(id) {
+		if path.Base(dir) == string(sessionID) {
 			return dir, nil
 		}
 	}
-	return "", sekisho.Errorf(sekisho.CodeNotFound, "There is no recording of session %s.", id)
+	return "", sekisho.Errorf(sekisho.CodeNotFound, "There is no recording of session %s.", sessionID)
 }
 
 // months yields "2026/11" and so on, the latest first.
@@ -216,13 +216,13 @@ func (a *Archive) readSmall(name string) ([]byte, error) {
 }
 
 // openReader opens a main file and its header.
-func openReader(f io.ReaderAt, size int64, id sekisho.SessionID) (*recfile.Reader, Header, error) {
+func openReader(f io.ReaderAt, size int64, sessionID sekisho.SessionID) (*recfile.Reader, Header, error) {
 	reader, err := recfile.Open(f, size)
 	if err != nil {
 		return nil, Header{}, flawOf(err)
 	}
 	h, _, err := decodeHeader(reader.Header())
-	if err == nil && h.SessionID != id {
+	if err == nil && h.SessionID != sessionID {
 		return nil, Header{}, &Flaw{
 			Kind:    Swapped,
 			File:    MainFile,

@@ -34,6 +34,9 @@ verify), 4 access denied, 5 not found or ambiguous, 6 no connection to the
 server or node, 130 interrupted. exec and start-session return the exit code of
 the program, or 255 if there is none.`
 
+// errInterrupted means that the user ended a prompt.
+var errInterrupted = errors.New("interrupted")
+
 // usageError is an error in the arguments of a command.
 type usageError struct {
 	cmd *cobra.Command
@@ -98,7 +101,7 @@ func report(ctx context.Context, w io.Writer, cmd *cobra.Command, err error) int
 	if exit, ok := errors.AsType[*client.ExitError](err); ok {
 		return exit.Code
 	}
-	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) || errors.Is(err, errInterrupted) {
 		return exitInterrupted
 	}
 	fmt.Fprintf(w, "sekisho: %v\n", err)

@@ -3,6 +3,7 @@ package cli
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/url"
@@ -234,13 +235,11 @@ type prompter struct {
 
 func (p *prompter) ask(question string, secret bool) (string, error) {
 	isTerminal := term.IsTerminal(int(p.in.Fd()))
+	if isTerminal && secret {
+		return p.askSecret(question)
+	}
 	if isTerminal {
 		fmt.Fprint(p.out, question)
-	}
-	if isTerminal && secret {
-		answer, err := term.ReadPassword(int(p.in.Fd()))
-		fmt.Fprintln(p.out)
-		return string(answer), err
 	}
 	line, err := p.lines.ReadString('\n')
 	if line = strings.TrimRight(line, "\r\n"); line == "" {
@@ -254,6 +253,26 @@ func (p *prompter) ask(question string, secret bool) (string, error) {
 		return "", err
 	}
 	return line, nil
+}
+
+// askSecret reads an answer without showing it. Ctrl-C and Ctrl-D end it: the terminal is in raw
+// mode, because a signal would not interrupt the read.
+func (p *prompter) askSecret(question string) (string, error) {
+	fd := int(p.in.Fd())
+	state, err := term.MakeRaw(fd)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = term.Restore(fd, state) }()
+	answer, err := term.NewTerminal(struct {
+		io.Reader
+		io.Writer
+	}{p.in, p.out}, "").ReadPassword(question)
+	if errors.Is(err, io.EOF) {
+		fmt.Fprint(p.out, "\r\n")
+		return "", errInterrupted
+	}
+	return answer, err
 }
 
 func readSecretFile(name string) (string, error) {

@@ -73,12 +73,16 @@ func (w *lapseWatch) lapsed(ctx context.Context, x *sekisho.Session) (string, er
 		return "", err
 	}
 	now := w.s.now()
-	if ok, why, err := allowed(now); sekisho.CodeOf(err) == sekisho.CodeUnauthenticated {
+	ok, why, err := allowed(now)
+	if sekisho.CodeOf(err) == sekisho.CodeUnauthenticated {
 		return lapsedBecause + "the owner no longer exists.", nil
-	} else if err != nil {
+	}
+	if err != nil {
 		return "", err
-	} else if !ok {
-		return lapsedBecause + why, nil
+	}
+	if !ok {
+		text, err := why()
+		return lapsedBecause + text, err
 	}
 	for _, ahead := range lapseWarnings {
 		end, err := w.firstDenied(ctx, x, now, now.Add(ahead), allowed)
@@ -107,17 +111,23 @@ func (w *lapseWatch) lapsed(ctx context.Context, x *sekisho.Session) (string, er
 	return "", nil
 }
 
-// allowance returns a function that decides whether policy allows the session's owner to start it
-// at a time; if not, it returns the reason.
-func (w *lapseWatch) allowance(
-	ctx context.Context, x *sekisho.Session,
-) (func(at time.Time) (ok bool, why string, err error), error) {
+// allowance decides whether policy allows the owner of a session to start it at a time. why returns the
+// reason of a denial, and must be called before the next decision.
+type allowance func(at time.Time) (ok bool, why func() (string, error), err error)
+
+func because(text string) func() (string, error) {
+	return func() (string, error) { return text, nil }
+}
+
+func (w *lapseWatch) allowance(ctx context.Context, x *sekisho.Session) (allowance, error) {
 	p := x.Permission.Principal
 	if p.Type == sekisho.PrincipalUser {
 		// Policies may depend on tags, which may have changed.
 		now, err := w.s.Directory.Sets.PrincipalOf(ctx, p.ARN)
 		if sekisho.IsNotFound(err) {
-			return func(time.Time) (bool, string, error) { return false, "the user was deleted.", nil }, nil
+			return func(time.Time) (bool, func() (string, error), error) {
+				return false, because("the user was deleted."), nil
+			}, nil
 		}
 		if err != nil {
 			return nil, err
@@ -136,7 +146,7 @@ func (w *lapseWatch) allowance(
 	}
 	facts := authz.Facts{Principal: &p, Secure: true, UserAgent: x.Permission.UserAgent, Region: w.s.cfg.Region}
 	facts.SourceIP, _ = netip.ParseAddr(x.Permission.ClientIP) // an unknown address matches no condition
-	return func(at time.Time) (bool, string, error) {
+	return func(at time.Time) (bool, func() (string, error), error) {
 		facts.Time = at
 		v, _, err := request.Decide(
 			ctx,
@@ -145,10 +155,13 @@ func (w *lapseWatch) allowance(
 			},
 		)
 		if err != nil || v.Allowed || v.Explicit || granted == nil {
-			return v.Allowed, v.Message, err
+			return v.Allowed, func() (string, error) {
+				d, err := w.authorizer.Denial(ctx, &facts, request.Decide)
+				return v.Message + ". " + d.Remedy, err
+			}, err
 		}
 		status := granted.At(at)
-		return status == access.Approved, "the access request " + granted.ID + " is " + string(status) + ".", nil
+		return status == access.Approved, because("the access request " + granted.ID + " is " + string(status) + "."), nil
 	}, nil
 }
 
@@ -156,7 +169,7 @@ func (w *lapseWatch) allowance(
 // session, or the zero time. Policies may name the seconds at which they change;
 // otherwise it compares the two ends.
 func (w *lapseWatch) firstDenied(
-	ctx context.Context, x *sekisho.Session, from, to time.Time, allowed func(at time.Time) (bool, string, error),
+	ctx context.Context, x *sekisho.Session, from, to time.Time, allowed allowance,
 ) (time.Time, error) {
 	changes, _, err := w.authorizer.Times(ctx, &x.Permission.Principal, from, to)
 	if err != nil {
@@ -181,7 +194,7 @@ func (w *lapseWatch) firstDenied(
 
 // bisect returns the first denied second after allowed, an allowed time, up to denied, a denied
 // one.
-func bisect(allowed, denied time.Time, decide func(at time.Time) (bool, string, error)) (time.Time, error) {
+func bisect(allowed, denied time.Time, decide allowance) (time.Time, error) {
 	for denied.Sub(allowed) > time.Second {
 		middle := allowed.Add(denied.Sub(allowed) / 2)
 		ok, _, err := decide(middle)

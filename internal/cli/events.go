@@ -90,13 +90,17 @@ func printEvents(w io.Writer, list []client.Event) error {
 			}
 			return ""
 		}
+		why := detail("cause", "error-message", "message", "reason", "eventName")
+		if request := detail("access-request-id"); request != "" && !strings.Contains(why, request) {
+			why = strings.TrimSuffix(strings.TrimSpace(request+" "+detail("status"))+": "+why, ": ")
+		}
 		rows = append(rows, []string{
 			at, e.DetailType, detail("session-id"), strings.TrimSpace(detail("instance-id") + " " + detail("instance-name")),
 			detail(
 				"principal",
 				"owner",
 				"source-ip",
-			), detail("cause", "error-message", "message", "reason", "eventName"),
+			), why,
 		})
 	}
 	return table(w, []string{"TIME", "EVENT", "SESSION", "NODE", "WHO", "WHY"}, rows)

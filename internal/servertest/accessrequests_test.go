@@ -158,6 +158,17 @@ func TestAccessRequestApprovals(t *testing.T) {
 	}
 	f.token(id, "Revoked")
 	f.refused("AccessDeniedException", f.ann, "ssm", "StartSession", start)
+	for _, of := range []string{"Session Started", "Session Ended", "Access Request Changed"} {
+		f.Eventually(of, func() bool {
+			var events struct {
+				Events []struct{ Detail map[string]any }
+			}
+			f.ok(f.Admin, "sekisho", "ListEvents", fields{"DetailType": of}).Decode(t, &events)
+			return slices.ContainsFunc(events.Events, func(e struct{ Detail map[string]any }) bool {
+				return e.Detail["access-request-id"] == id
+			})
+		})
+	}
 	for _, name := range []string{"StartAccessRequest", "ApproveAccessRequest", "StartSession", "RevokeAccessRequest"} {
 		found := false
 		for _, e := range f.Events(name) {

@@ -94,6 +94,8 @@ type SessionDetail struct {
 	DocumentVersion string `json:"document-version,omitempty"`
 	RunAsUser       string `json:"run-as-user,omitempty"`
 	Reason          string `json:"reason,omitempty"` // as the owner gave it
+	// AccessRequestID is the access request that the session was started under.
+	AccessRequestID string `json:"access-request-id,omitempty"`
 	Recording       string `json:"recording,omitempty"`
 	StartedAt       string `json:"started-at"`
 	EndedAt         string `json:"ended-at,omitempty"`
@@ -193,6 +195,9 @@ func (o Origin) session(t Type, s *sekisho.Session, at time.Time) *Event {
 		DocumentName: s.DocumentName, DocumentVersion: s.DocumentVersion, RunAsUser: clip(s.RunAsUser),
 		Reason:    clip(s.Reason),
 		Recording: string(s.Recording), StartedAt: stamp(s.StartedAt),
+	}
+	if s.Permission != nil {
+		d.AccessRequestID = s.Permission.AccessRequest
 	}
 	if !s.EndedAt.IsZero() {
 		seconds := int64(s.EndedAt.Sub(s.StartedAt) / time.Second)

@@ -3,13 +3,13 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
-	"sync"
 	"time"
 
 	"sekisho"
@@ -55,10 +55,29 @@ type Query struct {
 	Limit int
 }
 
+// Limit is the most active sessions of an owner or a node; the other is empty.
+type Limit struct {
+	Most   int
+	Owner  string
+	Target sekisho.NodeID
+}
+
+// LimitError is the error of a limit that is reached.
+type LimitError struct {
+	Limit
+	Active int
+}
+
+// Error implements error.
+func (e *LimitError) Error() string {
+	return fmt.Sprintf("%s%s has %d active sessions; the limit is %d", e.Owner, e.Target, e.Active, e.Most)
+}
+
 // Store keeps sessions and tokens.
 type Store interface {
-	// CreateSession stores a session and its first token, both or neither.
-	CreateSession(ctx context.Context, s *sekisho.Session, t Token) error
+	// CreateSession stores a session and its first token, both or neither. The error is a *LimitError if a
+	// limit is reached. Of concurrent calls, even of several processes, no more succeed than the limits allow.
+	CreateSession(ctx context.Context, s *sekisho.Session, t Token, limits ...Limit) error
 	Session(ctx context.Context, sessionID sekisho.SessionID) (*sekisho.Session, error)
 	// UpdateSession reads a session, lets change alter it, and stores it, atomically.
 	UpdateSession(ctx context.Context, sessionID sekisho.SessionID, change func(s *sekisho.Session) error) error
@@ -124,9 +143,8 @@ type Logs interface {
 
 // Broker is safe for concurrent use.
 type Broker struct {
-	cfg    Config
-	ends   unstoredEnds
-	limits sync.Mutex // held while sessions are counted and a new one is created
+	cfg  Config
+	ends unstoredEnds
 }
 
 // New returns a Broker.
@@ -250,35 +268,21 @@ func (b *Broker) Start(ctx context.Context, in Request) (*Started, error) {
 // create stores a new session unless its owner or its node already has the maximum that the plan
 // allows.
 func (b *Broker) create(ctx context.Context, s *sekisho.Session, t Token, p *ssmdoc.Plan) error {
-	if p.MaxPerOwner > 0 || p.MaxPerNode > 0 {
-		// Concurrent requests must see each other's sessions.
-		b.limits.Lock()
-		defer b.limits.Unlock()
+	var limits []Limit
+	if p.MaxPerOwner > 0 {
+		limits = append(limits, Limit{Most: p.MaxPerOwner, Owner: s.Owner})
 	}
-	for _, l := range []struct {
-		most int
-		q    Query
-		what string
-	}{
-		{p.MaxPerOwner, Query{Owner: s.Owner}, s.Owner},
-		{p.MaxPerNode, Query{Target: string(s.Target)}, string(s.Target)},
-	} {
-		if l.most == 0 {
-			continue
-		}
-		l.q.Active, l.q.Limit = true, l.most
-		active, err := b.cfg.Store.Sessions(ctx, l.q)
-		if err != nil {
-			return err
-		}
-		if len(active) >= l.most {
-			return sekisho.Errorf(sekisho.CodeLimit,
-				"%s already has %d active sessions, the maximum in the session preferences.",
-				l.what, len(active)).
-				WithHint("End one of them (aws ssm terminate-session) and try again.")
-		}
+	if p.MaxPerNode > 0 {
+		limits = append(limits, Limit{Most: p.MaxPerNode, Target: s.Target})
 	}
-	return b.cfg.Store.CreateSession(ctx, s, t)
+	err := b.cfg.Store.CreateSession(ctx, s, t, limits...)
+	if reached, ok := errors.AsType[*LimitError](err); ok {
+		return sekisho.Errorf(sekisho.CodeLimit,
+			"%s already has %d active sessions, the maximum in the session preferences.",
+			cmp.Or(reached.Owner, string(reached.Target)), reached.Active).
+			WithHint("End one of them (aws ssm terminate-session) and try again.")
+	}
+	return err
 }
 
 // token makes a single-use token.

@@ -31,9 +31,22 @@ func newMemStore() *memStore {
 	return &memStore{sessions: map[sekisho.SessionID]sekisho.Session{}, tokens: map[string]*memToken{}}
 }
 
-func (m *memStore) CreateSession(ctx context.Context, s *sekisho.Session, t broker.Token) error {
+func (m *memStore) CreateSession(
+	ctx context.Context, s *sekisho.Session, t broker.Token, limits ...broker.Limit,
+) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	for _, l := range limits {
+		n := 0
+		for _, x := range m.sessions {
+			if x.Status.Active() && (x.Owner == l.Owner || x.Target == l.Target) {
+				n++
+			}
+		}
+		if n >= l.Most {
+			return &broker.LimitError{Limit: l, Active: n}
+		}
+	}
 	if err := cmp.Or(m.broken, ctx.Err()); err != nil {
 		return err
 	}

@@ -45,6 +45,7 @@ const (
 	schemaVersion      invariant = 5          // one process changes the schema
 	databaseOwner      invariant = 6          // see [DB.Claim]
 	recordingLinkLimit invariant = 7          // usable links to a recording are bounded
+	sessionLimit       invariant = 8          // active sessions of an owner or a node are bounded
 	invariantsOfOthers           = 0x53454b49 // distinguishes Sekisho's advisory locks: "SEKI"
 )
 

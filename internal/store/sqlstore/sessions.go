@@ -90,8 +90,13 @@ func scanSession(row scanner) (*sekisho.Session, error) {
 }
 
 // CreateSession implements [broker.Store].
-func (db *SessionStore) CreateSession(ctx context.Context, s *sekisho.Session, t broker.Token) error {
+func (db *SessionStore) CreateSession(
+	ctx context.Context, s *sekisho.Session, t broker.Token, limits ...broker.Limit,
+) error {
 	return db.sql.inTx(ctx, func(tx *sql.Tx) error {
+		if err := db.withinLimits(ctx, tx, limits); err != nil {
+			return err
+		}
 		err := db.sql.execIn(ctx, tx, `INSERT INTO sessions (`+sessionColumns+`) VALUES
 			($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25,
 			$26, $27, $28, $29)`, sessionValues(s)...)
@@ -103,6 +108,31 @@ func (db *SessionStore) CreateSession(ctx context.Context, s *sekisho.Session, t
 		}
 		return db.sql.execIn(ctx, tx, insertToken, t.Hash, t.Subject, t.Leg, micros(t.ExpiresAt))
 	})
+}
+
+// withinLimits returns a *broker.LimitError if one more session would exceed a limit.
+func (db *SessionStore) withinLimits(ctx context.Context, tx *sql.Tx, limits []broker.Limit) error {
+	if len(limits) == 0 {
+		return nil
+	}
+	if err := db.sql.serialize(ctx, tx, sessionLimit); err != nil {
+		return err
+	}
+	for _, l := range limits {
+		column, value := "owner", l.Owner
+		if l.Owner == "" {
+			column, value = "target", string(l.Target)
+		}
+		n := 0
+		if err := tx.QueryRowContext(ctx, `SELECT count(*) FROM sessions WHERE active = $1 AND `+column+` = $2`, true, value).
+			Scan(&n); err != nil {
+			return err
+		}
+		if n >= l.Most {
+			return &broker.LimitError{Limit: l, Active: n}
+		}
+	}
+	return nil
 }
 
 func (db *SessionStore) session(

@@ -52,6 +52,34 @@ func firstToken() broker.Token {
 // Sessions runs the conformance suite of [broker.Store]; open returns an
 // empty store.
 func Sessions(t *testing.T, open func(t *testing.T) broker.Store) {
+	t.Run("limits of concurrent sessions", func(t *testing.T) {
+		t.Parallel()
+		const most, tries = 3, 12
+		s, ctx := open(t), t.Context()
+		var wg sync.WaitGroup
+		var created, refused atomic.Int64
+		for i := range tries {
+			wg.Go(func() {
+				x := session(fmt.Sprintf("s%d", i), 1)
+				x.Status = sekisho.SessionConnecting
+				err := s.CreateSession(ctx, x, firstToken(),
+					broker.Limit{Most: tries, Owner: x.Owner}, broker.Limit{Most: most, Target: x.Target})
+				reached, ok := errors.AsType[*broker.LimitError](err)
+				switch {
+				case err == nil:
+					created.Add(1)
+				case ok && reached.Target == x.Target && reached.Active == most:
+					refused.Add(1)
+				default:
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if created.Load() != most || refused.Load() != tries-most {
+			t.Errorf("%d sessions were created and %d refused", created.Load(), refused.Load())
+		}
+	})
 	t.Run("missing sessions are not found", func(t *testing.T) {
 		t.Parallel()
 		s, ctx := open(t), t.Context()

@@ -637,10 +637,8 @@ var coordinated = map[string]bool{
 
 const (
 	dataChannelPrefix = "/v1/data-channel/"
-	// maxPeek bounds the request in which a member looks for a session.
+	// maxPeek bounds the part of a request in which a member looks for a session.
 	maxPeek = 64 << 10
-	// maxPassed bounds a request that is passed to another member.
-	maxPassed = 1 << 20
 )
 
 // route passes a request that another member must serve to that member.
@@ -659,10 +657,9 @@ func (m *member) route(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
-		to, body, err := m.destination(w, r)
+		to, err := m.destination(r)
 		if err == nil && to.Member != "" {
-			err = m.peers.Forward(w, r, body, peerOf(to))
-			if err == nil {
+			if err = m.peers.Forward(w, r, peerOf(to)); err == nil {
 				return
 			}
 		}
@@ -686,50 +683,56 @@ func unavailable(w http.ResponseWriter, message string) {
 	_, _ = w.Write(text) // the caller may be gone
 }
 
-// destination returns the other member that must serve a request, with the body that was read; none if this member
-// serves it.
-func (m *member) destination(w http.ResponseWriter, r *http.Request) (to cluster.Owner, body []byte, err error) {
+// destination returns the other member that must serve a request; none if this member serves it.
+func (m *member) destination(r *http.Request) (cluster.Owner, error) {
 	if session, ok := strings.CutPrefix(r.URL.Path, dataChannelPrefix); ok && r.Method == http.MethodGet {
-		to, err = m.ownerElsewhere(r.Context(), session)
-		return to, nil, err
+		return m.ownerElsewhere(r.Context(), session)
 	}
 	service, op, ok := awsproto.Target(r)
 	if !ok || r.Method != http.MethodPost {
-		return cluster.Owner{}, nil, nil
+		return cluster.Owner{}, nil
 	}
 	if coordinated[service+" "+op] {
 		o, own := m.CoordinatorPeer()
-		if own {
-			if !m.commands.Load() {
-				return cluster.Owner{}, nil, errNoCoordinator
-			}
-			return cluster.Owner{}, nil, nil
+		if own && m.commands.Load() {
+			return cluster.Owner{}, nil
 		}
-		if o.Member == "" {
-			return cluster.Owner{}, nil, errNoCoordinator
+		if own || o.Member == "" {
+			return cluster.Owner{}, errNoCoordinator
 		}
-		if body, err = io.ReadAll(http.MaxBytesReader(w, r.Body, maxPassed)); err != nil {
-			return cluster.Owner{}, nil, fmt.Errorf("read the request: %w", err)
+		if r.ContentLength < 0 {
+			_, err := peek(r)
+			return o, err
 		}
-		return o, body, nil
+		return o, nil
 	}
 	if service != "sekisho" {
-		return cluster.Owner{}, nil, nil
+		return cluster.Owner{}, nil
 	}
 	// Recordings, and sessions that somebody watches, are where the session is.
-	whole := r.Body
-	if body, err = io.ReadAll(io.LimitReader(whole, maxPeek)); err != nil {
-		return cluster.Owner{}, nil, fmt.Errorf("read the request: %w", err)
-	}
-	r.Body = rejoined{io.MultiReader(bytes.NewReader(body), whole), whole}
+	body, err := peek(r)
 	var about struct {
 		SessionID string `json:"SessionId"`
 	}
-	if len(body) == maxPeek || json.Unmarshal(body, &about) != nil || about.SessionID == "" {
-		return cluster.Owner{}, nil, nil
+	if err != nil || json.Unmarshal(body, &about) != nil || about.SessionID == "" {
+		return cluster.Owner{}, err
 	}
-	to, err = m.ownerElsewhere(r.Context(), about.SessionID)
-	return to, body, err
+	return m.ownerElsewhere(r.Context(), about.SessionID)
+}
+
+// peek reads the beginning of a request's body, which can then be read again. If that is the whole body, its length is
+// known afterwards.
+func peek(r *http.Request) ([]byte, error) {
+	whole := r.Body
+	body, err := io.ReadAll(io.LimitReader(whole, maxPeek))
+	if err != nil {
+		return nil, fmt.Errorf("read the request: %w", err)
+	}
+	r.Body = rejoined{io.MultiReader(bytes.NewReader(body), whole), whole}
+	if r.ContentLength < 0 && len(body) < maxPeek {
+		r.ContentLength = int64(len(body))
+	}
+	return body, nil
 }
 
 // rejoined is a body of which a part was read.

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"sekisho"
+	"sekisho/internal/wire/httplimit"
 )
 
 const (
@@ -80,10 +81,10 @@ func (c *Client) dial(ctx context.Context, to Member, protocol string) (*tls.Con
 	return secure, nil
 }
 
-// Forward passes a request to another member, with body in place of its own, and returns the answer to the caller. If
-// the error is not nil, the caller has not been answered. For an upgrade, the connection then belongs to the other
-// member until it ends.
-func (c *Client) Forward(w http.ResponseWriter, r *http.Request, body []byte, to Member) error {
+// Forward passes a request to another member, and returns the answer to the caller. The length of the body must be
+// known. If the error is not nil, the caller has not been answered. For an upgrade, the connection then belongs to the
+// other member until it ends.
+func (c *Client) Forward(w http.ResponseWriter, r *http.Request, to Member) error {
 	c.forwards.Add(1)
 	defer c.forwards.Done()
 	conn, err := c.dial(r.Context(), to, protocolForward)
@@ -94,11 +95,11 @@ func (c *Client) Forward(w http.ResponseWriter, r *http.Request, body []byte, to
 	stop := context.AfterFunc(c.done, func() { _ = conn.Close() })
 	defer stop()
 	upgrade := r.Header.Get("Upgrade") != ""
-	if err := writeRequest(conn, r, body, upgrade); err != nil {
+	if err := writeRequest(conn, r, upgrade); err != nil {
 		return fmt.Errorf("member %s: %w", to.Name, err)
 	}
 	if upgrade {
-		return c.splice(w, conn)
+		return c.splice(w, r, conn)
 	}
 	stopped := context.AfterFunc(r.Context(), func() { _ = conn.Close() })
 	defer stopped()
@@ -118,7 +119,7 @@ func (c *Client) Forward(w http.ResponseWriter, r *http.Request, body []byte, to
 }
 
 // writeRequest writes the request as this member has received it.
-func writeRequest(conn io.Writer, r *http.Request, body []byte, upgrade bool) error {
+func writeRequest(conn io.Writer, r *http.Request, upgrade bool) error {
 	first, err := json.Marshal(preamble{Remote: r.RemoteAddr})
 	if err != nil {
 		return err
@@ -131,15 +132,20 @@ func writeRequest(conn io.Writer, r *http.Request, body []byte, upgrade bool) er
 	if !upgrade {
 		h.Set("Connection", "close")
 	}
-	if len(body) > 0 || r.Method == http.MethodPost || r.Method == http.MethodPut {
-		h.Set("Content-Length", strconv.Itoa(len(body)))
+	if r.ContentLength < 0 {
+		return errors.New("the length of the request's body is not known")
+	}
+	if !upgrade {
+		h.Set("Content-Length", strconv.FormatInt(r.ContentLength, 10))
 	}
 	if err := h.Write(&b); err != nil {
 		return err
 	}
 	b.WriteString("\r\n")
-	b.Write(body)
-	_, err = conn.Write(b.Bytes())
+	if _, err = conn.Write(b.Bytes()); err != nil || r.ContentLength == 0 {
+		return err
+	}
+	_, err = io.CopyN(conn, r.Body, r.ContentLength)
 	return err
 }
 
@@ -161,8 +167,12 @@ func copyFlushed(w http.ResponseWriter, body io.Reader) {
 	}
 }
 
+// trustAfter is how long a caller is counted as unauthenticated here. The other member ends the connection earlier if the
+// caller does not authenticate there.
+const trustAfter = 30 * time.Second
+
 // splice joins the caller's connection and the one to the other member until both have ended.
-func (c *Client) splice(w http.ResponseWriter, there *tls.Conn) error {
+func (c *Client) splice(w http.ResponseWriter, r *http.Request, there *tls.Conn) error {
 	here, buffered, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		return err
@@ -170,6 +180,8 @@ func (c *Client) splice(w http.ResponseWriter, there *tls.Conn) error {
 	defer here.Close()
 	stop := context.AfterFunc(c.done, func() { _ = here.Close() })
 	defer stop()
+	trust := time.AfterFunc(trustAfter, func() { httplimit.Trust(r.Context()) })
+	defer trust.Stop()
 	_ = here.SetDeadline(time.Time{}) // clears the HTTP server's deadlines; cannot fail on an open connection
 	var both sync.WaitGroup
 	both.Go(func() {

@@ -17,6 +17,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"sekisho/internal/ratelimit"
 )
 
 // Protocols of a connection, selected by ALPN.
@@ -62,12 +64,14 @@ type Server struct {
 	handshakes chan struct{}
 	forwards   *inbox
 	messages   *inbox
+	refused    *ratelimit.Limiter[struct{}]
 }
 
 // NewServer returns a Server.
 func NewServer(cfg Config) *Server {
 	return &Server{
 		cfg: cfg, handshakes: make(chan struct{}, maxHandshakes), forwards: newInbox(), messages: newInbox(),
+		refused: ratelimit.NewEvery[struct{}](10*time.Second, 1, nil),
 	}
 }
 
@@ -124,7 +128,9 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		wg.Go(func() {
 			defer func() { <-s.handshakes }()
 			if err := s.accept(ctx, tls.Server(conn, secure)); err != nil {
-				s.cfg.Log.Warn("refused a connection on the member port", "remote", conn.RemoteAddr().String(), "error", err)
+				if s.refused.Allow(struct{}{}) { // strangers must not fill the log
+					s.cfg.Log.Warn("refused a connection on the member port", "remote", conn.RemoteAddr().String(), "error", err)
+				}
 				_ = conn.Close()
 			}
 		})

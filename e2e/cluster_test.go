@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"sekisho/e2e/docs"
 	"sekisho/e2e/harness"
 	"sekisho/internal/server/localca"
 	"sekisho/internal/store/storetest/pgtest"
@@ -369,4 +371,104 @@ func TestClusterLosesMembers(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// TestClusterLosesTheDatabase: while the database is away, no member decides on state that it cannot confirm. When the
+// database is back, the session continues.
+func TestClusterLosesTheDatabase(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t)
+	node := c.balanced.StartAgent(t, "node", -1)
+	term := harness.OpenTerminal(t, 24, 80, c.balanced.Shell(t.Context(), nil, `sekisho start-session "$1"`, node.NodeID))
+	term.Expect(awhile, harness.Prompt)
+	if err := c.database.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	<-time.After(2 * time.Second) // the documented bound
+	for _, m := range c.members {
+		r := harness.Do(t, m.at.Shell(t.Context(), nil, `AWS_MAX_ATTEMPTS=1 aws sts get-caller-identity`))
+		if r.Code == 0 || !strings.Contains(r.Stderr, "ServiceUnavailable") {
+			t.Errorf("%s answers without the database: exit %d, %s%s", m.name, r.Code, r.Stdout, r.Stderr)
+		}
+	}
+	if err := c.database.Start(); err != nil {
+		t.Fatal(err)
+	}
+	c.await(t, len(c.members))
+	term.Send("echo aga''in\r")
+	term.Expect(2*awhile, `(?m)^again\s*$`)
+	term.Send("exit\r")
+	if code := term.Wait(soon); code != 0 {
+		t.Errorf("the session ended with exit code %d", code)
+	}
+}
+
+// TestClusterDocs runs the commands of docs/cluster.md, with other paths and an address of its own.
+func TestClusterDocs(t *testing.T) {
+	t.Parallel()
+	page, err := docs.Parse("..", "docs/cluster.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var blocks []string
+	for _, b := range page.Blocks {
+		if b.Kind == docs.Test && b.Arg == t.Name() {
+			blocks = append(blocks, b.Text)
+		}
+	}
+	if len(blocks) != 2 {
+		t.Fatalf("the page has %d blocks for this test", len(blocks))
+	}
+	database := pgtest.Start(t)
+	if err := database.Exec(t.Context(), "postgres", "CREATE DATABASE sekisho"); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	b := make([]byte, 2)
+	_, _ = rand.Read(b) // never fails
+	ip := fmt.Sprintf("127.%d.%d.2", 100+b[0]%100, b[1])
+	ca, err := localca.Open(filepath.Join(dir, "ca"), "cluster")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair, err := ca.Issue(time.Hour, ip)
+	if err != nil {
+		t.Fatal(err)
+	}
+	chain, key, err := localca.Encode(pair)
+	if err != nil {
+		t.Fatal(err)
+	}
+	writeFiles(t, map[string]string{filepath.Join(dir, "cert.pem"): string(chain), filepath.Join(dir, "key.pem"): string(key)})
+	out, err := os.Create(filepath.Join(dir, "output"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	run := func(block string) {
+		t.Helper()
+		cmd := exec.Command("sh", "-ec", strings.NewReplacer("/srv/sekisho", filepath.Join(dir, "srv"), "127.0.0.1", ip,
+			"postgres://sekisho@localhost/sekisho", database.URL("sekisho")).Replace(block))
+		cmd.Dir, cmd.Stdout, cmd.Stderr = dir, out, out
+		cmd.Env = append(os.Environ(), "PATH="+shared.Bin+":"+os.Getenv("PATH"))
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // the group of the members that it starts
+		err := cmd.Run()
+		t.Cleanup(func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) })
+		if err != nil {
+			text, _ := os.ReadFile(out.Name())
+			t.Fatalf("%s\n%v\n%s", block, err, text)
+		}
+	}
+	run(blocks[0])
+	harness.Eventually(t, awhile, func() error {
+		text, err := os.ReadFile(out.Name())
+		if err == nil && !strings.Contains(string(text), "first administrator's credentials") {
+			err = errors.New("the account is being created")
+		}
+		return err
+	})
+	run(blocks[1])
+	c := &testCluster{}
+	c.members[0] = &clusterMember{config: filepath.Join(dir, "m1.yaml")}
+	c.await(t, 3)
 }

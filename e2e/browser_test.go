@@ -132,6 +132,21 @@ func TestBrowserStarts(t *testing.T) {
 	inBrowser(t, s, "browser/starts.mjs")
 }
 
+// TestBrowserJoin tests watching and joining a session: the button, and who is shown to the owner.
+func TestBrowserJoin(t *testing.T) {
+	t.Parallel()
+	s := ownServer(t)
+	setUp(t, s, `set -e
+		for name in bob carol; do
+			aws iam create-user --user-name $name
+			aws iam create-login-profile --user-name $name --password Correct-Horse-1
+			aws iam attach-user-policy --user-name $name --policy-arn arn:aws:iam::aws:policy/ReadOnlyAccess
+		done
+		aws iam put-user-policy --user-name bob --policy-name join --policy-document '{"Version":"2012-10-17","Statement":
+			{"Effect":"Allow","Action":["sekisho:JoinSession","sekisho:SendSessionInput"],"Resource":"*"}}'`)
+	inBrowser(t, s, "browser/join.mjs")
+}
+
 // TestBrowserPages checks every page for accessibility and errors, and
 // captures it with SCREENSHOT_DIR.
 func TestBrowserPages(t *testing.T) {

@@ -99,7 +99,7 @@ func claimed(ctx context.Context, place sqlstore.Place) (db *sqlstore.DB, releas
 	if err != nil {
 		return nil, nil, errors.Join(err, db.Close())
 	}
-	return db, claim.Release, nil
+	return db, func() error { return claim.Release(context.WithoutCancel(ctx)) }, nil
 }
 
 // retire keeps servers from using a database whose state was moved, and returns where it is.

@@ -665,7 +665,7 @@ func (s *Server) Close() error {
 	}
 	s.leaveCluster()
 	if s.claim != nil {
-		errs = append(errs, s.claim.Release())
+		errs = append(errs, s.claim.Release(s.closing))
 	}
 	if s.db != nil {
 		errs = append(errs, s.db.Close())

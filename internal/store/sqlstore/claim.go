@@ -45,7 +45,7 @@ func (c *Claim) take(ctx context.Context) error {
 		query = `SELECT pg_try_advisory_lock_shared($1, $2)`
 	}
 	var taken bool
-	err = conn.QueryRowContext(ctx, query, invariantsOfOthers, int32(databaseOwner)).Scan(&taken)
+	err = conn.QueryRowContext(ctx, query, lockClass, int32(databaseOwner)).Scan(&taken)
 	if err == nil && !taken {
 		err = sekisho.Errorf(sekisho.CodeInUse, "Another server is using the database.").WithHint("Stop it first.")
 	}
@@ -94,11 +94,15 @@ func (c *Claim) Keep(ctx context.Context, taken func(error)) {
 }
 
 // Release gives the right up. Keep must have returned.
-func (c *Claim) Release() error {
+func (c *Claim) Release(ctx context.Context) error {
 	if c.conn == nil {
 		return nil
 	}
-	// The connection must end, and not return to the pool with its lock.
+	// When the connection ends, PostgreSQL gives up the right a moment later.
+	if _, err := c.conn.ExecContext(ctx, `SELECT pg_advisory_unlock_all()`); err == nil {
+		return c.conn.Close()
+	}
+	// The connection must not return to the pool with its lock.
 	err := c.conn.Raw(func(any) error { return driver.ErrBadConn })
 	if errors.Is(err, driver.ErrBadConn) || errors.Is(err, sql.ErrConnDone) {
 		err = nil

@@ -38,23 +38,25 @@ type invariant int32
 
 // The numbers are keys in PostgreSQL: members of different versions must agree on them.
 const (
-	auditOrder         invariant = 1          // records of the audit trail are numbered without gaps
-	commandOrder       invariant = 2          // a newer command has a larger number
-	strangerLimit      invariant = 3          // sightings of strangers are bounded, and the first is known
-	usageReportsLimit  invariant = 4          // usage reports are bounded, with unique names
-	schemaVersion      invariant = 5          // one process changes the schema
-	databaseOwner      invariant = 6          // see [DB.Claim]
-	recordingLinkLimit invariant = 7          // usable links to a recording are bounded
-	sessionLimit       invariant = 8          // active sessions of an owner or a node are bounded
-	invariantsOfOthers           = 0x53454b49 // distinguishes Sekisho's advisory locks: "SEKI"
+	auditOrder         invariant = 1 // records of the audit trail are numbered without gaps
+	commandOrder       invariant = 2 // a newer command has a larger number
+	strangerLimit      invariant = 3 // sightings of strangers are bounded, and the first is known
+	usageReportsLimit  invariant = 4 // usage reports are bounded, with unique names
+	schemaVersion      invariant = 5 // one process changes the schema
+	databaseOwner      invariant = 6 // see [DB.Claim]
+	recordingLinkLimit invariant = 7 // usable links to a recording are bounded
+	sessionLimit       invariant = 8 // active sessions of an owner or a node are bounded
 )
+
+// lockClass distinguishes Sekisho's advisory locks from those of others: "SEKI".
+const lockClass = 0x53454b49
 
 // serialize makes tx wait for other transactions that called serialize for the same invariant.
 func (p pool) serialize(ctx context.Context, tx *sql.Tx, i invariant) error {
 	if !p.postgres {
 		return nil
 	}
-	_, err := tx.ExecContext(ctx, `SELECT pg_advisory_xact_lock($1, $2)`, invariantsOfOthers, int32(i))
+	_, err := tx.ExecContext(ctx, `SELECT pg_advisory_xact_lock($1, $2)`, lockClass, int32(i))
 	return err
 }
 

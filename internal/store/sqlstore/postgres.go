@@ -201,7 +201,7 @@ func (p Postgres) migrate(ctx context.Context, c *pgx.ConnConfig) (err error) {
 		return err
 	}
 	// The lock ends with the connection.
-	if _, err := conn.ExecContext(ctx, `SELECT pg_advisory_lock($1, $2)`, invariantsOfOthers,
+	if _, err := conn.ExecContext(ctx, `SELECT pg_advisory_lock($1, $2)`, lockClass,
 		int32(schemaVersion)); err != nil {
 		return fmt.Errorf("lock the schema of %s: %w", p, err)
 	}

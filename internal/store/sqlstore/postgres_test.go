@@ -427,7 +427,7 @@ func TestClaims(t *testing.T) {
 			t.Errorf("shared %v: %v", shared, err)
 		}
 	}
-	if err := mine.Release(); err != nil {
+	if err := mine.Release(context.WithoutCancel(t.Context())); err != nil {
 		t.Error(err)
 	}
 	var held []*sqlstore.Claim
@@ -442,13 +442,13 @@ func TestClaims(t *testing.T) {
 		t.Errorf("beside those that share: %v", err)
 	}
 	for _, c := range held {
-		if err := c.Release(); err != nil {
+		if err := c.Release(context.WithoutCancel(t.Context())); err != nil {
 			t.Error(err)
 		}
 	}
 	if c, err := take(a, false); err != nil {
 		t.Error(err)
-	} else if err := c.Release(); err != nil {
+	} else if err := c.Release(context.WithoutCancel(t.Context())); err != nil {
 		t.Error(err)
 	}
 }
@@ -489,7 +489,7 @@ func TestClaimIsKept(t *testing.T) {
 		if !claim.Lost() {
 			t.Error("the claim is not lost")
 		}
-		if err := rival.Release(); err != nil {
+		if err := rival.Release(context.WithoutCancel(t.Context())); err != nil {
 			t.Error(err)
 		}
 	} else if sekisho.CodeOf(rivalErr) != sekisho.CodeInUse {
@@ -497,7 +497,7 @@ func TestClaimIsKept(t *testing.T) {
 	}
 	stop()
 	<-ended
-	if err := claim.Release(); err != nil {
+	if err := claim.Release(context.WithoutCancel(t.Context())); err != nil {
 		t.Error(err)
 	}
 }

@@ -13,14 +13,17 @@ import (
 	"sekisho/internal/activity/audit"
 )
 
-// appendBatch stores a batch in one statement, and so in one round trip, whatever its size.
-const appendBatch = `WITH begun AS (INSERT INTO audit_intents (id, body, member)
+// appendBatch stores a batch in one statement, and so in one round trip, whatever its size. It first waits
+// for members that append in turns: otherwise its record could take the number for which one of them has
+// just computed the hash, again and again.
+const appendBatch = `WITH turn AS MATERIALIZED (SELECT pg_advisory_xact_lock($25, $26)),
+	begun AS (INSERT INTO audit_intents (id, body, member)
 		SELECT i.id, i.body, $24::text FROM unnest($1::text[], $2::bytea[]) AS i (id, body)),
 	records AS (INSERT INTO audit_records (` + auditColumns + `)
-		SELECT * FROM unnest($3::bigint[], $4::text[], $5::bigint[],
-		$6::text[], $7::text[], $8::text[], $9::text[], $10::bool[], $11::bytea[], $12::bytea[])),
+		SELECT r.* FROM turn, unnest($3::bigint[], $4::text[], $5::bigint[],
+		$6::text[], $7::text[], $8::text[], $9::text[], $10::bool[], $11::bytea[], $12::bytea[]) r),
 	resources AS (INSERT INTO audit_resources (seq, pos, name, arn, type, time)
-		SELECT * FROM unnest($13::bigint[], $14::bigint[], $15::text[], $16::text[], $17::text[], $18::bigint[])),
+		SELECT x.* FROM turn, unnest($13::bigint[], $14::bigint[], $15::text[], $16::text[], $17::text[], $18::bigint[]) x),
 	heads AS (INSERT INTO audit_heads (seq, hash, time, signature)
 		SELECT * FROM unnest($19::bigint[], $20::bytea[], $21::bigint[], $22::bytea[]) ON CONFLICT (seq) DO NOTHING)
 	DELETE FROM audit_intents WHERE id = ANY($23::text[])`
@@ -63,7 +66,7 @@ func (db *AuditStore) batchArgs(b *audit.Batch) []any {
 	return []any{
 		beginIDs, beginBodies, seqs, eventIDs, times, names, sources, users, keys, readOnly, hashes, bodies,
 		resSeqs, resPlaces, resNames, resARNs, resTypes, resTimes, headSeqs, headHashes, headTimes, signatures, finished,
-		db.member,
+		db.member, lockClass, int32(auditOrder),
 	}
 }
 

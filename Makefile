@@ -85,7 +85,8 @@ $(CONSOLE): web/node_modules/.package-lock.json $(WEB_SOURCES)
 	cp -R web/dist/. $(@D)/
 	@touch $@
 
-run: build ## build, then start a server with one node of this machine; DATA=DIR LISTEN=HOST:PORT
+# The agent of this machine only: compiling everything for another architecture doubles the time to the first session.
+run: web programs agent-linux-$(shell $(GO) env GOARCH) ## build, then start a server with one node of this machine; DATA=DIR LISTEN=HOST:PORT
 	@echo
 	@echo "In another terminal:  . $(DATA)/env && aws ssm start-session --target \$$SEKISHO_TARGET"
 	@echo "In a browser:         the address after 'ready:' below; the user name and password are in $(DATA)/env"

@@ -64,10 +64,10 @@ func TestMonitoring(t *testing.T) {
 		defer resp.Body.Close()
 		b, err := io.ReadAll(resp.Body)
 		metrics = string(b)
-		if !strings.Contains(metrics, "sekisho_ready 1") {
-			return fmt.Errorf("%v: %s", err, metrics)
+		if err == nil && !strings.Contains(metrics, "sekisho_ready 1") {
+			err = fmt.Errorf("not ready: %s", metrics)
 		}
-		return nil
+		return err
 	})
 	// Metrics with labels appear with their first value: these counters need a call and its audit event.
 	have := map[string]bool{"sekisho_api_calls_total": true, "sekisho_api_call_seconds_bucket": true,

@@ -580,10 +580,10 @@ func TestPackerTunnel(t *testing.T) {
 		}
 		defer resp.Body.Close()
 		got, err := io.ReadAll(resp.Body)
-		if err != nil || !bytes.Equal(got, body) {
-			return fmt.Errorf("%d bytes of %d, %v", len(got), len(body), err)
+		if err == nil && !bytes.Equal(got, body) {
+			err = fmt.Errorf("%d bytes of %d", len(got), len(body))
 		}
-		return nil
+		return err
 	})
 	if _, err := c.TerminateSession(t.Context(), &ssm.TerminateSessionInput{SessionId: session.SessionId}); err != nil {
 		t.Error(err)

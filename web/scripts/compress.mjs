@@ -15,7 +15,7 @@ const BUDGETS = [
   { page: 'sign-in', most: 150_000, modules: ['src/i18n/en.ts', 'src/sign-in-page.tsx'] },
   {
     page: 'node list',
-    most: 370_000,
+    most: 300_000,
     modules: [
       'src/i18n/en.ts',
       'src/console.tsx',

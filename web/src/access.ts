@@ -52,6 +52,7 @@ const ACTIONS = [
   'sekisho:GetIntegrity',
   'sekisho:GetHealth',
   'sekisho:JoinSession',
+  'sekisho:ShareSessionRecording',
 ]
 
 /** Operations that list are authorized for "*"; others for the resource that they act on. */

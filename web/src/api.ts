@@ -12,6 +12,7 @@ const signedInSchema = v.object({
   account: v.string(),
   region: v.string(),
   csrf: v.string(),
+  accessKeyId: v.optional(v.string(), ''),
   expires: v.string(),
   target: v.optional(v.string()),
   firstRun: v.optional(v.boolean()),
@@ -23,6 +24,21 @@ export type SignedIn = v.InferOutput<typeof signedInSchema>
 
 /** undefined: not asked yet; null: signed out. */
 export const signedIn = new Store<SignedIn | null | undefined>(undefined)
+
+/** lapsed is the user whose sign-in has ended by itself: the page keeps what they were doing. */
+export const lapsed = new Store<SignedIn | null>(null)
+
+/** signInEnded notes that the server no longer accepts the sign-in. */
+export function signInEnded(): void {
+  const who = signedIn.get()
+  if (who) lapsed.set(who)
+  signedIn.set(null)
+}
+
+function signedInAs(who: SignedIn): void {
+  lapsed.set(null)
+  signedIn.set(who)
+}
 
 /** CallError is a refusal, with the server's code and message. */
 export class CallError extends Error {
@@ -97,11 +113,11 @@ const requestIdOf = (res: Response) => res.headers.get('X-Amzn-Requestid') ?? ''
 export async function readSession(): Promise<void> {
   const res = await reach(SESSION, {})
   if (res.status === 401) {
-    signedIn.set(null)
+    signInEnded()
     return
   }
   if (!res.ok) throw await refusal(res)
-  signedIn.set(await answerOf(res, signedInSchema))
+  signedInAs(await answerOf(res, signedInSchema))
 }
 
 /** signIn signs in, or throws SignInRefused. */
@@ -117,7 +133,7 @@ export async function signIn(
     body: JSON.stringify({ user, password, code: code === '' ? undefined : code, passkey }),
   })
   if (res.ok) {
-    signedIn.set(await answerOf(res, signedInSchema))
+    signedInAs(await answerOf(res, signedInSchema))
     return
   }
   const body = v.parse(refusedSignIn, await res.json().catch(() => ({})))
@@ -133,6 +149,7 @@ export async function signIn(
 /** signOut ends the sign-in, here and on the server. */
 export async function signOut(): Promise<void> {
   await reach(SESSION, { method: 'DELETE', headers: { 'X-Sekisho-Csrf': signedIn.get()?.csrf ?? '' } })
+  lapsed.set(null)
   signedIn.set(null)
 }
 
@@ -176,7 +193,7 @@ export async function call<S extends v.GenericSchema>(
     if (res.ok) return answerOf(res, schema)
     err = await refusal(res)
   }
-  if (res.status === 401) signedIn.set(null)
+  if (res.status === 401) signInEnded()
   throw err
 }
 
@@ -200,7 +217,7 @@ export async function queryCall(service: 'iam', action: string, params: Record<s
       if (res.ok) return new DOMParser().parseFromString(await res.text(), 'text/xml')
       err = await refusal(res)
     }
-    if (res.status === 401) signedIn.set(null)
+    if (res.status === 401) signInEnded()
     throw err
   }
   return new DOMParser().parseFromString(await res.text(), 'text/xml')

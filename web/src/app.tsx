@@ -1,8 +1,9 @@
 // The entry of the console: it loads the sign-in page or the console itself.
 
-import { lazy, Suspense, useEffect, useState } from 'react'
-import { CallError, readSession, signedIn } from './api'
+import { Suspense, useEffect, useState } from 'react'
+import { CallError, lapsed, readSession, signedIn, type SignedIn } from './api'
 import { language, t } from './i18n'
+import { lazy } from './lazy'
 import { useStore } from './store'
 
 const SignInPage = lazy(() => import('./sign-in-page'))
@@ -20,18 +21,45 @@ export function App() {
     readSession().catch(setError)
   }, [])
   if (who === undefined) return error === null ? <Waiting /> : <CannotStart error={error} />
+  return <Pages who={who} />
+}
+
+/**
+ * Pages shows the pages of who is signed in. When a sign-in lapses, its user's page stays behind the
+ * sign-in page, so that nothing they have entered is lost; somebody else who signs in gets a new one.
+ */
+function Pages({ who }: { who: SignedIn | null }) {
+  const left = useStore(lapsed)
+  const shown = who ?? left
+  const veiled = who === null
+  useEffect(() => {
+    // Dialogs are outside of the page's own element.
+    document.body.classList.toggle('veil', veiled)
+  }, [veiled])
+  // Each has a boundary of its own: while the sign-in page loads, the page behind it must stay as it is.
   return (
-    <Suspense fallback={<Waiting />}>
-      {who === null ? (
-        <SignInPage />
-      ) : who.passwordReset ? (
-        <PasswordPage user={who.user} />
-      ) : who.firstRun ? (
-        <FirstRunPage user={who.user} />
-      ) : (
-        <Console who={who} />
+    <>
+      {shown !== null && (
+        <div key={shown.arn} className={veiled ? 'veiled' : undefined} inert={veiled}>
+          <Suspense fallback={<Waiting />}>
+            {shown.passwordReset ? (
+              <PasswordPage user={shown.user} />
+            ) : shown.firstRun ? (
+              <FirstRunPage user={shown.user} />
+            ) : (
+              <Console who={shown} />
+            )}
+          </Suspense>
+        </div>
       )}
-    </Suspense>
+      {veiled && (
+        <div className={left === null ? undefined : 'over'}>
+          <Suspense fallback={<Waiting />}>
+            <SignInPage lapsed={left?.user} />
+          </Suspense>
+        </div>
+      )}
+    </>
   )
 }
 

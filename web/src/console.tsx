@@ -1,21 +1,21 @@
 // The frame of the console for a signed-in user: the bar on top, the
 // navigation, and the page.
 
-import AppLayout from '@cloudscape-design/components/app-layout'
 import Box from '@cloudscape-design/components/box'
 import Header from '@cloudscape-design/components/header'
 import Link from '@cloudscape-design/components/link'
 import { I18nProvider, type I18nProviderProps } from '@cloudscape-design/components/i18n'
-import Spinner from '@cloudscape-design/components/spinner'
-import { lazy, Suspense, useEffect, useRef, useState } from 'react'
+import { Suspense, useEffect, useRef, useState } from 'react'
 import { loadRights } from './access'
 import { keepAlive, onSecondFactor, type SignedIn } from './api'
 import { listen } from './events'
 import { language, t, type Language } from './i18n'
 import { IntegrityBanner } from './integrity-banner'
+import { lazy } from './lazy'
 import { Navigation } from './navigation'
 import { followNodes, loadNodes } from './nodes'
 import { follow, href, returnToPath, useRoute } from './router'
+import { PageBoundary } from './page-boundary'
 import { findRoute, HOME } from './routes'
 import { splitPanel } from './split'
 import { askFactor, wantedFactor } from './step-up'
@@ -73,26 +73,18 @@ export default function Console({ who }: { who: SignedIn }) {
     const stops = [listen(), followNodes(), keepAlive(), warnBeforeLeaving(), keepOverReload(who.arn)]
     return () => stops.forEach((stop) => stop())
   }, [who.arn])
+  useEffect(() => {
+    const onKey = (ev: KeyboardEvent) => {
+      if (ev.key === 'Escape' && narrow.matches) setNavigationOpen(false)
+    }
+    addEventListener('keydown', onKey)
+    return () => removeEventListener('keydown', onKey)
+  }, [])
 
   const title = found === null ? t('app.notFound') : t(found.route.title)
   useEffect(() => {
     document.title = `${title} · Sekisho`
   }, [title])
-
-  useEffect(() => {
-    // The layout sets an attribute that its element must not have, and sets it
-    // again whenever it changes between a wide and a narrow window.
-    const remove = () => document.querySelector('nav[aria-orientation]')?.removeAttribute('aria-orientation')
-    remove()
-    const observer = new MutationObserver(remove)
-    observer.observe(document.body, {
-      subtree: true,
-      childList: true,
-      attributes: true,
-      attributeFilter: ['aria-orientation'],
-    })
-    return () => observer.disconnect()
-  }, [])
 
   const layout = found?.route.layout ?? 'default'
   return (
@@ -117,48 +109,37 @@ export default function Console({ who }: { who: SignedIn }) {
           <StepUpModal />
         </Suspense>
       )}
-      <TopBar who={who} />
-      <AppLayout
-        headerSelector="#top"
-        toolsHide
-        navigationOpen={navigationOpen}
-        onNavigationChange={(ev) => setNavigationOpen(ev.detail.open)}
-        navigationWidth={240}
-        disableContentPaddings={layout === 'terminal'}
-        contentType={layout === 'table' ? 'table' : 'default'}
-        maxContentWidth={layout === 'terminal' ? Number.MAX_VALUE : undefined}
-        ariaLabels={{ navigation: t('app.navigation') }}
-        navigation={
-          <Navigation
-            route={found?.route ?? null}
-            onFollowed={() => {
-              if (narrow.matches) setNavigationOpen(false)
-            }}
-          />
-        }
-        notifications={<IntegrityBanner />}
-        splitPanel={split?.content}
-        splitPanelOpen={split?.open ?? false}
-        onSplitPanelToggle={(ev) => split && splitPanel.set({ ...split, open: ev.detail.open })}
-        splitPanelPreferences={{ position: 'bottom' }}
-        content={
-          <div id="main" ref={main} tabIndex={-1} className="main">
-            <Suspense
-              fallback={
-                <Box textAlign="center" padding="xxl">
-                  <Spinner size="large" />
-                </Box>
-              }
-            >
-              {found === null ? (
-                <NotFound />
-              ) : (
-                <found.route.page key={found.route.path} who={who} params={found.params} />
-              )}
-            </Suspense>
+      <TopBar who={who} navigationOpen={navigationOpen} onNavigation={setNavigationOpen} />
+      <div className="shell">
+        {navigationOpen && (
+          <>
+            {/* On a phone the navigation lies over the page; its button and Escape close it too. */}
+            {/* oxlint-disable-next-line jsx-a11y/click-events-have-key-events, jsx-a11y/no-static-element-interactions */}
+            <div className="navigation-veil" onClick={() => setNavigationOpen(false)} />
+            <Navigation
+              route={found?.route ?? null}
+              onFollowed={() => {
+                if (narrow.matches) setNavigationOpen(false)
+              }}
+            />
+          </>
+        )}
+        <div className="shell-content">
+          <div className="shell-scroll">
+            <IntegrityBanner />
+            <main id="main" ref={main} tabIndex={-1} className={`main main-${layout}`}>
+              <PageBoundary key={segments.join('/')}>
+                {found === null ? (
+                  <NotFound />
+                ) : (
+                  <found.route.page key={found.route.path} who={who} params={found.params} />
+                )}
+              </PageBoundary>
+            </main>
           </div>
-        }
-      />
+          {split}
+        </div>
+      </div>
     </I18nProvider>
   )
 }

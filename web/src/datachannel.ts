@@ -53,14 +53,23 @@ export interface ChannelOptions {
   /** Requests a new token; null if the session has ended. */
   resume(): Promise<Grant | null>
   dial(url: string): WireSocket
-  /** Processes output of the node, which is acknowledged when the function returns. */
-  onOutput(data: Uint8Array): void
+  /**
+   * Processes output of the node. It is acknowledged when the function returns, or, if the function
+   * returns a promise, when that is fulfilled: until then the node sends at most a window more.
+   */
+  onOutput(data: Uint8Array): void | Promise<void>
   onState(state: ChannelState): void
   /** The node has stopped acknowledging input, or has resumed. */
   onStall?(stalled: boolean): void
   /** The administrator's message, shown when the session starts. */
   onMessage?(text: string): void
   onExitCode?(code: number): void
+  /** The OS user that the program runs as, where the agent reports it. */
+  onOSUser?(name: string): void
+  /** The node takes input. */
+  onStarted?(): void
+  /** Processes the node's side of a copy of files. */
+  onCopy?(data: Uint8Array): void | Promise<void>
   /**
    * Makes a key for a session that is encrypted end to end, under a key
    * of KMS: the cipher, and the key as the node gets it, in Base64. Without
@@ -102,6 +111,12 @@ const CLIENT_VERSION = 'sekisho-console'
 // A client that names a version gets the handshake; the field must look like one.
 const HANDSHAKE_VERSION = '1.3.0.0'
 const MAX_PAYLOAD = 1024
+/** The largest payloads between Sekisho's agent and this channel, in bytes. */
+const LARGE_PAYLOAD = 60 * 1024
+/** What the channel announces to Sekisho's agent. */
+const ABILITIES = ['large-frames']
+/** The ability by which Sekisho's agent is known, and that it takes large payloads. */
+const JUMBO_FRAMES = 'jumbo-frames'
 const MAX_REORDER = 4096
 const WINDOW = 256
 const RESEND_SCAN_MS = 100
@@ -117,16 +132,18 @@ const ACTION_SUCCESS = 1
 const ACTION_FAILED = 2
 const ACTION_UNSUPPORTED = 3
 /** Payload types that the node encrypts in an encrypted session. */
-const SEALED = new Set<number>([PayloadType.output, PayloadType.stderr, PayloadType.exitCode])
+const SEALED = new Set<number>([PayloadType.output, PayloadType.stderr, PayloadType.exitCode, PayloadType.copy])
 const SHELL_TYPES = new Set(['Standard_Stream', 'InteractiveCommands', 'NonInteractiveCommands'])
 
 /** Action is something that the node asks for in its handshake. */
 interface Action {
   ActionType?: unknown
-  ActionParameters?: { SessionType?: unknown; KMSKeyId?: unknown } | null
+  ActionParameters?: { SessionType?: unknown; KMSKeyId?: unknown; Properties?: unknown } | null
 }
 
 const utf8 = new TextEncoder()
+/** The flag that ends a connection; the session then ends by itself. */
+const DISCONNECT = Uint8Array.of(0, 0, 0, 1)
 const text = (b: Uint8Array) => new TextDecoder().decode(b)
 
 /** DataChannel is one session's client leg. */
@@ -147,6 +164,11 @@ export class DataChannel {
   private wrapped = ''
   /** The frame of number nextIn is being decrypted. */
   private opening = false
+  /** Frames that were processed and are acknowledged later, by their numbers. */
+  private readonly owed = new Set<number>()
+  /** The agent is Sekisho's. */
+  private ours = false
+  private sentWaiters: (() => void)[] = []
   /** Payloads that are being encrypted one after the other, oldest first. */
   private sealing: { payloadType: number; payload: Uint8Array }[] = []
   private rtt = 100
@@ -228,6 +250,30 @@ export class DataChannel {
       this.waiting.push({ payloadType: PayloadType.output, payload: bytes.slice(i, i + MAX_PAYLOAD) })
     }
     this.flush()
+  }
+
+  /** copies reports whether the agent takes copies of files, once the handshake has completed. */
+  get copies(): boolean {
+    return this.ours && this.started
+  }
+
+  /** sendCopy sends a part of a copy, and returns when little of it still waits for the network. */
+  async sendCopy(data: Uint8Array): Promise<void> {
+    for (let i = 0; i < data.length; i += LARGE_PAYLOAD) {
+      if (this.state.kind === 'ended') throw new GoneError(this.state.reason)
+      this.waiting.push({ payloadType: PayloadType.copy, payload: data.slice(i, i + LARGE_PAYLOAD) })
+      this.flush()
+      while (this.waiting.length > 0 && this.live()) await new Promise<void>((done) => this.sentWaiters.push(done))
+    }
+  }
+
+  private live(): boolean {
+    return this.state.kind !== 'ended'
+  }
+
+  /** finishCopy says that the copy is over on this side. */
+  finishCopy(): void {
+    if (this.live()) this.transmit(PayloadType.flag, DISCONNECT)
   }
 
   /** resize tells the node the size of the terminal, once it is listening. */
@@ -358,6 +404,7 @@ export class DataChannel {
     this.sealing = []
     this.setStalled(false)
     this.setState({ kind: 'ended', reason, clean })
+    this.wakeSenders()
     try {
       socket?.close(1000)
     } catch {
@@ -408,7 +455,7 @@ export class DataChannel {
 
   private receiveStream(frame: Frame): void {
     if (frame.sequenceNumber < this.nextIn) {
-      this.acknowledge(frame)
+      if (!this.owed.has(frame.sequenceNumber)) this.acknowledge(frame)
       return
     }
     if (frame.sequenceNumber > this.nextIn) {
@@ -436,9 +483,9 @@ export class DataChannel {
   private take(frame: Frame, acknowledge: boolean): boolean {
     const done = (payload: Uint8Array) => {
       this.early.delete(frame.sequenceNumber)
-      this.process(frame.payloadType, payload)
+      const processed = this.process(frame.payloadType, payload)
       this.nextIn++
-      if (acknowledge) this.acknowledge(frame)
+      if (acknowledge) this.acknowledgeAfter(processed, frame)
       this.afterProcess(frame)
     }
     if (this.cipher === null || !SEALED.has(frame.payloadType)) {
@@ -465,12 +512,25 @@ export class DataChannel {
     this.opts.onForged?.()
   }
 
-  private process(payloadType: number, payload: Uint8Array): void {
+  private acknowledgeAfter(processed: void | Promise<void>, frame: Frame): void {
+    if (processed === undefined) {
+      this.acknowledge(frame)
+      return
+    }
+    this.owed.add(frame.sequenceNumber)
+    void processed.then(() => {
+      this.owed.delete(frame.sequenceNumber)
+      this.acknowledge(frame)
+    })
+  }
+
+  private process(payloadType: number, payload: Uint8Array): void | Promise<void> {
     switch (payloadType) {
       case PayloadType.output:
       case PayloadType.stderr:
-        this.opts.onOutput(payload)
-        return
+        return this.opts.onOutput(payload)
+      case PayloadType.copy:
+        return this.opts.onCopy?.(payload)
       case PayloadType.exitCode: {
         const code = /^EXIT_CODE: (-?\d+)/.exec(text(payload))
         if (code) this.opts.onExitCode?.(Number(code[1]))
@@ -504,7 +564,8 @@ export class DataChannel {
   }
 
   private answerHandshake(frame: Frame): void {
-    const body = parseJSON(frame.payload) as { RequestedClientActions?: unknown } | null
+    const body = parseJSON(frame.payload) as { RequestedClientActions?: unknown; Sekisho?: unknown } | null
+    this.ours = Array.isArray(body?.Sekisho) && body.Sekisho.includes(JUMBO_FRAMES)
     const actions = Array.isArray(body?.RequestedClientActions) ? body.RequestedClientActions : []
     const answers = actions.map((action: unknown) => this.answerAction((action ?? {}) as Action))
     const send = (processed: unknown[]) =>
@@ -528,8 +589,10 @@ export class DataChannel {
     })
     if (type === 'SessionType') {
       const session = String(a.ActionParameters?.SessionType ?? '')
+      const properties = a.ActionParameters?.Properties as { osUser?: unknown } | null | undefined
+      if (typeof properties?.osUser === 'string') this.opts.onOSUser?.(properties.osUser)
       return SHELL_TYPES.has(session)
-        ? answer(ACTION_SUCCESS, null)
+        ? answer(ACTION_SUCCESS, this.ours ? { sekisho: ABILITIES } : null)
         : answer(ACTION_FAILED, null, `A browser cannot open a session of type ${session}.`)
     }
     if (type === 'KMSEncryption' && this.opts.encrypt !== undefined) {
@@ -565,8 +628,9 @@ export class DataChannel {
   private start(): void {
     if (this.started) return
     this.started = true
-    this.sendSize()
+    if (this.opts.onCopy === undefined) this.sendSize() // a copy has no terminal
     this.flush()
+    this.opts.onStarted?.()
   }
 
   private receiveAcknowledge(frame: Frame): void {
@@ -628,6 +692,13 @@ export class DataChannel {
       if (this.cipher === null) this.transmit(next.payloadType, next.payload)
       else if (this.sealing.push(next) === 1) void this.sealAll(this.cipher)
     }
+    if (this.waiting.length === 0) this.wakeSenders()
+  }
+
+  private wakeSenders(): void {
+    const waiters = this.sentWaiters
+    this.sentWaiters = []
+    for (const wake of waiters) wake()
   }
 
   /** sealAll encrypts and sends queued data in order. */

@@ -1,7 +1,7 @@
 // The server's push notifications about changed nodes and sessions.
 
 import * as v from 'valibot'
-import { readSession, signedIn } from './api'
+import { readSession, signInEnded } from './api'
 import { Store } from './store'
 
 /** Whether changes arrive by themselves at the moment. */
@@ -48,7 +48,7 @@ export function listen(): () => void {
         if (change.success) tell({ kind, id: change.output.id })
       })
     }
-    source.addEventListener('signedout', () => signedIn.set(null))
+    source.addEventListener('signedout', signInEnded)
     source.onerror = () => {
       pushing.set(false)
       interrupted = true

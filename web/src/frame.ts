@@ -40,6 +40,7 @@ export const PayloadType = {
   flag: 10,
   stderr: 11,
   exitCode: 12,
+  copy: 1000,
 } as const
 
 /** Frame is one decoded message. */

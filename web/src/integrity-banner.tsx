@@ -1,7 +1,7 @@
 // The banner on every page that says when recordings or the audit trail are
 // not what the server wrote.
 
-import Flashbar from '@cloudscape-design/components/flashbar'
+import Alert from '@cloudscape-design/components/alert'
 import Link from '@cloudscape-design/components/link'
 import { useEffect, useState } from 'react'
 import { rights } from './access'
@@ -43,22 +43,13 @@ export function IntegrityBanner() {
   const found = useIntegrityFindings()
   if (found === 0) return null
   return (
-    <Flashbar
-      items={[
-        {
-          id: 'integrity',
-          type: 'error',
-          header: count('integrity.header', found),
-          content: (
-            <>
-              {t('integrity.hint')}{' '}
-              <Link color="inverted" href={href('events')} onFollow={follow}>
-                {t('integrity.events')}
-              </Link>
-            </>
-          ),
-        },
-      ]}
-    />
+    <div className="integrity">
+      <Alert type="error" header={count('integrity.header', found)}>
+        {t('integrity.hint')}{' '}
+        <Link href={href('events')} onFollow={follow}>
+          {t('integrity.events')}
+        </Link>
+      </Alert>
+    </div>
   )
 }

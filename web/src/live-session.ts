@@ -9,11 +9,15 @@ import { Terminal } from '@xterm/xterm'
 import * as v from 'valibot'
 import { call, CallError, IGNORED } from './api'
 import { fromBase64, toBase64 } from './base64'
+import { guardClipboard, type Clipboard } from './clipboard'
 import { DataChannel, GoneError, type ChannelState, type Grant, type Saved } from './datachannel'
 import { newMessageId } from './frame'
+import { OutputFlow } from './output-flow'
 import { cipherOf, type Cipher } from './seal'
+import { here } from './stream-url'
 import { Scrollback } from './scrollback'
 import { Store } from './store'
+import { clipboardSchema } from './schemas'
 import type { StartedSession } from './workspace'
 import { FONT, quicken, themeFor } from './terminal-look'
 import { dark } from './theme'
@@ -25,6 +29,7 @@ const resumed = v.object({
   SessionId: v.optional(v.string()),
   TokenValue: v.optional(v.string()),
   StreamUrl: v.optional(v.string()),
+  ...clipboardSchema,
 })
 
 /** SavedSession is what a session needs to resume in another page. It has no token. */
@@ -39,6 +44,8 @@ export interface SavedSession {
   title: string
   message: string
   exitCode: number | null
+  osUser: string
+  clipboard: Clipboard
   channel: Saved
   /** The last of the output, to show it again. Nothing of an encrypted session. */
   output: string
@@ -56,10 +63,19 @@ export interface LiveState {
   endedAt: number
   /** Only this page and the node can read it. */
   encrypted: boolean
+  /** The OS user, where the agent reports it. */
+  osUser: string
+  /** What the session preferences keep the terminal from doing. */
+  clipboard: Clipboard
+  /** What was last refused for that reason. */
+  refused: 'copy' | 'paste' | null
 }
 
 /** Errors that a retry does not fix. */
 const FINAL = new Set(['AccessDeniedException', 'AccessDenied', 'DoesNotExistException', 'ValidationException'])
+
+/** USER_NAME is what the name of an OS user looks like. */
+const USER_NAME = /^[!-~]{1,64}$/
 
 /** How much of the output is kept to be shown again, in bytes. */
 const KEPT_OUTPUT = 256 * 1024
@@ -78,6 +94,7 @@ export class LiveSession {
   private readonly stops: (() => void)[] = []
   private readonly url: string
   private readonly shown = new Scrollback(KEPT_OUTPUT)
+  private readonly flow = new OutputFlow((data, parsed) => this.term.write(data, parsed))
   /** The key of a session that was taken up, which KMS has to decrypt first. */
   private locked = ''
   /** Old output is being drawn: the terminal's answers to it were already sent. */
@@ -118,6 +135,12 @@ export class LiveSession {
       rows: this.term.rows,
       endedAt: 0,
       encrypted: saved !== undefined && saved.channel.wrapped !== '',
+      osUser: saved?.osUser ?? '',
+      clipboard:
+        'channel' in started
+          ? started.clipboard
+          : { disableCopy: started.DisableCopy, disablePaste: started.DisablePaste },
+      refused: null,
     })
     this.term.loadAddon(this.fit)
     this.term.loadAddon(this.search)
@@ -132,8 +155,9 @@ export class LiveSession {
       dial: (url: string) => new WebSocket(url),
       onOutput: (data: Uint8Array) => {
         this.shown.push(data)
-        this.term.write(data)
+        return this.flow.push(data)
       },
+      onOSUser: (osUser: string) => this.state.update({ osUser: USER_NAME.test(osUser) ? osUser : '' }),
       onState: (channel: ChannelState) => {
         this.state.update({ channel, endedAt: channel.kind === 'ended' ? Date.now() : 0 })
         if (channel.kind === 'ended') {
@@ -157,6 +181,14 @@ export class LiveSession {
     this.term.attachCustomKeyEventHandler((ev) => this.shortcut(ev))
     this.observer = new ResizeObserver(() => this.refit())
     this.stops.push(dark.subscribe(() => (this.term.options.theme = themeFor(dark.get()))))
+    this.stops.push(
+      guardClipboard(
+        this.host,
+        this.term,
+        () => this.state.get().clipboard,
+        (refused) => this.state.update({ refused }),
+      ),
+    )
     const hurry = () => this.channel.retryNow()
     addEventListener('online', hurry)
     this.stops.push(() => removeEventListener('online', hurry))
@@ -181,7 +213,7 @@ export class LiveSession {
   save(output: number): SavedSession | null {
     const channel = this.channel.save()
     if (channel === null || !this.opened) return null
-    const { cols, rows, title, message, exitCode } = this.state.get()
+    const { cols, rows, title, message, exitCode, osUser, clipboard } = this.state.get()
     return {
       id: this.id,
       node: this.node,
@@ -192,6 +224,8 @@ export class LiveSession {
       title,
       message,
       exitCode,
+      osUser,
+      clipboard,
       channel,
       output: channel.wrapped === '' ? toBase64(this.shown.bytes(output)) : '',
     }
@@ -211,7 +245,6 @@ export class LiveSession {
       this.channel.resize({ cols: this.term.cols, rows: this.term.rows })
       this.channel.open()
     }
-    this.term.focus()
     return () => {
       this.observer.disconnect()
       this.host.remove()
@@ -263,7 +296,8 @@ export class LiveSession {
     if (ev.shiftKey && ev.code === 'KeyC') {
       ev.preventDefault()
       const selected = this.term.getSelection()
-      if (selected !== '') void navigator.clipboard.writeText(selected).catch(() => {})
+      if (this.state.get().clipboard.disableCopy) this.state.update({ refused: 'copy' })
+      else if (selected !== '') void navigator.clipboard.writeText(selected).catch(() => {})
       return false
     }
     // The browser's own paste event brings the text.
@@ -310,6 +344,7 @@ export class LiveSession {
     try {
       if (this.locked !== '') await this.unlock()
       const r = await call('AmazonSSM.ResumeSession', { SessionId: this.id }, resumed, true)
+      this.state.update({ clipboard: { disableCopy: r.DisableCopy, disablePaste: r.DisablePaste } })
       if (!r.TokenValue) return null
       return here({ url: r.StreamUrl ?? '', token: r.TokenValue })
     } catch (err) {
@@ -317,12 +352,4 @@ export class LiveSession {
       throw err
     }
   }
-}
-
-/** here puts a stream URL's path on the console's own origin. */
-function here(grant: Grant): Grant {
-  if (grant.url === '') return grant
-  const u = new URL(grant.url)
-  const scheme = location.protocol === 'http:' ? 'ws:' : 'wss:'
-  return { url: `${scheme}//${location.host}${u.pathname}${u.search}`, token: grant.token }
 }

@@ -8,9 +8,8 @@ import Header from '@cloudscape-design/components/header'
 import Link from '@cloudscape-design/components/link'
 import Pagination from '@cloudscape-design/components/pagination'
 import SpaceBetween from '@cloudscape-design/components/space-between'
-import SplitPanel from '@cloudscape-design/components/split-panel'
 import Table from '@cloudscape-design/components/table'
-import { lazy, Suspense, useEffect, useMemo, useState } from 'react'
+import { lazy, Suspense, useEffect, useId, useMemo, useState } from 'react'
 import { rights } from './access'
 import { pushing } from './events'
 import { t } from './i18n'
@@ -65,44 +64,34 @@ export default function NodesPage({ who }: PageProps) {
   )
 }
 
-/** useSelection is the node whose details stand in the panel below. */
+/** useSelection is the node whose details are in the panel below. */
 function useSelection(list: Node[]): [string | null, (id: string | null) => void] {
-  const [selected, setSelected] = useState<string | null>(null)
+  const [selected, select] = useState<string | null>(null)
   const node = list.find((n) => n.id === selected)
   useEffect(() => {
-    splitPanel.set(
-      node === undefined ? null : { content: <NodePanel node={node} />, open: splitPanel.get()?.open ?? true },
-    )
+    splitPanel.set(node === undefined ? null : <NodePanel node={node} onClose={() => select(null)} />)
   }, [node])
   useEffect(() => () => splitPanel.set(null), [])
-  const select = (id: string | null) => {
-    const shown = splitPanel.get()
-    if (id === selected && shown !== null) {
-      splitPanel.set({ ...shown, open: true })
-      return
-    }
-    // The panel of another node opens again, also after it was closed.
-    splitPanel.set(null)
-    setSelected(id)
-  }
   return [selected, select]
 }
 
-function NodePanel({ node }: { node: Node }) {
+function NodePanel({ node, onClose }: { node: Node; onClose: () => void }) {
+  const heading = useId()
   return (
-    <SplitPanel
-      header={node.name || node.id}
-      hidePreferencesButton
-      headerActions={
+    <aside className="panel" aria-labelledby={heading}>
+      <div className="panel-head">
+        <h2 id={heading}>{node.name || node.id}</h2>
         <Link href={href('nodes', node.id)} onFollow={follow}>
           {t('nodes.open')}
         </Link>
-      }
-    >
-      <Suspense fallback={null}>
-        <NodeDetails node={node} />
-      </Suspense>
-    </SplitPanel>
+        <Button variant="icon" iconName="close" ariaLabel={t('common.close')} onClick={onClose} />
+      </div>
+      <div className="panel-body">
+        <Suspense fallback={null}>
+          <NodeDetails node={node} />
+        </Suspense>
+      </div>
+    </aside>
   )
 }
 

@@ -230,7 +230,11 @@ const LISTS = [
 /** LIST_ACTIONS allow to list nodes: one is enough. */
 export const LIST_ACTIONS = LISTS.map((l) => `ssm:${l.operation}`)
 
-async function fetchNodes(ids: string[] | null, background: boolean): Promise<Node[]> {
+async function fetchNodes(
+  ids: string[] | null,
+  background: boolean,
+  onPage: (sofar: Node[]) => void = () => {},
+): Promise<Node[]> {
   const list = LISTS.find((l) => mayDo(`ssm:${l.operation}`)) ?? LISTS[0]
   const all: Node[] = []
   let token: string | undefined
@@ -247,6 +251,7 @@ async function fetchNodes(ids: string[] | null, background: boolean): Promise<No
     )
     for (const p of [...page.InstanceProperties, ...page.InstanceInformationList]) all.push(fromProperties(p))
     token = page.NextToken || undefined
+    if (token !== undefined) onPage(all)
   } while (token !== undefined)
   return all.toSorted((x, y) => byName(x.name, y.name))
 }
@@ -266,7 +271,11 @@ export async function loadNodes(background = false): Promise<void> {
   }
   if (!background) nodes.update({ loading: true })
   try {
-    const list = await fetchNodes(null, background)
+    // The first pages of a long list are shown while the others are read.
+    const first = nodes.get().nodes.length === 0
+    const list = await fetchNodes(null, background, (sofar) => {
+      if (first) nodes.update({ nodes: withAsked(sofar.toSorted((x, y) => byName(x.name, y.name))) })
+    })
     asked.clear()
     nodes.set({ nodes: withAsked(list), loading: false, denied: false, error: null })
   } catch (err) {

@@ -14,7 +14,7 @@ import { t } from './i18n'
 import { Playback } from './playback'
 import { PlayerControls } from './player-controls'
 import { needsReturns } from './recording-text'
-import { joinSession, leaveSession, NOW, readFrom, readRecording, typing } from './recordings'
+import { joinSession, leaveSession, NOW, typing, type Source } from './recordings'
 import { Refusal } from './refusal'
 import { useStore } from './store'
 import { FONT, themeFor } from './terminal-look'
@@ -44,8 +44,8 @@ interface Progress {
   error: unknown
 }
 
-/** useRecording reads a recording page by page and follows a live one, from its end if fromNow is true. */
-function useRecording(id: string, fromNow: boolean, onSealed: (sealed: boolean) => void): [Recording, Progress] {
+/** useRecording reads a recording page by page; a live one is followed, from the present moment on if fromNow is true. */
+function useRecording(source: Source, fromNow: boolean, onSealed: (sealed: boolean) => void): [Recording, Progress] {
   const [recording] = useState<Recording>(() => ({ cast: new Cast(), pages: [] }))
   const [progress, setProgress] = useState<Progress>({ duration: 0, read: 0, live: false, ready: false, error: null })
   useEffect(() => {
@@ -57,7 +57,7 @@ function useRecording(id: string, fromNow: boolean, onSealed: (sealed: boolean) 
     /** follow reads new events, and waits for them on the server. */
     const follow = async () => {
       try {
-        const page = await readFrom(id, position)
+        const page = await source.readFrom(position)
         if (stopped) return
         if (page.position === '') {
           position = ''
@@ -80,7 +80,7 @@ function useRecording(id: string, fromNow: boolean, onSealed: (sealed: boolean) 
     }
     const load = async () => {
       try {
-        const page = await readRecording(id, offset, offset > 0)
+        const page = await source.read(offset, offset > 0)
         if (stopped) return
         if (page.bytes.length > 0) {
           cast.push(page.bytes)
@@ -110,7 +110,7 @@ function useRecording(id: string, fromNow: boolean, onSealed: (sealed: boolean) 
       stopped = true
       clearTimeout(timer)
     }
-  }, [id, fromNow, recording, onSealed])
+  }, [source, fromNow, recording, onSealed])
   return [recording, progress]
 }
 
@@ -248,17 +248,21 @@ function useClock(playback: RefObject<Playback | null>, playing: boolean, live: 
 
 /** Player plays the recording of a session. For a running session it starts at the current moment. */
 export function Player({
-  id,
+  source,
   fromNow,
+  joinable = true,
   onSealed,
 }: {
-  id: string
+  source: Source
   fromNow: boolean
+  /** The session may be joined by users who have permission. */
+  joinable?: boolean
   onSealed: (sealed: boolean) => void
 }) {
+  const { id } = source
   const frame = useRef<HTMLDivElement>(null)
   const stage = useRef<HTMLDivElement>(null)
-  const [recording, progress] = useRecording(id, fromNow, onSealed)
+  const [recording, progress] = useRecording(source, fromNow, onSealed)
   const { playback, takeKeys } = useScreen(recording, frame, stage)
   const [playing, setPlaying] = useState(false)
   const [begun, setBegun] = useState(false)
@@ -281,7 +285,8 @@ export function Player({
   }, [playback, speed, skipIdle, begun])
 
   const keyboard = useKeyboard(id, takeKeys, progress.live)
-  const mayJoin = useStore(rights).get('sekisho:JoinSession')?.allowed === true
+  const joinRight = useStore(rights).get('sekisho:JoinSession')?.allowed === true
+  const mayJoin = joinable && joinRight
   const shownUntil = useRef(0)
   useEffect(() => {
     // A viewer at the end sees new output immediately.

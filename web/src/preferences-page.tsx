@@ -28,7 +28,7 @@ import { Refusal } from './refusal'
 import { createLogBucket } from './s3'
 import { count, rich, t } from './i18n'
 
-import { General, Logs, Recording, RunAs, Shell } from './preferences-parts'
+import { Clipboard, General, Logs, Recording, RunAs, Shell } from './preferences-parts'
 
 /** useEditor loads the preferences, and saves what the user changes. */
 function useEditor() {
@@ -174,6 +174,7 @@ function Editor({ editor, loaded, form }: { editor: ReturnType<typeof useEditor>
             <RunAs {...field} />
             <Shell {...field} />
             <Recording {...field} />
+            <Clipboard {...field} />
             {!readOnly && !untouched && (
               <div className="form-end">
                 <Button variant="primary" formAction="submit" loading={busy === 'save'} disabled={invalid}>

@@ -400,3 +400,18 @@ export function Recording(p: Part) {
     </Container>
   )
 }
+
+export function Clipboard(p: Part) {
+  return (
+    <Container header={<Header variant="h2">{t('prefs.clipboard')}</Header>}>
+      <SpaceBetween size="l">
+        <Check {...p} name="disableCopy" hint={t('prefs.disableCopyHint')}>
+          {t('prefs.disableCopy')}
+        </Check>
+        <Check {...p} name="disablePaste">
+          {t('prefs.disablePaste')}
+        </Check>
+      </SpaceBetween>
+    </Container>
+  )
+}

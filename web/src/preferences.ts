@@ -51,6 +51,8 @@ export interface Form {
   kmsKey: string
   recordInput: boolean
   recordForwards: boolean
+  disableCopy: boolean
+  disablePaste: boolean
   recordingDays: string
   requireServerRecording: boolean
 }
@@ -94,6 +96,8 @@ export function formOf(content: string | null): Form {
     kmsKey: text(inputs['kmsKeyId']),
     recordInput: extensions['recordInput'] !== false,
     recordForwards: flag(extensions['recordForwards']),
+    disableCopy: flag(extensions['disableCopy']),
+    disablePaste: flag(extensions['disablePaste']),
     recordingDays: text(extensions['recordingDays']),
     requireServerRecording: flag(extensions['requireServerRecording']),
   }
@@ -148,6 +152,8 @@ export function contentOf(f: Form, before: string | null): string {
   setSwitch(extensions, 'loginShell', on(f.loginShell))
   setSwitch(extensions, 'recordInput', f.recordInput ? undefined : false)
   put(extensions, 'recordForwards', f.recordForwards)
+  put(extensions, 'disableCopy', f.disableCopy)
+  put(extensions, 'disablePaste', f.disablePaste)
   put(extensions, 'recordingDays', number(f.recordingDays))
   put(extensions, 'requireServerRecording', f.requireServerRecording)
   put(inputs, 'sekisho', extensions)

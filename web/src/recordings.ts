@@ -25,22 +25,36 @@ export interface RecordingPage {
   sealed: boolean
 }
 
-/** readRecording reads the bytes of a recording from an offset. */
-export async function readRecording(id: string, offset: number, background: boolean): Promise<RecordingPage> {
-  const r = await call('Sekisho.GetSessionRecording', { SessionId: id, StartOffset: offset }, pageSchema, background)
-  return pageOf(r)
+/** Source is where a player reads a recording from. */
+export interface Source {
+  /** The ID of the session, or of the link. */
+  id: string
+  /** read reads the bytes from an offset on. */
+  read(offset: number, background: boolean): Promise<RecordingPage>
+  /** readFrom reads on from a position, and waits for something new in a session that runs. */
+  readFrom(position: string): Promise<RecordingPage>
 }
 
 /** NOW is the position at the end of a recording that is being written. */
 export const NOW = 'now'
 const WAIT_MS = 10_000
 
-/** readFrom reads from a position, and waits for new output of a running session. */
-export async function readFrom(id: string, position: string): Promise<RecordingPage> {
-  const wait = position === NOW ? 0 : WAIT_MS
-  const input = { SessionId: id, Position: position, WaitMilliseconds: wait }
-  return pageOf(await call('Sekisho.GetSessionRecording', input, pageSchema, position !== NOW))
+function sourceOf(id: string, operation: string, input: object): Source {
+  const read = async (part: object, background: boolean) =>
+    pageOf(await call(operation, { ...input, ...part }, pageSchema, background))
+  return {
+    id,
+    read: (StartOffset, background) => read({ StartOffset }, background),
+    readFrom: (Position) => read({ Position, WaitMilliseconds: Position === NOW ? 0 : WAIT_MS }, Position !== NOW),
+  }
 }
+
+/** recordingOf is the recording of a session. */
+export const recordingOf = (id: string): Source => sourceOf(id, 'Sekisho.GetSessionRecording', { SessionId: id })
+
+/** sharedRecording is the recording that a link shows. */
+export const sharedRecording = (LinkId: string, Token: string): Source =>
+  sourceOf(LinkId, 'Sekisho.GetSharedRecording', { LinkId, Token })
 
 function pageOf(r: v.InferOutput<typeof pageSchema>): RecordingPage {
   return {

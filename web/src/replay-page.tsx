@@ -9,12 +9,13 @@ import Header from '@cloudscape-design/components/header'
 import KeyValuePairs from '@cloudscape-design/components/key-value-pairs'
 import SpaceBetween from '@cloudscape-design/components/space-between'
 import StatusIndicator from '@cloudscape-design/components/status-indicator'
-import { useEffect, useState } from 'react'
+import { useEffect, useMemo, useState } from 'react'
 import { lasting, ownerName } from './format'
 import { nodes } from './nodes'
-import { verifyRecording, type Verification } from './recordings'
+import { recordingOf, verifyRecording, type Verification } from './recordings'
 import { Refusal } from './refusal'
 import { follow, href, useRoute } from './router'
+import { ShareButton } from './share-modal'
 import { SessionLog } from './session-log'
 import { findSession, type Session } from './sessions'
 import { SessionStatus } from './sessions-page'
@@ -34,6 +35,7 @@ export default function ReplayPage({ params }: PageProps) {
   const [sealed, setSealed] = useState(false)
   const name = useStore(nodes).nodes.find((n) => n.id === session?.target)?.name
 
+  const source = useMemo(() => recordingOf(id), [id])
   const [fromStart, setFromStart] = useState(!watching)
   const [looked, setLooked] = useState(false)
   useEffect(() => {
@@ -56,7 +58,9 @@ export default function ReplayPage({ params }: PageProps) {
         ]}
         onFollow={follow}
       />
-      <Header variant="h1">{name || session?.target || t('replay.recording')}</Header>
+      <Header variant="h1" actions={session?.encrypted === true ? undefined : <ShareButton session={id} />}>
+        {name || session?.target || t('replay.recording')}
+      </Header>
       {session?.encrypted === true ? (
         <Alert type="info">{t('replay.encrypted')}</Alert>
       ) : (
@@ -67,7 +71,7 @@ export default function ReplayPage({ params }: PageProps) {
                 {t('replay.fromStart')}
               </Button>
             )}
-            <Player key={`${id} ${fromStart}`} id={id} fromNow={!fromStart} onSealed={setSealed} />
+            <Player key={`${id} ${fromStart}`} source={source} fromNow={!fromStart} onSealed={setSealed} />
           </>
         )
       )}

@@ -62,9 +62,9 @@ export function navigate(...parts: string[]): void {
 
 const RETURN_TO = 'sekisho-return-to'
 
-/** rememberPath keeps the path while the browser is at an identity provider. */
+/** rememberPath keeps the path, and the token of a link to a recording after it, while the browser is at an identity provider. */
 export function rememberPath(): void {
-  sessionStorage.setItem(RETURN_TO, location.pathname)
+  sessionStorage.setItem(RETURN_TO, location.pathname + location.hash)
 }
 
 /** returnToPath goes to the remembered path, once. */

@@ -1,9 +1,10 @@
 // Every page of the console: its address, its title, its place in the
 // navigation, and the action without which it is useless.
 
-import { lazy, type ComponentType } from 'react'
+import type { ComponentType } from 'react'
 import type { SignedIn } from './api'
 import type { PlainKey } from './i18n'
+import { lazy } from './lazy'
 
 /** PageProps are the properties of every page. */
 export interface PageProps {
@@ -149,6 +150,14 @@ export const ROUTES: Route[] = [
     params: 1,
     title: 'replay.title',
     page: lazy(() => import('./replay-page')),
+    layout: 'default',
+    parent: 'sessions/history',
+  },
+  {
+    path: 'shared',
+    params: 1,
+    title: 'replay.title',
+    page: lazy(() => import('./shared-page')),
     layout: 'default',
     parent: 'sessions/history',
   },

@@ -1,6 +1,6 @@
 // S3 calls as the signed-in user.
 
-import { CallError, reach, refusal, signedIn } from './api'
+import { CallError, reach, refusal, signedIn, signInEnded } from './api'
 import { t } from './i18n'
 
 const NAMESPACE = 'http://s3.amazonaws.com/doc/2006-03-01/'
@@ -24,7 +24,7 @@ export async function s3(
   })
   if (res.ok) return res
   const err = await refusal(res)
-  if (res.status === 401) signedIn.set(null)
+  if (res.status === 401) signInEnded()
   // The response to HEAD has no body.
   throw err.code === ''
     ? new CallError(`HTTP ${res.status}`, t('error.status', { status: res.status }), res.status, '')

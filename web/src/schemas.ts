@@ -10,3 +10,9 @@ export const text = v.optional(v.string(), '')
 
 /** tags are tags as the SSM API sends them. */
 export const tags = v.optional(v.array(v.object({ Key: v.string(), Value: v.string() })), [])
+
+/** clipboardSchema is what session preferences keep the console's terminal from doing. */
+export const clipboardSchema = {
+  DisableCopy: v.optional(v.boolean(), false),
+  DisablePaste: v.optional(v.boolean(), false),
+}

@@ -2,12 +2,14 @@
 
 import CopyToClipboard from '@cloudscape-design/components/copy-to-clipboard'
 import Icon from '@cloudscape-design/components/icon'
+import Link from '@cloudscape-design/components/link'
 import { useEffect, useState } from 'react'
 import { signedIn } from './api'
 import { lasting, ownerName, timeOfDay, useNow, utc, when } from './format'
 import type { LiveSession } from './live-session'
 import { nodes } from './nodes'
 import { listParticipants, type Participant } from './recordings'
+import { follow, href } from './router'
 import { findSession, type Session } from './sessions'
 import { checkStart } from './start-check'
 import { useStore } from './store'
@@ -22,7 +24,7 @@ export function useEnvironment(node: string): ReturnType<typeof environment> {
 
 /** SessionFacts are the facts about a session that is open here. */
 export function SessionFacts({ target, live, owner }: { target: Target; live: LiveSession; owner: string }) {
-  const { endedAt, title, encrypted, channel } = useStore(live.state)
+  const { endedAt, title, encrypted, channel, osUser } = useStore(live.state)
   const who = useStore(signedIn)
   const env = useEnvironment(target.id)
   const [session, setSession] = useState<Session | null>(null)
@@ -42,7 +44,9 @@ export function SessionFacts({ target, live, owner }: { target: Target; live: Li
   return (
     <div className="terminal-facts">
       <span className="terminal-node" title={title}>
-        {target.name || target.id}
+        <Link href={href('nodes', target.id)} onFollow={follow} fontSize="inherit">
+          {target.name || target.id}
+        </Link>
       </span>
       {env !== null && (
         <span className={`environment environment-${env.kind}`} title={t('facts.environment')}>
@@ -61,19 +65,23 @@ export function SessionFacts({ target, live, owner }: { target: Target; live: Li
       <Fact label={t('common.account')}>
         {who?.account} / {who?.region}
       </Fact>
-      {session !== null && (
+      {(osUser !== '' || session !== null) && (
         <Fact label={t('facts.osUser')}>
-          {session.runAs || <span title={t('facts.defaultUserHint')}>{t('facts.defaultUser')}</span>}
+          {osUser || session?.runAs || <span title={t('facts.defaultUserHint')}>{t('facts.defaultUser')}</span>}
         </Fact>
       )}
       <Fact label={t('common.owner')}>
         <span title={owner}>{ownerName(owner)}</span>
       </Fact>
+      <Credentials session={session} />
       <Fact label={t('common.started')}>
         <span title={`${when(live.startedAt)}\n${utc(live.startedAt)}`}>{timeOfDay(live.startedAt)}</span>{' '}
         <Elapsed from={live.startedAt} to={endedAt} />
       </Fact>
       <Fact label={t('common.session')}>
+        <Link href={href('sessions', ended ? 'replay' : 'watch', live.id)} onFollow={follow} fontSize="inherit">
+          {t('common.open')}
+        </Link>{' '}
         <CopyToClipboard
           variant="inline"
           copyButtonAriaLabel={t('common.copy')}
@@ -99,6 +107,20 @@ export function SessionFacts({ target, live, owner }: { target: Target; live: Li
           </span>
         ))}
     </div>
+  )
+}
+
+/** Credentials are those that the session was started with. */
+function Credentials({ session }: { session: Session | null }) {
+  const here = useStore(signedIn)?.accessKeyId ?? ''
+  const used = session?.accessKey ?? here // this page has started it
+  if (used === '') return null
+  return (
+    <Fact label={t('facts.credentials')}>
+      <span title={t('facts.credentialsHint', { key: used, address: session?.sourceAddress || '–' })}>
+        {used === here ? t('facts.thisSignIn') : <code>{used}</code>}
+      </span>
+    </Fact>
   )
 }
 

@@ -22,6 +22,11 @@ export interface Session {
   encrypted: boolean
   /** The OS user it runs as; '' for the agent's default. */
   runAs: string
+  /** The OS user that the agent of a running session reports; '' where it is unknown. */
+  osUser: string
+  /** The access key that it was started with, and from which address. */
+  accessKey: string
+  sourceAddress: string
   /** The idle timeout and the maximum duration, in milliseconds; 0 for no limit. */
   idleFor: number
   lastsFor: number
@@ -45,6 +50,9 @@ const sessionAnswer = v.object({
   EndReason: text,
   Recording: text,
   RunAsUser: text,
+  OSUser: text,
+  AccessKeyId: text,
+  SourceIPAddress: text,
   IdleSessionTimeout: v.optional(v.string()),
   MaxSessionDuration: v.optional(v.string()),
   OutputUrl: v.optional(v.object({ S3OutputUrl: v.optional(v.string()), CloudWatchOutputUrl: v.optional(v.string()) })),
@@ -85,6 +93,9 @@ function fromAnswer(s: SessionAnswer): Session {
     details: s.EndReason,
     encrypted: s.Recording === 'Encrypted',
     runAs: s.RunAsUser,
+    osUser: s.OSUser,
+    accessKey: s.AccessKeyId,
+    sourceAddress: s.SourceIPAddress,
     idleFor: minutes(s.IdleSessionTimeout),
     lastsFor: minutes(s.MaxSessionDuration),
     object: objectOf(s.OutputUrl?.S3OutputUrl),

@@ -59,8 +59,8 @@ function useSignIn() {
 }
 
 /** SignInPage asks the user to sign in. */
-export default function SignInPage() {
-  const [user, setUser] = useState('')
+export default function SignInPage({ lapsed }: { lapsed?: string }) {
+  const [user, setUser] = useState(lapsed ?? '')
   const [password, setPassword] = useState('')
   const [code, setCode] = useState('')
   const [providers, setProviders] = useState<string[]>([])
@@ -69,12 +69,16 @@ export default function SignInPage() {
   const shown = useStore(language)
 
   useEffect(() => {
+    const before = document.title
     document.title = `${t('signIn.title')} · Sekisho`
+    return () => {
+      document.title = before
+    }
   }, [shown])
   useEffect(() => {
     loadProviders().then(setProviders, () => {})
-    if (location.search !== '') history.replaceState(null, '', location.pathname)
-  }, [])
+    if (lapsed === undefined && location.search !== '') history.replaceState(null, '', location.pathname)
+  }, [lapsed])
   useEffect(() => {
     if (codeNeeded) codeField.current?.focus()
   }, [codeNeeded])
@@ -98,6 +102,7 @@ export default function SignInPage() {
           </div>
         </div>
         <form className="sign-in-form" onSubmit={submit}>
+          {lapsed !== undefined && error === '' && <div role="status">{t('signIn.lapsed', { user: lapsed })}</div>}
           {error !== '' && (
             <div className="sign-in-error" role="alert">
               {error}

@@ -1,7 +1,7 @@
-// The panel below a page, which the page itself fills.
+// The panel below a page, with content that the page provides.
 
 import type { ReactNode } from 'react'
 import { Store } from './store'
 
-/** splitPanel is the content of the panel; null for no panel. */
-export const splitPanel = new Store<{ content: ReactNode; open: boolean } | null>(null)
+/** splitPanel is the panel; null for none. */
+export const splitPanel = new Store<ReactNode>(null)

@@ -4,9 +4,15 @@ import * as v from 'valibot'
 import { call, IGNORED } from './api'
 import type { LiveSession, SavedSession } from './live-session'
 import { navigate } from './router'
+import { clipboardSchema } from './schemas'
 import { Store } from './store'
 
-const startedSession = v.object({ SessionId: v.string(), TokenValue: v.string(), StreamUrl: v.string() })
+export const startedSession = v.object({
+  SessionId: v.string(),
+  TokenValue: v.string(),
+  StreamUrl: v.string(),
+  ...clipboardSchema,
+})
 
 /** StartedSession is the answer of StartSession. */
 export type StartedSession = v.InferOutput<typeof startedSession>
@@ -30,8 +36,61 @@ export interface Tab {
   live?: LiveSession
 }
 
-/** The tabs, and which of them is shown. */
-export const workspace = new Store<{ tabs: Tab[]; active: string }>({ tabs: [], active: '' })
+/** Workspace is the open terminals. Panes are the keys of the tabs that are shown side by side; one of them is active. */
+export interface Workspace {
+  tabs: Tab[]
+  panes: string[]
+  active: string
+}
+
+/** MOST_PANES is how many terminals are shown side by side. */
+export const MOST_PANES = 4
+
+export const workspace = new Store<Workspace>({ tabs: [], panes: [], active: '' })
+
+/** showTab shows a tab: in the pane that has it, or in the place of the active one. */
+export function showTab(key: string): void {
+  const w = workspace.get()
+  const panes = w.panes.includes(key) ? w.panes : withPane(w.panes, w.active, key)
+  workspace.update({ panes, active: key })
+}
+
+const withPane = (panes: string[], active: string, key: string) =>
+  panes.includes(active) ? panes.map((p) => (p === active ? key : p)) : [key]
+
+/** splitPane shows another terminal beside the active one: one that is hidden, or else a new one on the same node. */
+export function splitPane(): void {
+  const w = workspace.get()
+  const from = w.tabs.find((t) => t.key === w.active)
+  if (from === undefined || w.panes.length >= MOST_PANES) return
+  const hidden = w.tabs.find((t) => !w.panes.includes(t.key))
+  if (hidden === undefined) {
+    openTab(from.target, true)
+    return
+  }
+  workspace.update({ panes: beside(w.panes, w.active, hidden.key), active: hidden.key })
+}
+
+const beside = (panes: string[], active: string, key: string) => {
+  const at = panes.indexOf(active) + 1
+  return [...panes.slice(0, at), key, ...panes.slice(at)]
+}
+
+/** hidePane stops showing a terminal beside the others; its session continues in its tab. */
+export function hidePane(key: string): void {
+  const w = workspace.get()
+  const at = w.panes.indexOf(key)
+  if (at < 0 || w.panes.length < 2) return
+  const panes = w.panes.filter((p) => p !== key)
+  workspace.update({ panes, active: w.active === key ? panes[Math.min(at, panes.length - 1)]! : w.active })
+}
+
+/** movePane makes the next pane, or the one before, the active one. */
+export function movePane(step: 1 | -1): void {
+  const w = workspace.get()
+  const to = w.panes[(w.panes.indexOf(w.active) + step + w.panes.length) % w.panes.length]
+  if (to !== undefined) workspace.update({ active: to })
+}
 
 const FONT_KEY = 'sekisho-font-size'
 function storedFontSize(): number {
@@ -73,10 +132,18 @@ export function renameTab(key: string, name: string): void {
 
 /** startSession opens a tab and starts a session in it. */
 export function startSession(target: Target): void {
+  openTab(target, false)
+  navigate('terminals')
+}
+
+function openTab(target: Target, split: boolean): void {
   const key = `t${++made}`
   const w = workspace.get()
-  workspace.set({ tabs: [...w.tabs, { key, target, phase: 'starting' }], active: key })
-  navigate('terminals')
+  workspace.set({
+    tabs: [...w.tabs, { key, target, phase: 'starting' }],
+    panes: split ? beside(w.panes, w.active, key) : withPane(w.panes, w.active, key),
+    active: key,
+  })
   void start(key, target)
 }
 
@@ -117,8 +184,11 @@ export function closeTab(key: string): void {
   if (isRunning(tab)) void tab.live!.terminate().catch(() => {})
   tab.live?.dispose()
   const tabs = w.tabs.filter((t) => t.key !== key)
-  const active = w.active === key ? (tabs[Math.min(at, tabs.length - 1)]?.key ?? '') : w.active
-  workspace.set({ tabs, active })
+  const pane = w.panes.indexOf(key)
+  let panes = w.panes.filter((p) => p !== key)
+  if (panes.length === 0 && tabs.length > 0) panes = [tabs[Math.min(at, tabs.length - 1)]!.key]
+  const active = w.active === key ? (panes[Math.min(Math.max(pane, 0), panes.length - 1)] ?? '') : w.active
+  workspace.set({ tabs, panes, active })
 }
 
 /** warnBeforeLeaving has the browser ask before it leaves a page with running terminals. */
@@ -138,6 +208,8 @@ const KEPT_OUTPUT = 1024 * 1024
 interface Kept {
   owner: string
   active: number
+  /** The tabs that are shown side by side, by their places. */
+  panes?: number[]
   tabs: { target: Target; name?: string; session: SavedSession }[]
 }
 
@@ -148,16 +220,17 @@ interface Kept {
  */
 export function keepOverReload(owner: string): () => void {
   const leave = () => {
-    const { tabs, active } = workspace.get()
+    const { tabs, panes, active } = workspace.get()
     const running = tabs.filter(isRunning)
     if (running.length === 0) return
     // If the output does not fit, keep the sessions without it.
     for (const output of [Math.floor(KEPT_OUTPUT / running.length), 0]) {
-      const kept: Kept = { owner, active: 0, tabs: [] }
+      const kept: Kept = { owner, active: 0, panes: [], tabs: [] }
       for (const t of running) {
         const session = t.live!.save(output)
         if (session === null) continue
         if (t.key === active) kept.active = kept.tabs.length
+        if (panes.includes(t.key)) kept.panes!.push(kept.tabs.length)
         kept.tabs.push({ target: t.target, name: t.name, session })
       }
       try {
@@ -193,7 +266,13 @@ export async function takeUpKept(owner: string): Promise<void> {
   }
   if (kept.owner !== owner || !Array.isArray(kept.tabs) || kept.tabs.length === 0) return
   const tabs: Tab[] = kept.tabs.map((t) => ({ key: `t${++made}`, target: t.target, name: t.name, phase: 'starting' }))
-  workspace.set({ tabs: [...workspace.get().tabs, ...tabs], active: tabs[kept.active]?.key ?? tabs[0]!.key })
+  const active = tabs[kept.active]?.key ?? tabs[0]!.key
+  const panes = (kept.panes ?? []).flatMap((i) => tabs[i]?.key ?? []).slice(0, MOST_PANES)
+  workspace.set({
+    tabs: [...workspace.get().tabs, ...tabs],
+    panes: panes.includes(active) ? panes : [active],
+    active,
+  })
   const { LiveSession } = await import('./live-session')
   kept.tabs.forEach((t, i) => {
     const key = tabs[i]!.key

@@ -230,9 +230,48 @@ describe('opening', () => {
 })
 
 describe('receiving', () => {
+  it('acknowledges output late while the terminal is behind, and a repetition not at all until then', async () => {
+    let release = () => {}
+    const t = open({ onOutput: () => new Promise<void>((done) => (release = done)) })
+    t.socket.accept()
+    const f = t.socket.output(0, 'a')
+    t.socket.deliver(f)
+    expect(t.socket.ackedSeqs).toEqual([])
+    release()
+    await vi.advanceTimersByTimeAsync(0)
+    expect(t.socket.ackedSeqs).toEqual([0])
+    t.socket.deliver(f)
+    expect(t.socket.ackedSeqs).toEqual([0, 0])
+  })
+
+  it('tells the OS user that the agent reports, and takes large frames from it', () => {
+    const users: string[] = []
+    const t = open({ onOSUser: (name) => users.push(name) })
+    t.socket.accept()
+    t.socket.output(
+      0,
+      JSON.stringify({
+        AgentVersion: '4.0.0.0',
+        Sekisho: ['jumbo-frames'],
+        RequestedClientActions: [
+          {
+            ActionType: 'SessionType',
+            ActionParameters: { SessionType: 'Standard_Stream', Properties: { osUser: 'ops' } },
+          },
+        ],
+      }),
+      5,
+    )
+    expect(users).toEqual(['ops'])
+    const answer = JSON.parse(str(t.socket.stream[0]!.payload)) as {
+      ProcessedClientActions: { ActionResult: unknown }[]
+    }
+    expect(answer.ProcessedClientActions[0]!.ActionResult).toEqual({ sekisho: ['large-frames'] })
+  })
+
   it('processes a frame, then acknowledges it with its UUID and number', () => {
     const order: string[] = []
-    const t = open({ onOutput: () => order.push(`out, ${t.socket.acks.length} acks`) })
+    const t = open({ onOutput: () => void order.push(`out, ${t.socket.acks.length} acks`) })
     t.socket.accept()
     const f = t.socket.output(0, 'a')
     expect(order).toEqual(['out, 0 acks'])

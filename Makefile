@@ -37,7 +37,7 @@ DEADCODE   := bin/tools/deadcode
 BENCHSTAT  := bin/tools/benchstat
 SBOM       := bin/tools/cyclonedx-gomod
 
-.PHONY: help operations build programs agents race-programs test-programs web run test unit web-unit web-lint e2e browser outages lint screenshots picture fmt vet check man cross fuzz bench bench-compare bench-record peers clean
+.PHONY: help operations build programs agents race-programs test-programs web run test unit web-unit web-lint e2e browser outages lint console-flood screenshots picture fmt vet check man cross fuzz bench bench-compare bench-record peers clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -133,6 +133,9 @@ cross: ## vet and build sekisho for macOS and Windows, into bin/
 	  $(GO) vet ./cmd/sekisho ./internal/cli ./internal/client ./internal/session/transfer; \
 	  $(BUILD) -o bin/sekisho-$$GOOS-$$GOARCH$$suffix ./cmd/sekisho; \
 	done
+
+console-flood: build race-programs $(PLUGIN) $(PLAYWRIGHT) ## how long a keystroke takes in the console during 100 MB of output
+	SEKISHO_FLOOD_BYTES=100000000 SEKISHO_E2E=1 SEKISHO_BIN=$(CURDIR)/bin $(GO) test -count=1 -v -run 'TestBrowserTerminal$$' ./e2e
 
 screenshots: build race-programs $(PLUGIN) $(PLAYWRIGHT) ## every page at three widths, in both languages and colour schemes; DIR=screenshots
 	SCREENSHOT_DIR=$(abspath $(or $(DIR),screenshots)) SEKISHO_E2E=1 SEKISHO_BIN=$(CURDIR)/bin/race $(GO) test -count=1 -v -run 'TestBrowserPages$$' ./e2e

@@ -1,6 +1,9 @@
 package e2e_test
 
 import (
+	"errors"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -51,8 +54,40 @@ func TestBrowserEncrypted(t *testing.T) {
 	inBrowser(t, s, "browser/encrypted.mjs")
 }
 
+// TestBrowserTerminal is what a terminal does beside typing.
+func TestBrowserTerminal(t *testing.T) {
+	t.Parallel()
+	s := ownServer(t)
+	setUp(t, s, `aws iam create-user --user-name viewer &&
+		aws iam create-login-profile --user-name viewer --password Correct-Horse-1`)
+	inBrowser(t, s, "browser/terminal.mjs")
+}
+
+// TestBrowserTrouble is a console whose network, server or sign-in goes away.
+func TestBrowserTrouble(t *testing.T) {
+	t.Parallel()
+	s := ownServer(t)
+	setUp(t, s, `aws iam create-user --user-name other &&
+		aws iam create-login-profile --user-name other --password Correct-Horse-1`)
+	// This agent outlives the server.
+	agent := s.StartAgent(t, "outlives", -1)
+	control := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if err := errors.Join(s.Kill(), s.Run()); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+		}
+	}))
+	t.Cleanup(control.Close)
+	runBrowser(t, s, []string{"SEKISHO_TEST_RESTART=" + control.URL, "SEKISHO_TARGET=" + agent.NodeID}, "browser/trouble.mjs")
+}
+
 // inBrowser runs browser tests with node.
 func inBrowser(t *testing.T, s *harness.Server, tests ...string) {
+	t.Helper()
+	runBrowser(t, s, nil, tests...)
+}
+
+// runBrowser is inBrowser with more variables in the environment.
+func runBrowser(t *testing.T, s *harness.Server, more []string, tests ...string) {
 	t.Helper()
 	shots := os.Getenv("SCREENSHOT_DIR")
 	if shots == "" {
@@ -69,6 +104,7 @@ func inBrowser(t *testing.T, s *harness.Server, tests ...string) {
 	for name, value := range env(t, s) {
 		cmd.Env = append(cmd.Env, name+"="+value)
 	}
+	cmd.Env = append(cmd.Env, more...)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	if err := cmd.Run(); err != nil {
 		t.Errorf("node --test: %v", err)
@@ -158,6 +194,31 @@ func TestBrowserPages(t *testing.T) {
 		aws logs create-log-group --log-group-name /pictures
 		aws ssm send-command --document-name AWS-RunShellScript --instance-ids $SEKISHO_TARGET --parameters commands=uptime`)
 	inBrowser(t, s, "browser/pages.mjs")
+}
+
+// TestBrowserMatrix opens each page as an administrator, an auditor, somebody on call, a user who can
+// start a session on one node, and a user without permissions.
+func TestBrowserMatrix(t *testing.T) {
+	t.Parallel()
+	s := ownServer(t)
+	setUp(t, s, `set -e
+		for name in auditor oncall minimal nobody; do
+			aws iam create-user --user-name $name
+			aws iam create-login-profile --user-name $name --password Correct-Horse-1
+		done
+		policy() { aws iam put-user-policy --user-name $1 --policy-name own --policy-document '{"Version":"2012-10-17","Statement":'"$2"'}'; }
+		policy auditor '{"Effect":"Allow","Resource":"*","Action":["ssm:Describe*","ssm:Get*","ssm:List*","ec2:Describe*","iam:Get*","iam:List*",
+			"iam:SimulatePrincipalPolicy","cloudtrail:LookupEvents","sekisho:Get*","sekisho:List*","sekisho:Verify*","s3:List*","s3:GetBucket*",
+			"logs:Describe*","kms:List*","kms:Describe*"]}'
+		policy oncall '[{"Effect":"Allow","Resource":"*","Action":["ssm:DescribeInstance*","ssm:DescribeSessions","ssm:StartSession","ssm:GetConnectionStatus",
+			"sekisho:ListAccessRequests","ssm:StartAccessRequest","sekisho:GetSessionRecording"]},
+			{"Effect":"Allow","Action":["ssm:TerminateSession","ssm:ResumeSession"],"Resource":"arn:aws:ssm:*:*:session/${aws:username}-*"}]'
+		policy minimal '[{"Effect":"Allow","Action":"ssm:StartSession","Resource":["arn:aws:ssm:*:*:managed-instance/'$SEKISHO_TARGET'","arn:aws:ssm:*:*:document/SSM-SessionManagerRunShell"]},
+			{"Effect":"Allow","Action":["ssm:TerminateSession","ssm:ResumeSession"],"Resource":"arn:aws:ssm:*:*:session/minimal-*"}]'
+		aws iam create-group --group-name operators
+		aws s3api create-bucket --bucket picture-logs
+		aws logs create-log-group --log-group-name /pictures`)
+	inBrowser(t, s, "browser/matrix.mjs")
 }
 
 // TestBrowserRoles tests the console for users with few permissions.

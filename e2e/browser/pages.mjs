@@ -7,37 +7,14 @@ import { mkdirSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { before, test } from 'node:test'
-import { fillIn, noFaults, open, overflow, sees, target, type, url, user } from './setup.mjs'
+import { fillIn, noFaults, open, overflow, PAGES, sees, show as showPage, target, type, url } from './setup.mjs'
 
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
 const shots = process.env.SCREENSHOT_DIR
 
-/** What stands for the segment that follows a path. */
-const PARAMS = {
-  nodes: target,
-  users: user,
-  groups: 'operators',
-  roles: 'AmazonEC2RunCommandRoleForManagedInstances',
-  policies: 'arn:aws:iam::aws:policy/AmazonSSMFullAccess',
-  documents: 'AWS-RunShellScript',
-  commands: '00000000-0000-4000-8000-000000000000',
-  buckets: 'picture-logs',
-  'log-groups': '/pictures',
-}
-
-/** The addresses of all pages, from the console's own table of routes. */
-const pages = [...readFileSync('../web/src/routes.tsx', 'utf8').matchAll(/path: '([\w/-]+)',\s*params: (\d)/g)].flatMap(
-  ([, path, params]) => {
-    if (params === '0') return [path]
-    return PARAMS[path] === undefined ? [] : [`${path}/${encodeURIComponent(PARAMS[path])}`]
-  },
-)
-pages.push('nowhere')
-
 let page, faults
 
 before(async () => {
-  assert.ok(pages.length > 25, 'the table of routes was not read')
   ;({ page, faults } = await open('pages', { context: { bypassCSP: true } }))
   if (shots) mkdirSync(join(shots, 'pages'), { recursive: true })
 })
@@ -51,15 +28,7 @@ async function findings() {
     .flatMap((v) => v.nodes.map((n) => `${v.id}: ${n.html.slice(0, 200)}`))
 }
 
-async function show(path) {
-  // Like a link, without loading the console again.
-  await page.evaluate((to) => {
-    history.pushState(null, '', to)
-    dispatchEvent(new PopStateEvent('popstate'))
-  }, `/console/${path}`)
-  await page.locator('h1').first().waitFor()
-  await page.waitForLoadState('networkidle', { timeout: 400 }).catch(() => {}) // the event stream never ends
-}
+const show = (path) => showPage(page, path)
 
 test('the sign-in page has no findings', async () => {
   await page.goto(url)
@@ -73,7 +42,7 @@ for (const width of [1440, 1024, 390]) {
   test(`pages have no findings and fit at ${width} pixels`, async () => {
     await page.setViewportSize({ width, height: width < 500 ? 844 : 900 })
     const found = {}
-    for (const path of pages) {
+    for (const path of PAGES) {
       await show(path)
       const here = await findings()
       const wide = await overflow(page)
@@ -140,7 +109,7 @@ if (shots) {
         await page.locator('h1').first().waitFor()
         for (const width of [1440, 1024, 390]) {
           await page.setViewportSize({ width, height: width < 500 ? 844 : 900 })
-          for (const path of pages) {
+          for (const path of PAGES) {
             await show(path)
             const name = `${path.replaceAll(/[^\w-]+/g, '_')}-${width}-${language}-${scheme}.png`
             await page.screenshot({ path: join(shots, 'pages', name) })

@@ -7,7 +7,7 @@
 //   CHROMIUM          the browser; /usr/bin/chromium when unset
 
 import assert from 'node:assert/strict'
-import { mkdirSync } from 'node:fs'
+import { mkdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { chromium } from 'playwright-core'
@@ -41,6 +41,52 @@ const ARGUMENTS = [
   '--disable-sync',
 ]
 
+/** launch starts a browser, which ends with the file. */
+export async function launch(args = []) {
+  const browser = await chromium.launch({
+    executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
+    args: [...ARGUMENTS, ...args],
+  })
+  browsers.push(browser)
+  return browser
+}
+
+/** What stands for the segment that follows a path. */
+const PARAMS = {
+  nodes: target,
+  users: user,
+  groups: 'operators',
+  roles: 'AmazonEC2RunCommandRoleForManagedInstances',
+  policies: 'arn:aws:iam::aws:policy/AmazonSSMFullAccess',
+  documents: 'AWS-RunShellScript',
+  commands: '00000000-0000-4000-8000-000000000000',
+  buckets: 'picture-logs',
+  'log-groups': '/pictures',
+  shared: 'rl-0123456789abcdef',
+}
+
+/** PAGES are the addresses of all pages, from the console's own table of routes. */
+export const PAGES = [
+  ...[...readFileSync('../web/src/routes.tsx', 'utf8').matchAll(/path: '([\w/-]+)',\s*params: (\d)/g)].flatMap(
+    ([, path, params]) => {
+      if (params === '0') return [path]
+      return PARAMS[path] === undefined ? [] : [`${path}/${encodeURIComponent(PARAMS[path])}`]
+    },
+  ),
+  'nowhere',
+]
+assert.ok(PAGES.length > 25, 'the table of routes was not read')
+
+/** show opens a page as a link does: without loading the console again. It returns when its calls are answered. */
+export async function show(page, path) {
+  await page.evaluate((to) => {
+    history.pushState(null, '', to)
+    dispatchEvent(new PopStateEvent('popstate'))
+  }, `/console/${path}`)
+  await page.locator('h1').first().waitFor()
+  await page.waitForLoadState('networkidle', { timeout: 400 }).catch(() => {}) // the stream of events never ends
+}
+
 /**
  * open starts a browser with one page. The names of its pictures begin with
  * the name of the test; arguments and context are further options of the
@@ -52,11 +98,7 @@ export async function open(name, { args = [], context: options = {} } = {}) {
     'SEKISHO_CONSOLE_URL, SEKISHO_CONSOLE_USER and SEKISHO_CONSOLE_PASSWORD must be set',
   )
   if (shots) mkdirSync(shots, { recursive: true })
-  const browser = await chromium.launch({
-    executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
-    args: [...ARGUMENTS, ...args],
-  })
-  browsers.push(browser)
+  const browser = await launch(args)
   const context = await browser.newContext({
     viewport: { width: 1280, height: 900 },
     ignoreHTTPSErrors: true,
@@ -143,4 +185,10 @@ export async function type(page, line) {
 
 /** overflow is by how many pixels the page is wider than its window. */
 export const overflow = (page) =>
-  page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth)
+  page.evaluate(() =>
+    Math.max(
+      ...[document.documentElement, ...document.querySelectorAll('.shell-scroll')].map(
+        (el) => el.scrollWidth - el.clientWidth,
+      ),
+    ),
+  )

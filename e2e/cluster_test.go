@@ -214,7 +214,8 @@ type memberStatus struct {
 
 func (c *testCluster) status(t *testing.T) map[string]memberStatus {
 	t.Helper()
-	r := harness.Do(t, exec.CommandContext(t.Context(), filepath.Join(shared.Bin, "sekishod"), "cluster", "status", "--json",
+	r := harness.Do(t, exec.CommandContext(t.Context(), filepath.Join(shared.Bin, "sekishod"), "cluster",
+		"status", "--json",
 		"--config", c.members[0].config))
 	var all []memberStatus
 	if err := json.Unmarshal([]byte(r.Stdout), &all); err != nil {

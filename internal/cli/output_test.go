@@ -156,7 +156,8 @@ func TestEveryListHasOutputFormats(t *testing.T) {
 	found := 0
 	var walk func(cmd *cobra.Command)
 	walk = func(cmd *cobra.Command) {
-		if verb, _, _ := strings.Cut(cmd.Short, " "); cmd.Runnable() && (verb == "List" || verb == "Show" || verb == "Search" ||
+		if verb, _, _ := strings.Cut(cmd.Short, " "); cmd.Runnable() && (verb == "List" || verb == "Show" ||
+			verb == "Search" ||
 			also[cmd.CommandPath()]) {
 			found++
 			if cmd.Flags().Lookup("output") == nil {
@@ -229,7 +230,8 @@ func TestOutputFormats(t *testing.T) {
 		{[]string{"calendars", "list"}, `[]`},
 		{[]string{"calendars", "show", "holidays"}, ""},
 		{[]string{"reach"}, `[]`},
-		{[]string{"search", "found"}, `[{"SessionId":"alice-1","Owner":"","Target":"","StartedAt":"","OffsetMs":0,"Text":"found"}]`},
+		{[]string{"search", "found"}, `[{"SessionId":"alice-1","Owner":"","Target":"","StartedAt":"","OffsetMs":0,` +
+			`"Text":"found"}]`},
 	} {
 		out, _, err := run(t, answers, append(tc.args, "-o", "json")...)
 		var got, want any

@@ -76,7 +76,8 @@ func printSessions(w io.Writer, list []client.ListedSession) error {
 			s.Reason,
 		}
 	}
-	return table(w, []string{"SESSION", "TARGET", "NAME", "STATUS", "STARTED", "ENDED", "OWNER", "DOCUMENT", "REASON"}, rows)
+	return table(w, []string{"SESSION", "TARGET", "NAME", "STATUS", "STARTED", "ENDED", "OWNER", "DOCUMENT", "REASON"},
+		rows)
 }
 
 func terminate(dial dialer) *cobra.Command {

@@ -462,9 +462,10 @@ func TestResolve(t *testing.T) {
 			"ComputerName": "ip-10-0-0-1",
 			"Tags":         []any{map[string]any{"Key": "Role", "Value": "front"}},
 		},
-		map[string]any{"InstanceId": "mi-2", "ComputerName": "db", "NodeName": "tagged", "GivenNames": []any{"tagged"}, "Tags": []any{
-			map[string]any{"Key": "Hostname", "Value": "tagged"}, map[string]any{"Key": "Empty", "Value": ""},
-		}},
+		map[string]any{"InstanceId": "mi-2", "ComputerName": "db", "NodeName": "tagged", "GivenNames": []any{"tagged"},
+			"Tags": []any{
+				map[string]any{"Key": "Hostname", "Value": "tagged"}, map[string]any{"Key": "Empty", "Value": ""},
+			}},
 		map[string]any{
 			"InstanceId": "mi-3",
 			"Name":       "twin\x1b[2J",

@@ -138,9 +138,10 @@ func TestRefusedMembers(t *testing.T) {
 		"a clock that is behind": {func(cfg *Config) {
 			cfg.Clock = func() time.Time { return time.Now().Add(-MaxClockSkew - time.Minute) }
 		}, sekisho.CodeConflict},
-		"an old version":    {func(cfg *Config) { cfg.protocol = 6 }, sekisho.CodeConflict},
-		"a copied identity": {func(cfg *Config) { cfg.Name, cfg.protocol, cfg.Lease = "m1", 7, time.Millisecond }, sekisho.CodeInUse},
-		"a later version":   {func(cfg *Config) { cfg.protocol = 8 }, ""},
+		"an old version": {func(cfg *Config) { cfg.protocol = 6 }, sekisho.CodeConflict},
+		"a copied identity": {func(cfg *Config) { cfg.Name, cfg.protocol, cfg.Lease = "m1", 7, time.Millisecond },
+			sekisho.CodeInUse},
+		"a later version": {func(cfg *Config) { cfg.protocol = 8 }, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -118,7 +118,7 @@ func New(cfg Config) *Engine {
 	}
 }
 
-// Recover resumes the commands that an earlier process left running, in place of those that the engine knows.
+// Recover resumes the commands that an earlier process left running. They replace the commands that the engine knows.
 func (e *Engine) Recover(ctx context.Context) error {
 	all, err := e.cfg.Store.Commands(ctx, Query{Active: true})
 	if err != nil {

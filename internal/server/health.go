@@ -125,12 +125,12 @@ func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 		s.say(w, http.StatusServiceUnavailable, strings.Join(lines, "\n"))
 		return
 	}
-	text := "ok"
+	lines := []string{"ok"}
 	// The server works, so a load balancer must not remove it.
 	for _, p := range s.warnings() {
-		text += "\n" + p.text
+		lines = append(lines, p.text)
 	}
-	s.say(w, http.StatusOK, text)
+	s.say(w, http.StatusOK, strings.Join(lines, "\n"))
 }
 
 // warnings returns the problems with which the server works.
@@ -174,7 +174,7 @@ func (s *Server) currentHealth(ctx context.Context) (*sekishoapi.Health, error) 
 	return out, nil
 }
 
-// diskSpace returns the size of the file system of dir, and what of it is free.
+// diskSpace returns the size and the free space of the file system of dir.
 func diskSpace(dir string) (total, free int64, err error) {
 	var st syscall.Statfs_t
 	if err := syscall.Statfs(dir, &st); err != nil {

@@ -107,8 +107,6 @@ func TestStoredContentIsChecked(t *testing.T) {
 	}
 }
 
-func (s *Server) lastFindings() []Finding { return s.findings() }
-
 // TestStoredCheckRate: the check waits for the limiter before it reads.
 func TestStoredCheckRate(t *testing.T) {
 	t.Parallel()

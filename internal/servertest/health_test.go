@@ -60,7 +60,8 @@ func TestValidatePolicy(t *testing.T) {
 	if a := s.Do(nil, s.Admin, "s3", http.MethodPut, "/session-logs", ""); a.Status != http.StatusOK {
 		t.Fatal(a.Body)
 	}
-	preferences := `{"schemaVersion":"1.0","sessionType":"Standard_Stream","inputs":{"s3BucketName":"session-logs","s3KeyPrefix":"a"}}`
+	preferences := `{"schemaVersion":"1.0","sessionType":"Standard_Stream","inputs":{"s3BucketName":"session-logs",` +
+		`"s3KeyPrefix":"a"}}`
 	if a := s.JSON(s.Admin, "ssm", "CreateDocument", fields{
 		"Name": preferencesName, "DocumentType": "Session", "Content": preferences,
 	}); a.Status != http.StatusOK {
@@ -85,7 +86,8 @@ func TestValidatePolicy(t *testing.T) {
 	}
 	const overwritable, destroyable = "LOGS_CAN_BE_OVERWRITTEN s3:PutObject", "LOGS_CAN_BE_DESTROYED "
 	statement := func(action, resource, more string) string {
-		return `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":` + action + `,"Resource":"` + resource + `"` +
+		return `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":` + action + `,"Resource":"` + resource +
+			`"` +
 			more + `}]}`
 	}
 	for _, c := range []struct{ name, document, kind, want string }{
@@ -101,7 +103,8 @@ func TestValidatePolicy(t *testing.T) {
 			destroyable + "s3:DeleteObjectVersion, " + destroyable + "s3:PutBucketVersioning"},
 		{"a trust policy", `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"sts:AssumeRole","Principal":` +
 			`{"Service":"ssm.amazonaws.com"}}]}`, "TRUST_POLICY", ""},
-		{"a trust policy of another action", `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:GetObject",` +
+		{"a trust policy of another action", `{"Version":"2012-10-17","Statement":[{"Effect":"Allow",` +
+			`"Action":"s3:GetObject",` +
 			`"Principal":{"Service":"ssm.amazonaws.com"}}]}`, "TRUST_POLICY", "MalformedPolicyDocument"},
 		{"an unknown kind", statement(`"ssm:StartSession"`, "*", ""), "POLICY", "ValidationException"},
 		{"nothing", "", "", "ValidationException"},

@@ -40,7 +40,7 @@ export interface Period {
 
 const PAGE = 1000
 
-/** listReach lists the nodes in reach in the next week; with a target, those that an ID, a name or KEY=VALUE selects. */
+/** listReach lists the nodes in reach in the next week; with a target, those with this ID, name or KEY=VALUE. */
 export async function listReach(target = ''): Promise<{ nodes: Reachable[]; period: Period }> {
   const all: Reachable[] = []
   let period: Period | null = null

@@ -121,8 +121,8 @@ func named(err error) error {
 // action returns the policy action of the call.
 func action(c *api.Call) string { return "iam:" + c.Operation }
 
-// lookupError returns the error of a lookup. Only callers whom policy allows the call on
-// arn learn that an object does not exist.
+// lookupError returns the error of a lookup. Only callers who may make the call on arn
+// learn that an object does not exist.
 func lookupError(ctx context.Context, c *api.Call, err error, arn string, keys ...authz.Key) error {
 	if sekisho.IsNotFound(err) {
 		if refused := on(ctx, c, arn, nil, keys...); refused != nil {

@@ -64,7 +64,8 @@ func (d *door) listSeenMachines(ctx context.Context, c *api.Call, _ *struct{}) (
 	}
 	for _, n := range gone {
 		out.Deregistered = append(out.Deregistered, formerNode{
-			InstanceID: string(n.ID), NodeName: rule.Display(n), Name: n.Name, ComputerName: n.ComputerName, SourceIP: n.LastSourceIP,
+			InstanceID: string(n.ID), NodeName: rule.Display(n), Name: n.Name, ComputerName: n.ComputerName,
+			SourceIP:       n.LastSourceIP,
 			DeregisteredAt: awsproto.NewEpoch(n.DeregisteredAt), LastPingAt: awsproto.NewEpoch(n.LastPingAt),
 		})
 	}

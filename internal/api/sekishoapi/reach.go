@@ -295,9 +295,8 @@ func (d *door) listPrincipalAccess(ctx context.Context, c *api.Call, in *princip
 	if err != nil {
 		return nil, err
 	}
-	return d.nodesInReach(ctx, &in.reachRequest, r, p.UserID, "", func(e *reachEntry, _ *root.Node, spans []authz.ReachSpan) {
-		e.add(spans, condition)
-	})
+	describe := func(e *reachEntry, _ *root.Node, spans []authz.ReachSpan) { e.add(spans, condition) }
+	return d.nodesInReach(ctx, &in.reachRequest, r, p.UserID, "", describe)
 }
 
 // nodesInReach lists the nodes on which a principal can open sessions. userID is that of the

@@ -78,9 +78,7 @@ func (d *door) validatePolicy(
 			"PolicyType %.40q is unknown: use IDENTITY_POLICY, RESOURCE_POLICY or TRUST_POLICY.", in.PolicyType)
 	}
 	out := &validatePolicyAnswer{Findings: []policyFinding{}}
-	switch err := policy.Validate([]byte(in.PolicyDocument), kind); {
-	case err == nil:
-	default:
+	if err := policy.Validate([]byte(in.PolicyDocument), kind); err != nil {
 		invalid, is := errors.AsType[*policy.ValidationError](err)
 		if !is {
 			return nil, err

@@ -89,7 +89,8 @@ func serve(t *testing.T, messages func(context.Context, *peer.Message) (peer.Rep
 			t.Error(err)
 		}
 	})
-	s := &served{Client: peer.NewClient(ctx, m1), m2: peer.Member{Name: "m2", Address: l.Addr().String()}, port: l.Addr().String()}
+	s := &served{Client: peer.NewClient(ctx, m1), m2: peer.Member{Name: "m2", Address: l.Addr().String()},
+		port: l.Addr().String()}
 	t.Cleanup(func() {
 		cancel()
 		s.Close()
@@ -116,7 +117,8 @@ func TestForwardRequest(t *testing.T) {
 	t.Parallel()
 	s := serve(t, nil)
 	front := s.entrance(t)
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, front.URL+"/a%2fb?x=%20y", strings.NewReader("body"))
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, front.URL+"/a%2fb?x=%20y",
+		strings.NewReader("body"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -60,7 +60,7 @@ func Smallest(allowed func(change Aspects) bool) (smallest Aspects, ok bool) {
 		return 0, false
 	}
 	smallest = changeAll
-	for i := len(aspectOrder) - 1; i >= 0; i-- {
+	for i := range slices.Backward(aspectOrder) {
 		if without := smallest &^ (1 << i); without != smallest && allowed(without) {
 			smallest = without
 		}

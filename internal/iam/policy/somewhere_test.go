@@ -20,12 +20,14 @@ func TestAllowsSomewhere(t *testing.T) {
 	}
 	const (
 		team   = `{"Effect":"Allow","Action":"iam:CreateUser","Resource":"arn:aws:iam::1:user/team-*"}`
-		tagged = `{"Effect":"Allow","Action":"iam:*","Resource":"*","Condition":{"StringEquals":{"aws:ResourceTag/Team":"a"}}}`
-		own    = `{"Effect":"Allow","Action":"iam:CreateUser","Resource":"arn:aws:iam::1:user/${aws:username}"}`
-		zone   = `{"Effect":"Allow","Action":"iam:CreateUser","NotResource":"arn:aws:iam::1:user/root"}`
-		never  = `{"Effect":"Deny","Action":"iam:CreateUser","Resource":"*"}`
-		other  = `{"Effect":"Deny","Action":"iam:CreateUser","Resource":"arn:aws:iam::1:user/other"}`
-		from   = `{"Effect":"Allow","Action":"iam:CreateUser","Resource":"*","Condition":{"IpAddress":{"aws:SourceIp":"192.0.2.1"}}}`
+		tagged = `{"Effect":"Allow","Action":"iam:*","Resource":"*","Condition":{"StringEquals":{"aws:ResourceTag/` +
+			`Team":"a"}}}`
+		own   = `{"Effect":"Allow","Action":"iam:CreateUser","Resource":"arn:aws:iam::1:user/${aws:username}"}`
+		zone  = `{"Effect":"Allow","Action":"iam:CreateUser","NotResource":"arn:aws:iam::1:user/root"}`
+		never = `{"Effect":"Deny","Action":"iam:CreateUser","Resource":"*"}`
+		other = `{"Effect":"Deny","Action":"iam:CreateUser","Resource":"arn:aws:iam::1:user/other"}`
+		from  = `{"Effect":"Allow","Action":"iam:CreateUser","Resource":"*",` +
+			`"Condition":{"IpAddress":{"aws:SourceIp":"192.0.2.1"}}}`
 	)
 	for _, c := range []struct {
 		name     string

@@ -1,6 +1,7 @@
 package share_test
 
 import (
+	"errors"
 	"path/filepath"
 	"testing"
 	"time"
@@ -41,7 +42,11 @@ func TestLinks(t *testing.T) {
 			}
 			return ""
 		}
-		return err.(*sekisho.Error).Reason
+		refused, ok := errors.AsType[*sekisho.Error](err)
+		if !ok {
+			t.Fatal(err)
+		}
+		return refused.Reason
 	}
 	if got := reason(l.ID, token); got != "" {
 		t.Errorf("the link is refused: %s", got)

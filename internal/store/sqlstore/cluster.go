@@ -102,7 +102,8 @@ func (db *ClusterStore) Join(
 func (db *ClusterStore) Renew(
 	ctx context.Context, name string, epoch int64, lease, skew time.Duration,
 ) (bool, error) {
-	return db.changed(ctx, `UPDATE cluster_members SET renewed_at = `+db.clock()+`, lease_until = `+db.clock()+` + $3, skew = $4
+	return db.changed(ctx, `UPDATE cluster_members
+		SET renewed_at = `+db.clock()+`, lease_until = `+db.clock()+` + $3, skew = $4
 		WHERE name = $1 AND epoch = $2 AND lease_until > `+db.clock(),
 		name, epoch, lease.Microseconds(), skew.Microseconds())
 }
@@ -119,13 +120,14 @@ func (db *ClusterStore) Members(ctx context.Context) ([]*cluster.Member, error) 
 	return queryAll(ctx, db.sql, func(row scanner) (*cluster.Member, error) {
 		m := new(cluster.Member)
 		var started, renewed, until, skew, lag int64
-		err := row.Scan(&m.Name, &m.Epoch, &m.Address, &m.Version, &m.Protocol, &m.Instance, &started, &renewed, &until, &skew,
+		err := row.Scan(&m.Name, &m.Epoch, &m.Address, &m.Version, &m.Protocol, &m.Instance, &started, &renewed, &until,
+			&skew,
 			&lag, &m.Live, &m.Coordinator, &m.Nodes, &m.Sessions)
 		m.StartedAt, m.RenewedAt, m.LeaseUntil = fromMicros(started), fromMicros(renewed), fromMicros(until)
 		m.Skew, m.Lag = time.Duration(skew)*time.Microsecond, time.Duration(lag)*time.Microsecond
 		return m, err
-	}, `SELECT m.name, m.epoch, m.address, m.version, m.protocol, m.instance, m.started_at, m.renewed_at, m.lease_until, m.skew,
-			`+db.clock()+` - m.renewed_at, `+db.live()+`,
+	}, `SELECT m.name, m.epoch, m.address, m.version, m.protocol, m.instance, m.started_at, m.renewed_at,
+			m.lease_until, m.skew, `+db.clock()+` - m.renewed_at, `+db.live()+`,
 			EXISTS (SELECT 1 FROM cluster_coordinator c WHERE c.member = m.name AND c.member_epoch = m.epoch) AND `+db.live()+`,
 			(SELECT count(*) FROM node_owners n WHERE n.member = m.name AND n.member_epoch = m.epoch),
 			(SELECT count(*) FROM session_owners o JOIN sessions s ON s.id = o.session
@@ -140,7 +142,8 @@ func (db *ClusterStore) Remove(ctx context.Context, name string) error {
 		return err
 	}
 	var n int64
-	if err := db.sql.QueryRowContext(ctx, `SELECT count(*) FROM cluster_members WHERE name = $1`, name).Scan(&n); err != nil {
+	if err := db.sql.QueryRowContext(ctx, `SELECT count(*) FROM cluster_members WHERE name = $1`,
+		name).Scan(&n); err != nil {
 		return err
 	}
 	if n == 0 {

@@ -160,7 +160,7 @@ func openForPlans(t *testing.T) planned {
 	if d.postgres == nil {
 		return d
 	}
-	for _, statement := range strings.Split(manyRowsSQL, ";\n") {
+	for statement := range strings.SplitSeq(manyRowsSQL, ";\n") {
 		if _, err := d.postgres.sql.ExecContext(t.Context(), statement); err != nil {
 			t.Fatalf("%s: %v", statement, err)
 		}

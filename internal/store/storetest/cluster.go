@@ -100,7 +100,8 @@ func Cluster(t *testing.T, open func(t *testing.T) cluster.Store) {
 		e1, e2 := joined(t, s, "m1"), joined(t, s, "m2")
 		claim := func(m string, epoch int64, want bool) {
 			t.Helper()
-			ok, err := s.ClaimNode(ctx, cluster.NodeRow{Node: "mi-1", Member: m, Epoch: epoch, Source: "192.0.2.7", Process: "p"})
+			ok, err := s.ClaimNode(ctx, cluster.NodeRow{Node: "mi-1", Member: m, Epoch: epoch, Source: "192.0.2.7",
+				Process: "p"})
 			must(t, err)
 			if ok != want {
 				t.Errorf("%s claimed: %v", m, ok)
@@ -125,7 +126,8 @@ func Cluster(t *testing.T, open func(t *testing.T) cluster.Store) {
 		owner("m2")
 		rows, now, err := s.NodesSince(ctx, time.Time{})
 		must(t, err)
-		if len(rows) != 1 || rows[0] != (cluster.NodeRow{Node: "mi-1", Member: "m2", Epoch: e2, Source: "192.0.2.7", Process: "p"}) {
+		if len(rows) != 1 || rows[0] != (cluster.NodeRow{Node: "mi-1", Member: "m2", Epoch: e2, Source: "192.0.2.7",
+			Process: "p"}) {
 			t.Errorf("%+v", rows)
 		}
 		if rows, _, err = s.NodesSince(ctx, now.Add(time.Minute)); len(rows) != 0 || err != nil {

@@ -176,6 +176,7 @@ func create() (*Server, error) {
 func (s *Server) data() string { return filepath.Join(s.dir, "data") }
 
 func (s *Server) command(program string, args ...string) *exec.Cmd {
+	//nolint:noctx // stop ends the server
 	cmd := exec.Command(filepath.Join(s.bin, program), args...)
 	cmd.Dir = s.dir
 	cmd.Env = []string{"PATH=" + s.bin + ":/usr/bin:/bin", "LC_ALL=C.UTF-8", "TZ=UTC"}
@@ -221,7 +222,7 @@ func (s *Server) Start() error {
 		if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
 			return err
 		}
-		<-ended
+		<-ended //nolint:errcheck // its exit status does not matter
 		return nil
 	}
 	return nil

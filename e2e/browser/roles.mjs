@@ -26,24 +26,38 @@ async function enter(name) {
   await page.getByRole('heading', { level: 1, name: 'Overview' }).waitFor()
 }
 
+/** The name of the node in reach, from the page that lists it. */
+async function ownName() {
+  await page.getByRole('link', { name: 'Machines I can reach', exact: true }).click()
+  const row = page.getByRole('row', { name: new RegExp(target) })
+  await row.getByText('At any time', { exact: true }).waitFor()
+  assert.equal(await page.getByRole('row').count(), 2, 'the only node in reach')
+  const name = await row.getByRole('link').innerText()
+  await page.getByRole('link', { name: 'Overview', exact: true }).click()
+  await page.getByLabel('Node ID, name or tag').waitFor()
+  return name
+}
+
 /** The links of the navigation. */
 const links = () => page.getByRole('navigation').getByRole('link').allInnerTexts()
 
 test('a user who may start a session on one node can do that, and is offered nothing else', async () => {
   await enter('minimal')
-  await page.getByLabel('Node ID').waitFor()
+  await page.getByLabel('Node ID, name or tag').waitFor()
   const shown = await links()
   assert.deepEqual(
-    shown.filter((text) => !['Overview', 'Nodes', 'Terminals'].includes(text.trim())),
-    [],
+    shown.map((text) => text.trim()),
+    ['Overview', 'Nodes', 'Machines I can reach', 'Terminals'],
     'other pages are hidden',
   )
   await picture('minimal')
-  await page.getByLabel('Node ID').fill('web-1')
-  await page.getByRole('button', { name: 'Start session' }).click()
-  await page.getByText('Without permission to list nodes, enter the node ID.').waitFor()
-  await page.getByLabel('Node ID').fill(target)
-  await page.getByRole('button', { name: 'Start session' }).click()
+  const start = async (text) => {
+    await page.getByLabel('Node ID, name or tag').fill(text)
+    await page.getByRole('button', { name: 'Start session', exact: true }).click()
+  }
+  await start('no-such-machine')
+  await page.getByText('No node matches no-such-machine.').waitFor()
+  await start(await ownName())
   await sees(page, /[$#] *$/)
   await type(page, 'echo mine-$((6*7))')
   await sees(page, /^mine-42/)
@@ -55,6 +69,7 @@ test('a user who may start a session on one node can do that, and is offered not
 test('the list of nodes says which action is missing, and offers no registration', async () => {
   await page.getByRole('link', { name: 'Nodes', exact: true }).click()
   await page.getByText(/ssm:DescribeInstanceInformation/).waitFor()
+  await page.getByRole('row', { name: new RegExp(target) }).waitFor()
   assert.equal(await page.getByText('No nodes yet').count(), 0)
   assert.equal(await page.getByRole('button', { name: 'Register a node' }).count(), 0)
   await picture('minimal-nodes')
@@ -73,6 +88,9 @@ test('a user without permissions sees a message, and the console sends no calls'
   await signOut(page, 'minimal')
   refused.length = 0
   await enter('nobody')
+  await page.goto(`${url}reach`)
+  await page.getByRole('heading', { level: 1, name: /^Machines I can reach/ }).waitFor()
+  await page.getByText('No policy lets you start a session on any node in the next week.').waitFor()
   await page.goto(`${url}nodes/${target}`)
   await page.locator('.start-panel').getByText('Policy denies the session.').waitFor()
   assert.equal(

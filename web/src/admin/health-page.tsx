@@ -14,7 +14,7 @@ import { t } from '../i18n'
 import { bytes } from '../log-text'
 import { Refusal } from '../refusal'
 import { Ago, When } from '../time'
-import { readHealth, readIntegrity, type Health, type HealthStatus, type Integrity } from './operate'
+import { listMembers, readHealth, readIntegrity, type Health, type HealthStatus, type Integrity } from './operate'
 import { ResourceTable, useLoaded } from './resource-page'
 
 /** LOOK is how a status looks. */
@@ -27,6 +27,7 @@ export const LOOK: Record<HealthStatus, StatusIndicatorProps.Type> = {
 /** HealthPage shows the state of the server, and the last check of what it keeps. */
 export default function HealthPage() {
   const { value, error, reload } = useLoaded(readHealth)
+  const mayList = useStore(rights).get('sekisho:ListClusterMembers')?.allowed === true
   const mayCheck = useStore(rights).get('sekisho:GetIntegrity')?.allowed === true
   return (
     <SpaceBetween size="l">
@@ -39,6 +40,7 @@ export default function HealthPage() {
       </Header>
       {error !== null && <Refusal error={error} />}
       {value !== null && <Server health={value} />}
+      {mayList && <Members />}
       {mayCheck && <LastCheck />}
     </SpaceBetween>
   )
@@ -86,6 +88,57 @@ function Server({ health }: { health: Health }) {
         />
       </SpaceBetween>
     </Container>
+  )
+}
+
+/** Members lists the servers of a cluster; a single server has none. */
+function Members() {
+  const { value, error } = useLoaded(listMembers)
+  if (error === null && (value === null || value.length === 0)) return null
+  return (
+    <ResourceTable
+      embedded
+      title={t('health.members')}
+      load={listMembers}
+      idOf={(m) => m.Name}
+      columns={[
+        {
+          id: 'name',
+          header: t('common.name'),
+          text: (m) => (m.Coordinator ? `${m.Name} (${t('health.coordinator')})` : m.Name),
+        },
+        {
+          id: 'state',
+          header: t('common.state'),
+          text: (m) => t(`member.${m.Status}`),
+          cell: (m) => (
+            <StatusIndicator type={m.Status === 'Running' ? 'success' : 'stopped'}>
+              {t(`member.${m.Status}`)}
+            </StatusIndicator>
+          ),
+        },
+        { id: 'version', header: t('common.version'), text: (m) => m.Version },
+        { id: 'address', header: t('nodes.address'), text: (m) => m.Address },
+        {
+          id: 'started',
+          header: t('common.started'),
+          text: (m) => String(m.StartedAt),
+          cell: (m) => <When at={m.StartedAt * 1000} />,
+        },
+        {
+          id: 'renewed',
+          header: t('health.renewed'),
+          text: (m) => t('time.s', { seconds: Math.round(m.RenewedSecondsAgo) }),
+        },
+        {
+          id: 'clock',
+          header: t('health.clock'),
+          text: (m) => t('time.s', { seconds: m.ClockOffsetSeconds.toFixed(1) }),
+        },
+        { id: 'nodes', header: t('health.nodes'), text: (m) => formatNumber(m.Nodes) },
+        { id: 'sessions', header: t('health.sessions'), text: (m) => formatNumber(m.Sessions) },
+      ]}
+    />
   )
 }
 

@@ -1,7 +1,7 @@
 // The state of the server, and what the account's sessions use: the calls.
 
 import * as v from 'valibot'
-import { call } from '../api'
+import { call, CallError } from '../api'
 import { text } from '../schemas'
 
 const status = v.picklist(['Healthy', 'Degraded', 'Failing'])
@@ -49,6 +49,36 @@ export type Integrity = v.InferOutput<typeof integrity>
 
 /** readIntegrity reads the result of the last check. */
 export const readIntegrity = (): Promise<Integrity> => call('Sekisho.GetIntegrity', {}, integrity, true)
+
+const members = v.object({
+  Members: v.array(
+    v.object({
+      Name: v.string(),
+      Status: v.picklist(['Running', 'Stopped']),
+      Coordinator: v.boolean(),
+      Version: text,
+      Address: text,
+      StartedAt: v.number(),
+      RenewedSecondsAgo: v.number(),
+      ClockOffsetSeconds: v.number(),
+      Nodes: v.number(),
+      Sessions: v.number(),
+    }),
+  ),
+})
+
+/** Member is a server process of a cluster. */
+export type Member = v.InferOutput<typeof members>['Members'][number]
+
+/** listMembers lists the members of the cluster; none for a server that is not in one. */
+export async function listMembers(): Promise<Member[]> {
+  try {
+    return (await call('Sekisho.ListClusterMembers', {}, members, true)).Members
+  } catch (err) {
+    if (err instanceof CallError && /NotFound/.test(err.code)) return []
+    throw err
+  }
+}
 
 const usageRow = v.object({
   Date: v.string(),

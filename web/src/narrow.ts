@@ -12,3 +12,6 @@ export function useNarrow(): boolean {
     () => query.matches,
   )
 }
+
+/** STICKY_OFFSET undoes the distance to the top that a table has inside of the component library's own layout. */
+export const STICKY_OFFSET = -12

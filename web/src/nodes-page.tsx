@@ -26,7 +26,7 @@ import {
   type Shown,
 } from './node-table'
 import { askConnections, loadNodes, nodes, type Node } from './nodes'
-import { useNarrow } from './narrow'
+import { STICKY_OFFSET, useNarrow } from './narrow'
 import { NotLoaded, Refusal } from './refusal'
 import { follow, href, useQuery } from './router'
 import type { PageProps } from './routes'
@@ -50,10 +50,14 @@ export default function NodesPage({ who }: PageProps) {
     <SpaceBetween size="m">
       {state.error !== null && <Refusal error={state.error} what={t('nodes.listFailed')} />}
       {state.denied ? (
-        <Suspense fallback={null}>
-          <ConnectTo />
-          <MyMachines />
-        </Suspense>
+        <SpaceBetween size="m">
+          <Suspense fallback={null}>
+            <ConnectTo />
+          </Suspense>
+          <Suspense fallback={null}>
+            <MyMachines />
+          </Suspense>
+        </SpaceBetween>
       ) : (
         <NodeList list={state.nodes} loading={state.loading} failed={state.error !== null} target={who.target} />
       )}
@@ -155,6 +159,7 @@ function NodeList(props: { list: Node[]; loading: boolean; failed: boolean; targ
       visibleColumns={shown.columns}
       variant="full-page"
       stickyHeader
+      stickyHeaderVerticalOffset={STICKY_OFFSET}
       selectionType="single"
       selectedItems={rows.filter((n) => n.id === selected)}
       onSelectionChange={(ev) => select(ev.detail.selectedItems[0]?.id ?? null)}

@@ -9,7 +9,7 @@ import TextFilter from '@cloudscape-design/components/text-filter'
 import type { ReactNode } from 'react'
 import { byName, useNow } from './format'
 import { t } from './i18n'
-import { openNow, whole, type Period, type Reachable, type Span } from './reach'
+import { begins, ends, openNow, whole, type Period, type Reachable, type Span } from './reach'
 import { NotLoaded } from './refusal'
 import { follow, href } from './router'
 import { requestStart } from './start-request'
@@ -112,17 +112,16 @@ function Times({ node, period }: { node: Reachable; period: Period }) {
 }
 
 function SpanText({ span, period }: { span: Span; period: Period }) {
-  const begins = span.From > period.from
-  const ends = span.To < period.to
+  const [later, over] = [begins(span, period), ends(span, period)]
   return (
     <>
-      {!begins && !ends && t('mine.always')}
-      {begins && (
+      {!later && !over && t('mine.always')}
+      {later && (
         <>
           {t('sessions.from')} <When at={span.From * 1000} />{' '}
         </>
       )}
-      {ends && (
+      {over && (
         <>
           {t('sessions.until')} <When at={span.To * 1000} />
         </>

@@ -75,9 +75,13 @@ export async function loadReachable(): Promise<void> {
   reachable.set(await listReach())
 }
 
+/** begins and ends report whether a span begins or ends within the period. The server's spans are in whole seconds. */
+export const begins = (s: Span, p: Period) => s.From >= p.from + 1
+export const ends = (s: Span, p: Period) => s.To <= p.to - 1
+
 /** whole reports whether a node can be reached during the whole period, whatever else is true. */
 export const whole = (n: Reachable, p: Period) =>
-  n.spans.length === 1 && n.spans[0]!.Access === 'Always' && n.spans[0]!.From <= p.from && n.spans[0]!.To >= p.to
+  n.spans.length === 1 && n.spans[0]!.Access === 'Always' && !begins(n.spans[0]!, p) && !ends(n.spans[0]!, p)
 
 /** openNow is the span that a moment is in, which it may depend on conditions to use. */
 export const openNow = (n: Reachable, now: number) => n.spans.find((s) => s.From <= now && now < s.To)

@@ -17,7 +17,7 @@ import { EndModal } from './end-modal'
 import { onChange } from './events'
 import { lasting, ownerName, useNow } from './format'
 import { t, type PlainKey } from './i18n'
-import { useNarrow } from './narrow'
+import { STICKY_OFFSET, useNarrow } from './narrow'
 import { nodes } from './nodes'
 import { NotLoaded, Refusal } from './refusal'
 import { follow, href, navigate, useQuery, useRoute } from './router'
@@ -208,6 +208,7 @@ export default function SessionsPage() {
           columnDefinitions={columnsOf(history, nodeName, setEnding)}
           variant="full-page"
           stickyHeader
+          stickyHeaderVerticalOffset={STICKY_OFFSET}
           footer={footer}
         />
       )}

@@ -221,6 +221,22 @@ func TestBrowserMatrix(t *testing.T) {
 	inBrowser(t, s, "browser/matrix.mjs")
 }
 
+// TestBrowserPolicies tests the policy editor, and pages for users with some permissions.
+func TestBrowserPolicies(t *testing.T) {
+	t.Parallel()
+	s := ownServer(t)
+	setUp(t, s, `set -e
+		aws s3api create-bucket --bucket session-logs
+		aws ssm create-document --document-type Session --name SSM-SessionManagerRunShell \
+			--content '{"schemaVersion":"1.0","sessionType":"Standard_Stream","inputs":{"s3BucketName":"session-logs"}}'
+		aws iam create-user --user-name reader
+		aws iam create-login-profile --user-name reader --password Correct-Horse-1
+		aws iam put-user-policy --user-name reader --policy-name read --policy-document '{"Version":"2012-10-17","Statement":[
+			{"Effect":"Allow","Action":["iam:ListUsers","iam:ListGroups"],"Resource":"*"},
+			{"Effect":"Allow","Action":"iam:CreateGroup","Resource":"arn:aws:iam::*:group/team-*"}]}'`)
+	inBrowser(t, s, "browser/policies.mjs")
+}
+
 // TestBrowserRoles tests the console for users with few permissions.
 func TestBrowserRoles(t *testing.T) {
 	t.Parallel()

@@ -87,7 +87,7 @@ test('a user who can only read is told which action a button needs', async () =>
       (b) => b.getAttribute('aria-disabled') === 'true' && b.innerText === 'Create user',
     ),
   )
-  await create.focus()
+  await create.hover()
   await page
     .getByText(/iam:CreateUser/)
     .first()

@@ -13,6 +13,7 @@ func grantAccess(dial dialer) *cobra.Command {
 	var in client.GrantInput
 	var notBefore, notAfter string
 	var apply bool
+	var mfaWithin time.Duration
 	c := &cobra.Command{
 		Use:   "grant --target TARGET",
 		Short: "Write a policy that lets someone open sessions",
@@ -38,6 +39,7 @@ role as an inline policy, replacing any policy of the same name.`,
 				}
 				*t.to = client.Seconds(when)
 			}
+			in.MFAWithin = int64(mfaWithin / time.Second)
 			if apply && in.UserName == "" && in.GroupName == "" && in.RoleName == "" {
 				return usagef(cmd, "--apply requires --user, --group or --role")
 			}
@@ -70,11 +72,14 @@ role as an inline policy, replacing any policy of the same name.`,
 	f.StringSliceVar(&in.Weekdays, "weekdays", nil, "such as mon-fri or sat,sun")
 	f.StringVar(&in.From, "from", "", "local time of day from which sessions are allowed, HH:MM")
 	f.StringVar(&in.To, "to", "", "local time of day until which sessions are allowed; can be on the next day")
-	f.StringVar(&in.Zone, "zone", "", "time zone of --weekdays, --from and --to, such as Asia/Tokyo")
+	f.StringVar(&in.FirstDay, "first-day", "", "first local date on which sessions are allowed, such as 2026-04-15")
+	f.StringVar(&in.LastDay, "last-day", "", "last local date on which sessions are allowed")
+	f.StringVar(&in.Zone, "zone", "", "time zone of weekdays, times of day and days, such as Asia/Tokyo")
 	f.StringVar(&notBefore, "not-before", "", "time at which the permission begins, such as 2026-04-15T02:00:00Z")
 	f.StringVar(&notAfter, "not-after", "", "time at which the permission ends")
 	f.StringSliceVar(&in.SourceIPs, "source-ip", nil, "source address or CIDR range to allow; repeatable")
 	f.BoolVar(&in.MFA, "mfa", false, "require a second factor")
+	f.DurationVar(&mfaWithin, "mfa-within", 0, "require a second factor not older than this, such as 15m")
 	f.StringSliceVar(&in.During, "during", nil, "calendar during which sessions are allowed; repeatable")
 	f.StringSliceVar(&in.Except, "except", nil, "calendar during which sessions are not allowed; repeatable")
 	f.BoolVar(&apply, "apply", false, "attach the policy")

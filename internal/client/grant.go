@@ -15,10 +15,13 @@ type GrantInput struct {
 	From      string   `json:",omitempty"`
 	To        string   `json:",omitempty"`
 	Zone      string   `json:",omitempty"`
+	FirstDay  string   `json:",omitempty"` // local dates
+	LastDay   string   `json:",omitempty"`
 	NotBefore float64  `json:",omitempty"` // seconds since 1970
 	NotAfter  float64  `json:",omitempty"`
 	SourceIPs []string `json:"SourceIps,omitempty"`
 	MFA       bool     `json:",omitempty"`
+	MFAWithin int64    `json:"MFAWithinSeconds,omitempty"`
 	During    []string `json:",omitempty"`
 	Except    []string `json:",omitempty"`
 }

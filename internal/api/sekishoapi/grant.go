@@ -3,6 +3,7 @@ package sekishoapi
 import (
 	"context"
 	"net/url"
+	"time"
 
 	root "sekisho"
 	"sekisho/internal/api"
@@ -25,9 +26,11 @@ type buildPolicyRequest struct {
 	Documents           []string
 	Weekdays            []string
 	From, To, Zone      string
+	FirstDay, LastDay   string
 	NotBefore, NotAfter awsproto.Epoch
 	SourceIPs           []string `json:"SourceIps"`
 	MFA                 bool
+	MFAWithinSeconds    int64
 	During, Except      []string
 }
 
@@ -36,6 +39,8 @@ func (d *door) policyOf(in *buildPolicyRequest) (string, error) {
 		Region: d.Region, Account: d.Account, Targets: in.Targets, Documents: in.Documents,
 		Weekdays: in.Weekdays, From: in.From, To: in.To, Zone: in.Zone,
 		NotBefore: in.NotBefore.Time, NotAfter: in.NotAfter.Time,
+		FirstDay: in.FirstDay, LastDay: in.LastDay,
+		MFAWithin: time.Duration(max(min(in.MFAWithinSeconds, 1<<31), -1)) * time.Second,
 		SourceIPs: in.SourceIPs, MFA: in.MFA, During: in.During, Except: in.Except,
 	}
 	text, err := g.Policy()

@@ -29,16 +29,22 @@ type Grant struct {
 	Weekdays  []string // "mon", "Mon-Fri"
 	From, To  string   // local times of day, HH:MM; To may be before From
 	Zone      string   // time zone of Weekdays, From and To
+	// FirstDay and LastDay are local dates in Zone, both inclusive, such as 2026-04-15.
+	FirstDay, LastDay string
 	// NotBefore and NotAfter are absolute bounds.
 	NotBefore, NotAfter time.Time
 	SourceIPs           []string // addresses and CIDR ranges
 	MFA                 bool     // requires a second factor
-	During, Except      []string // names of calendars
+	// MFAWithin requires a second factor that is not older; 0 accepts any age.
+	MFAWithin      time.Duration
+	During, Except []string // names of calendars
 }
 
 const (
 	maxTargets = 50
 	maxList    = 50
+	minFactor  = time.Minute
+	maxFactor  = 36 * time.Hour // credentials last no longer
 )
 
 // statement is a policy statement with its elements in the usual order.
@@ -232,12 +238,18 @@ func (g *Grant) common() (func(conditions), error) {
 	if !g.NotBefore.IsZero() && !g.NotAfter.IsZero() && !g.NotBefore.Before(g.NotAfter) {
 		return nil, errors.New("the grant ends before it begins")
 	}
+	if g.MFAWithin != 0 && (g.MFAWithin < minFactor || g.MFAWithin > maxFactor) {
+		return nil, fmt.Errorf("the age of a second factor is %s; it must be %s to %s", g.MFAWithin, minFactor, maxFactor)
+	}
 	return func(c conditions) {
 		if len(g.SourceIPs) > 0 {
 			c.set("IpAddress", "aws:SourceIp", g.SourceIPs...)
 		}
 		if g.MFA {
 			c.set("Bool", "aws:MultiFactorAuthPresent", "true")
+		}
+		if g.MFAWithin > 0 {
+			c.set("NumericLessThan", "aws:MultiFactorAuthAge", strconv.FormatInt(int64(g.MFAWithin/time.Second), 10))
 		}
 		if !g.NotBefore.IsZero() {
 			c.set("DateGreaterThanEquals", "aws:CurrentTime", g.NotBefore.UTC().Format(time.RFC3339))
@@ -262,10 +274,7 @@ func weekdayNumbers(list []string) ([]int, error) {
 	index := func(name string) (int, error) {
 		i := slices.IndexFunc(days, func(d string) bool { return strings.EqualFold(d, strings.TrimSpace(name)) })
 		if i < 0 {
-			return 0, fmt.Errorf(
-				"%q is not a weekday: write Mon, Tue, Wed, Thu, Fri, Sat, Sun or a range such as Mon-Fri",
-				name,
-			)
+			return 0, policy.NotAWeekday(strings.TrimSpace(name))
 		}
 		return i, nil
 	}
@@ -298,6 +307,12 @@ func weekdayNumbers(list []string) ([]int, error) {
 	return out, nil
 }
 
+// addDays returns the date some days after a valid one.
+func addDays(date string, days int) string {
+	t, _ := time.Parse(time.DateOnly, date) // cannot fail: it is valid
+	return t.AddDate(0, 0, days).Format(time.DateOnly)
+}
+
 // windows returns the conditions on weekday and time of day: one set, or two
 // for a window across midnight, whose second part is on the next day.
 func (g *Grant) windows() ([]func(conditions), error) {
@@ -305,22 +320,36 @@ func (g *Grant) windows() ([]func(conditions), error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(chosen) == 0 && g.From == "" && g.To == "" {
+	if len(chosen) == 0 && g.From == "" && g.To == "" && g.FirstDay == "" && g.LastDay == "" {
 		if g.Zone != "" {
-			return nil, errors.New("a time zone requires weekdays or times of day")
+			return nil, errors.New("a time zone requires weekdays, times of day or days")
 		}
 		return []func(conditions){func(conditions) {}}, nil
 	}
 	if g.Zone == "" {
-		return nil, errors.New("weekdays and times of day require a time zone, such as Asia/Tokyo or UTC")
+		return nil, errors.New("weekdays, times of day and days require a time zone, such as Asia/Tokyo or UTC")
 	}
 	if _, err := policy.LoadZone(g.Zone); err != nil {
 		return nil, err
 	}
 	for _, t := range []string{g.From, g.To} {
-		if t != "" && !policy.ValidTimeOfDay(t) {
-			return nil, fmt.Errorf("%q is not a time of day such as 09:00", t)
+		if t == "" {
+			continue
 		}
+		if err := policy.CheckTimeOfDay(t); err != nil {
+			return nil, err
+		}
+	}
+	for _, day := range []string{g.FirstDay, g.LastDay} {
+		if day == "" {
+			continue
+		}
+		if err := policy.CheckDate(day); err != nil {
+			return nil, err
+		}
+	}
+	if g.FirstDay != "" && g.LastDay != "" && g.LastDay < g.FirstDay {
+		return nil, fmt.Errorf("the last day %s is before the first day %s", g.LastDay, g.FirstDay)
 	}
 	if g.To == "00:00" || g.To == "00:00:00" {
 		g.To = "24:00" // a window up to midnight ends with its own day
@@ -336,6 +365,13 @@ func (g *Grant) windows() ([]func(conditions), error) {
 					names = append(names, days[(i+shift)%len(days)])
 				}
 				c.set("StringEquals", "sekisho:Weekday/"+g.Zone, names...)
+			}
+			// The part after midnight of a window belongs to the day before.
+			if g.FirstDay != "" {
+				c.set("DateGreaterThanEquals", "sekisho:Date/"+g.Zone, addDays(g.FirstDay, shift))
+			}
+			if g.LastDay != "" {
+				c.set("DateLessThanEquals", "sekisho:Date/"+g.Zone, addDays(g.LastDay, shift))
 			}
 			if from != "" {
 				c.set("DateGreaterThanEquals", "sekisho:TimeOfDay/"+g.Zone, from)

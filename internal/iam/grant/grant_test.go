@@ -26,6 +26,7 @@ type request struct {
 	at       string
 	ip       string
 	mfa      bool
+	mfaAge   string
 	strict   bool
 }
 
@@ -39,6 +40,9 @@ func decide(t *testing.T, text string, calendars map[string]*policy.Calendar, r 
 	ctx.Set("aws:CurrentTime", policy.Single(r.at))
 	ctx.Set("aws:SourceIp", policy.Single(r.ip))
 	ctx.Set("aws:MultiFactorAuthPresent", policy.Bool(r.mfa))
+	if r.mfaAge != "" {
+		ctx.Set("aws:MultiFactorAuthAge", policy.Single(r.mfaAge))
+	}
 	withTags := ctx.Clone()
 	for k, v := range r.tags {
 		withTags.Set("ssm:resourceTag/"+k, policy.Single(v))
@@ -113,6 +117,23 @@ func TestPolicy(t *testing.T) {
 				at("2026-04-20T05:59:59Z")},
 			[]request{at("2026-04-18T05:00:00Z"), at("2026-04-18T21:59:59Z"), at("2026-04-20T06:00:00Z"),
 				at("2026-04-20T22:00:00Z")},
+		},
+		"days": {
+			grant.Grant{Targets: []string{"*"}, FirstDay: "2026-04-15", LastDay: "2026-04-16", Zone: "Asia/Tokyo"},
+			[]request{at("2026-04-14T15:00:00Z"), at("2026-04-16T14:59:59Z")},
+			[]request{at("2026-04-14T14:59:59Z"), at("2026-04-16T15:00:00Z")},
+		},
+		"days, across midnight": {
+			grant.Grant{
+				Targets: []string{"*"}, FirstDay: "2026-04-15", LastDay: "2026-04-15", From: "22:00", To: "06:00", Zone: "UTC",
+			},
+			[]request{at("2026-04-15T22:00:00Z"), at("2026-04-16T05:59:59Z")},
+			[]request{at("2026-04-15T05:00:00Z"), at("2026-04-16T06:00:00Z"), at("2026-04-16T22:00:00Z")},
+		},
+		"a recent second factor": {
+			grant.Grant{Targets: []string{"*"}, MFAWithin: 15 * time.Minute},
+			[]request{with(func(r *request) { r.mfaAge = "899" })},
+			[]request{base, with(func(r *request) { r.mfaAge = "900" })},
 		},
 		"up to midnight": {
 			grant.Grant{Targets: []string{"*"}, Weekdays: []string{"Fri"}, From: "22:00", To: "00:00", Zone: "UTC"},
@@ -215,11 +236,34 @@ func TestPolicyRefuses(t *testing.T) {
 		"calendar":              {Targets: all, During: []string{"a b"}},
 		"calendar twice":        {Targets: all, During: []string{"a"}, Except: []string{"a"}},
 		"document":              {Targets: all, Documents: []string{"*"}},
+		"first day":             {Targets: all, FirstDay: "2026-02-30", Zone: "UTC"},
+		"days without a zone":   {Targets: all, FirstDay: "2026-02-03"},
+		"days in reverse":       {Targets: all, FirstDay: "2026-04-16", LastDay: "2026-04-15", Zone: "UTC"},
+		"age of a factor":       {Targets: all, MFAWithin: time.Second},
+		"negative age":          {Targets: all, MFAWithin: -time.Second},
 		"ends before it begins": {Targets: all, NotBefore: time.Unix(2, 0), NotAfter: time.Unix(1, 0)},
 	} {
 		g.Region, g.Account = region, account
 		if text, err := g.Policy(); err == nil {
 			t.Errorf("%s: accepted as %s", name, text)
+		}
+	}
+}
+
+// A refusal names the closest value that is valid, as the validator of policies does.
+func TestRefusalsSuggestValues(t *testing.T) {
+	t.Parallel()
+	all := []string{"*"}
+	for closest, g := range map[string]grant.Grant{
+		"Mon":        {Targets: all, Weekdays: []string{"Mondy"}, Zone: "UTC"},
+		"24:00":      {Targets: all, From: "25:00", Zone: "UTC"},
+		"09:05":      {Targets: all, To: "9:5", Zone: "UTC"},
+		"2026-02-28": {Targets: all, LastDay: "2026-02-30", Zone: "UTC"},
+		"Asia/Tokyo": {Targets: all, From: "09:00", Zone: "Asia/Tokio"},
+	} {
+		g.Region, g.Account = region, account
+		if _, err := g.Policy(); err == nil || !strings.Contains(err.Error(), closest) {
+			t.Errorf("the refusal is %v, want %s in it", err, closest)
 		}
 	}
 }

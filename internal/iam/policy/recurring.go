@@ -135,25 +135,18 @@ func (r *recurrence) accepts(cmp comparison, value string) error {
 			return errors.New("weekdays require String operators")
 		}
 		if p := weekdayPattern(cmp, value); !slices.ContainsFunc(weekdays[:], p) {
-			return fmt.Errorf("%q is not a weekday; %s", value, suggestion(
-				closestWeekday(value), "write Mon, Tue, Wed, Thu, Fri, Sat or Sun"))
+			return NotAWeekday(value)
 		}
 	case recursByTimeOfDay:
 		if cmp != cmpDate {
 			return errors.New("times of day require Date operators")
 		}
-		if _, ok := parseTimeOfDay(value); !ok {
-			return fmt.Errorf("%q is not a time of day; %s", value, suggestion(
-				closestTimeOfDay(value), "write HH:MM or HH:MM:SS, from 00:00 to 24:00"))
-		}
+		return CheckTimeOfDay(value)
 	case recursByDate:
 		if cmp != cmpDate {
 			return errors.New("dates require Date operators")
 		}
-		if _, err := time.Parse(time.DateOnly, value); err != nil {
-			return fmt.Errorf("%q is not a date; %s", value, suggestion(
-				closestDate(value), "write one such as 2026-04-15"))
-		}
+		return CheckDate(value)
 	case recursByCalendar:
 		if cmp != cmpBool {
 			return errors.New("calendars require the operator Bool")
@@ -230,11 +223,28 @@ func weekdayPattern(cmp comparison, value string) func(string) bool {
 	return func(day string) bool { return p.match(day, nil) }
 }
 
-// ValidTimeOfDay reports whether s is a valid time of day in a policy: HH:MM or HH:MM:SS, up to
-// 24:00.
-func ValidTimeOfDay(s string) bool {
-	_, ok := parseTimeOfDay(s)
-	return ok
+// CheckTimeOfDay checks a time of day in a policy: HH:MM or HH:MM:SS, up to 24:00. The error names the
+// closest one.
+func CheckTimeOfDay(s string) error {
+	if _, ok := parseTimeOfDay(s); !ok {
+		return fmt.Errorf("%q is not a time of day; %s", s, suggestion(
+			closestTimeOfDay(s), "write HH:MM or HH:MM:SS, from 00:00 to 24:00"))
+	}
+	return nil
+}
+
+// CheckDate checks a date in a policy, such as 2026-04-15. The error names the closest one.
+func CheckDate(s string) error {
+	if _, err := time.Parse(time.DateOnly, s); err != nil {
+		return fmt.Errorf("%q is not a date; %s", s, suggestion(closestDate(s), "write one such as 2026-04-15"))
+	}
+	return nil
+}
+
+// NotAWeekday is the error for a text that is no weekday. It names the closest one.
+func NotAWeekday(s string) error {
+	return fmt.Errorf("%q is not a weekday; %s", s, suggestion(
+		closestWeekday(s), "write Mon, Tue, Wed, Thu, Fri, Sat or Sun"))
 }
 
 // parseTimeOfDay parses HH:MM or HH:MM:SS as seconds since midnight. 24:00 is the end of the

@@ -25,6 +25,9 @@ interface Form {
   weekdays: string
   from: string
   to: string
+  /** Local dates, as date inputs have them. */
+  firstDay: string
+  lastDay: string
   zone: string
   /** Calendars. */
   during: string
@@ -33,6 +36,8 @@ interface Form {
   begins: string
   ends: string
   mfa: boolean
+  /** The greatest age of the second factor in minutes; any if empty. */
+  mfaWithin: string
   policyName: string
 }
 
@@ -45,11 +50,14 @@ const EMPTY: Omit<Form, 'zone'> = {
   weekdays: '',
   from: '',
   to: '',
+  firstDay: '',
+  lastDay: '',
   during: '',
   except: '',
   begins: '',
   ends: '',
   mfa: false,
+  mfaWithin: '',
   policyName: 'sekisho-grant',
 }
 
@@ -58,7 +66,7 @@ const instant = (local: string) => (local === '' ? undefined : new Date(local).g
 
 /** grantOf is the grant that a form describes. Without times it needs no zone. */
 function grantOf(f: Form): Grant {
-  const timed = f.weekdays.trim() !== '' || f.from !== '' || f.to !== ''
+  const timed = f.weekdays.trim() !== '' || f.from !== '' || f.to !== '' || f.firstDay !== '' || f.lastDay !== ''
   return {
     Targets: words(f.targets),
     Documents: words(f.documents),
@@ -66,8 +74,11 @@ function grantOf(f: Form): Grant {
     From: f.from,
     To: f.to,
     Zone: timed ? f.zone.trim() : '',
+    FirstDay: f.firstDay,
+    LastDay: f.lastDay,
     SourceIps: words(f.addresses),
     MFA: f.mfa,
+    MFAWithinSeconds: f.mfaWithin.trim() === '' ? undefined : Number(f.mfaWithin) * 60,
     During: words(f.during),
     Except: words(f.except),
     NotBefore: instant(f.begins),
@@ -214,6 +225,14 @@ function WhoFields({ form, change }: FieldsProps) {
           {t('grant.mfa')}
         </Checkbox>
       </FormField>
+      <FormField label={t('grant.mfaWithin')}>
+        <Input
+          type="number"
+          value={form.mfaWithin}
+          placeholder="15"
+          onChange={(ev) => change({ mfaWithin: ev.detail.value })}
+        />
+      </FormField>
     </SpaceBetween>
   )
 }
@@ -245,6 +264,24 @@ function WhenFields({ form, change }: FieldsProps) {
             aria-label={t('simulator.to')}
             value={form.to}
             onChange={(ev) => change({ to: ev.target.value })}
+          />
+        </SpaceBetween>
+      </FormField>
+      <FormField label={t('grant.days')}>
+        <SpaceBetween direction="horizontal" size="xs">
+          <input
+            className="when"
+            type="date"
+            aria-label={t('grant.firstDay')}
+            value={form.firstDay}
+            onChange={(ev) => change({ firstDay: ev.target.value })}
+          />
+          <input
+            className="when"
+            type="date"
+            aria-label={t('grant.lastDay')}
+            value={form.lastDay}
+            onChange={(ev) => change({ lastDay: ev.target.value })}
           />
         </SpaceBetween>
       </FormField>

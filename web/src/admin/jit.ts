@@ -54,8 +54,13 @@ export interface Grant {
   From: string
   To: string
   Zone: string
+  /** Local dates, both inclusive. */
+  FirstDay: string
+  LastDay: string
   SourceIps: string[]
   MFA: boolean
+  /** The greatest age of the second factor; any if absent. */
+  MFAWithinSeconds?: number
   /** Names of calendars. */
   During: string[]
   Except: string[]

@@ -214,9 +214,8 @@ type memberStatus struct {
 
 func (c *testCluster) status(t *testing.T) map[string]memberStatus {
 	t.Helper()
-	r := harness.Do(t, exec.CommandContext(t.Context(), filepath.Join(shared.Bin, "sekishod"), "cluster",
-		"status", "--json",
-		"--config", c.members[0].config))
+	r := harness.Do(t, exec.CommandContext(t.Context(), filepath.Join(shared.Bin, "sekishod"),
+		"cluster", "status", "--json", "--config", c.members[0].config))
 	var all []memberStatus
 	if err := json.Unmarshal([]byte(r.Stdout), &all); err != nil {
 		t.Fatalf("cluster status: exit %d, %v\n%s%s", r.Code, err, r.Stdout, r.Stderr)
@@ -440,7 +439,9 @@ func TestClusterDocs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	writeFiles(t, map[string]string{filepath.Join(dir, "cert.pem"): string(chain), filepath.Join(dir, "key.pem"): string(key)})
+	writeFiles(t, map[string]string{
+		filepath.Join(dir, "cert.pem"): string(chain), filepath.Join(dir, "key.pem"): string(key),
+	})
 	out, err := os.Create(filepath.Join(dir, "output"))
 	if err != nil {
 		t.Fatal(err)

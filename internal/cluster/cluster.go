@@ -92,8 +92,8 @@ type Store interface {
 	Renew(ctx context.Context, name string, epoch int64, lease, skew time.Duration) (ok bool, err error)
 	// Leave ends the lease of an epoch.
 	Leave(ctx context.Context, name string, epoch int64) error
-	// Members returns all members, by name.
-	Members(ctx context.Context) ([]*Member, error)
+	// Members returns all members, by name. It counts what they own only if count is set.
+	Members(ctx context.Context, count bool) ([]*Member, error)
 	// Remove removes a member without a valid lease. Of a member with one, the error has CodeInUse.
 	Remove(ctx context.Context, name string) error
 	// Coordinate makes a member the coordinator if there is none with a valid lease, and reports whether it is.
@@ -250,7 +250,7 @@ func (c *Cluster) join(ctx context.Context) error {
 	if skew.Abs() > MaxClockSkew {
 		return clockError(skew)
 	}
-	members, err := c.cfg.Store.Members(ctx)
+	members, err := c.cfg.Store.Members(ctx, false)
 	if err != nil {
 		return err
 	}
@@ -471,7 +471,7 @@ func (c *Cluster) refreshMembers(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	all, err := c.cfg.Store.Members(ctx)
+	all, err := c.cfg.Store.Members(ctx, false)
 	if err != nil {
 		return err
 	}
@@ -490,8 +490,10 @@ func (c *Cluster) refreshMembers(ctx context.Context) error {
 	return nil
 }
 
-// Members returns all members, by name.
-func (c *Cluster) Members(ctx context.Context) ([]*Member, error) { return c.cfg.Store.Members(ctx) }
+// Members returns all members, by name, with what they own.
+func (c *Cluster) Members(ctx context.Context) ([]*Member, error) {
+	return c.cfg.Store.Members(ctx, true)
+}
 
 // KnownEpoch returns the last epoch of a member that this member has seen; 0 = none.
 func (c *Cluster) KnownEpoch(name string) int64 {

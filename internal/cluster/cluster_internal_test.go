@@ -84,7 +84,7 @@ func (m *memory) Leave(_ context.Context, name string, _ int64) error {
 	return m.with(func() error { m.members[name].LeaseUntil = time.Now(); return nil })
 }
 
-func (m *memory) Members(context.Context) (all []*Member, err error) {
+func (m *memory) Members(context.Context, bool) (all []*Member, err error) {
 	err = m.with(func() error {
 		for _, x := range m.members {
 			row := *x
@@ -139,8 +139,9 @@ func TestRefusedMembers(t *testing.T) {
 			cfg.Clock = func() time.Time { return time.Now().Add(-MaxClockSkew - time.Minute) }
 		}, sekisho.CodeConflict},
 		"an old version": {func(cfg *Config) { cfg.protocol = 6 }, sekisho.CodeConflict},
-		"a copied identity": {func(cfg *Config) { cfg.Name, cfg.protocol, cfg.Lease = "m1", 7, time.Millisecond },
-			sekisho.CodeInUse},
+		"a copied identity": {func(cfg *Config) {
+			cfg.Name, cfg.protocol, cfg.Lease = "m1", 7, time.Millisecond
+		}, sekisho.CodeInUse},
 		"a later version": {func(cfg *Config) { cfg.protocol = 8 }, ""},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -7,8 +7,7 @@ import (
 	"sekisho"
 )
 
-// overlap is how far back each reading of node owners reaches: a transaction commits later than the
-// time that it writes.
+// overlap is how far back each reading of node owners reaches: a transaction commits after the time that it writes.
 const overlap = 5 * time.Second
 
 // refreshNodes reads which member has which node.

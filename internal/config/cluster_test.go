@@ -14,15 +14,17 @@ func TestClusterSettings(t *testing.T) {
 		database = "database: {url: \"postgres://sekisho@localhost/sekisho\"}\n"
 		good     = "name: m1, listen: \"0.0.0.0:8444\", address: \"10.0.0.1:8444\", shared: /mnt/sekisho"
 	)
+	with := func(old, changed string) string {
+		return database + "cluster: {" + strings.Replace(good, old, changed, 1) + "}\n"
+	}
 	for name, c := range map[string]struct{ text, key string }{
-		"a member":           {database + "cluster: {" + good + "}\n", ""},
-		"without PostgreSQL": {"cluster: {" + good + "}\n", "database.url"},
-		"a malformed name":   {database + "cluster: {" + strings.Replace(good, "m1", "M_1", 1) + "}\n", "name"},
-		"an address of no host": {database + "cluster: {" + strings.Replace(good, "10.0.0.1", "0.0.0.0", 1) + "}\n",
-			"address"},
-		"no port": {database + "cluster: {" + strings.Replace(good, "0.0.0.0:8444", "0.0.0.0", 1) + "}\n",
-			"listen"},
-		"a relative directory": {database + "cluster: {" + strings.Replace(good, "/mnt", "mnt", 1) + "}\n", "shared"},
+		"a member":              {database + "cluster: {" + good + "}\n", ""},
+		"without PostgreSQL":    {"cluster: {" + good + "}\n", "database.url"},
+		"exports of the trail":  {database + "audit: {max_age_days: 9}\ncluster: {" + good + "}\n", "audit"},
+		"a malformed name":      {with("m1", "M_1"), "name"},
+		"an address of no host": {with("10.0.0.1", "0.0.0.0"), "address"},
+		"no port":               {with("0.0.0.0:8444", "0.0.0.0"), "listen"},
+		"a relative directory":  {with("/mnt", "mnt"), "shared"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -450,6 +450,10 @@ func (c *Server) form() []error {
 		if c.Database.URL == "" {
 			bad("cluster: the members of a cluster share a PostgreSQL database: set database.url, or remove cluster")
 		}
+		if c.Audit.MaxAgeDays > 0 {
+			bad("audit: max_age_days: %d: a cluster keeps all audit records in the database, because the files of exported "+
+				"records would be on different members; remove it", c.Audit.MaxAgeDays)
+		}
 	}
 	for _, err := range []error{
 		c.Database.form(), c.Audit.form(), c.Recordings.form(), c.Events.form(), c.Commands.form(),

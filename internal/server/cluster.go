@@ -84,7 +84,7 @@ func ClusterMembers(ctx context.Context, c *config.Server) (all []sekishoapi.Clu
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	members, err := db.Cluster.Members(ctx)
+	members, err := db.Cluster.Members(ctx, true)
 	return sekishoapi.ClusterMembers(members), err
 }
 
@@ -294,6 +294,7 @@ func (m *member) coordinateOnce(ctx context.Context) {
 	defer wg.Wait()
 	defer cancel()
 	defer m.commands.Store(false)
+	wg.Go(func() { m.s.Usage.Run(ctx) })
 	log := m.s.cfg.Log
 	log.Info("this member is the coordinator", "member", m.Name())
 	tick := time.NewTicker(adoptEvery)

@@ -42,7 +42,12 @@ func (s *Server) sessionStarted(x sekisho.Session) {
 	s.bus.Publish(s.bus.Origin().Started(&x))
 }
 
-func (s *Server) sessionEnded(x sekisho.Session) { s.bus.Publish(s.bus.Origin().Ended(&x)) }
+func (s *Server) sessionEnded(x sekisho.Session) {
+	if s.member != nil {
+		s.member.Forget(x.ID)
+	}
+	s.bus.Publish(s.bus.Origin().Ended(&x))
+}
 
 // machineSeen publishes sightings of the fleet as events.
 func (s *Server) machineSeen(_ context.Context, x fleet.Sighting) {

@@ -317,11 +317,8 @@ func (s *Server) open(ctx context.Context) error {
 			MaxAge: s.cfg.CommandMaxAge, Keep: s.cfg.CommandsKept,
 		},
 	)
-	if err := s.broker.Recover(ctx); err != nil {
-		return err
-	}
-	if s.member == nil { // the coordinator does this for a cluster
-		if err := errors.Join(s.Fleet.Recover(ctx), s.commands.Recover(ctx)); err != nil {
+	if s.member == nil { // a cluster has no moment at which nothing is connected
+		if err := errors.Join(s.Fleet.Recover(ctx), s.broker.Recover(ctx), s.commands.Recover(ctx)); err != nil {
 			return err
 		}
 	}
@@ -550,6 +547,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, cert certificate.Sou
 	wg.Go(func() { s.watchParticipants(background) })
 	if s.member == nil {
 		wg.Go(func() { s.commands.Run(background) })
+		wg.Go(func() { s.Usage.Run(background) })
 	} else {
 		wg.Go(func() {
 			if err := s.serveMembers(background, httplimit.Bodies(s.handler)); err != nil {
@@ -557,7 +555,6 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, cert certificate.Sou
 			}
 		})
 	}
-	wg.Go(func() { s.Usage.Run(background) })
 	if s.cfg.Admin != nil {
 		wg.Go(func() { s.serveAdmin(background, s.cfg.Admin) })
 	}
@@ -626,8 +623,11 @@ func (s *Server) sweep(ctx context.Context) {
 			s.unsealed.retry()
 			s.broker.RetryEnds(ctx)
 		case <-rare.C:
-			err = errors.Join(s.expireRecordings(ctx), s.expireAudit(ctx), s.logs.Expire(ctx), s.objects.Expire(ctx),
-				s.expireCommands(ctx), s.bus.Expire(ctx))
+			err = s.expireRecordings(ctx)
+			if s.member == nil || s.member.Coordinator() {
+				err = errors.Join(err, s.expireAudit(ctx), s.logs.Expire(ctx), s.objects.Expire(ctx), s.expireCommands(ctx),
+					s.bus.Expire(ctx))
+			}
 		}
 		if err != nil && ctx.Err() == nil {
 			s.cfg.Log.Error("housekeeping failed", "error", err)

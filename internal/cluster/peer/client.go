@@ -167,7 +167,7 @@ func copyFlushed(w http.ResponseWriter, body io.Reader) {
 	}
 }
 
-// trustAfter is how long a caller is counted as unauthenticated here. The other member ends the connection earlier if the
+// trustAfter is how long a caller counts as unauthenticated here. The other member ends the connection earlier if the
 // caller does not authenticate there.
 const trustAfter = 30 * time.Second
 

@@ -43,8 +43,7 @@ func join(t *testing.T, db *sqlstore.DB, name, address string) *cluster.Cluster 
 // served are two members: m1 accepts requests, and passes them to m2.
 type served struct {
 	*peer.Client
-	m2   peer.Member
-	port string
+	m2 peer.Member
 }
 
 // echo answers with the request or, on an upgrade, repeats every line.
@@ -89,8 +88,7 @@ func serve(t *testing.T, messages func(context.Context, *peer.Message) (peer.Rep
 			t.Error(err)
 		}
 	})
-	s := &served{Client: peer.NewClient(ctx, m1), m2: peer.Member{Name: "m2", Address: l.Addr().String()},
-		port: l.Addr().String()}
+	s := &served{Client: peer.NewClient(ctx, m1), m2: peer.Member{Name: "m2", Address: l.Addr().String()}}
 	t.Cleanup(func() {
 		cancel()
 		s.Close()

@@ -459,7 +459,7 @@ func (b *Broker) Recover(ctx context.Context) error {
 	if err := b.cfg.Store.DropTokens(ctx, time.Now()); err != nil {
 		return err
 	}
-	return b.eachMine(ctx, Query{}, func(s *sekisho.Session) error {
+	return b.eachActive(ctx, Query{}, func(s *sekisho.Session) error {
 		if s.Status == sekisho.SessionConnected {
 			b.SessionStatus(ctx, s.ID, sekisho.SessionDisconnected) // until its legs reconnect
 		}

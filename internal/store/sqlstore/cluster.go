@@ -115,8 +115,17 @@ func (db *ClusterStore) Leave(ctx context.Context, name string, epoch int64) err
 	return err
 }
 
+// countOwned are the columns with the nodes and active sessions of member m.
+const countOwned = `(SELECT count(*) FROM node_owners n WHERE n.member = m.name AND n.member_epoch = m.epoch),
+	(SELECT count(*) FROM session_owners o JOIN sessions s ON s.id = o.session
+		WHERE o.member = m.name AND o.member_epoch = m.epoch AND s.active)`
+
 // Members implements [cluster.Store].
-func (db *ClusterStore) Members(ctx context.Context) ([]*cluster.Member, error) {
+func (db *ClusterStore) Members(ctx context.Context, count bool) ([]*cluster.Member, error) {
+	counts := `0, 0`
+	if count {
+		counts = countOwned
+	}
 	return queryAll(ctx, db.sql, func(row scanner) (*cluster.Member, error) {
 		m := new(cluster.Member)
 		var started, renewed, until, skew, lag int64
@@ -129,9 +138,7 @@ func (db *ClusterStore) Members(ctx context.Context) ([]*cluster.Member, error) 
 	}, `SELECT m.name, m.epoch, m.address, m.version, m.protocol, m.instance, m.started_at, m.renewed_at,
 			m.lease_until, m.skew, `+db.clock()+` - m.renewed_at, `+db.live()+`,
 			EXISTS (SELECT 1 FROM cluster_coordinator c WHERE c.member = m.name AND c.member_epoch = m.epoch) AND `+db.live()+`,
-			(SELECT count(*) FROM node_owners n WHERE n.member = m.name AND n.member_epoch = m.epoch),
-			(SELECT count(*) FROM session_owners o JOIN sessions s ON s.id = o.session
-				WHERE o.member = m.name AND o.member_epoch = m.epoch AND s.active)
+			`+counts+`
 		FROM cluster_members m ORDER BY m.name`)
 }
 

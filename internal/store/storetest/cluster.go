@@ -79,7 +79,7 @@ func Cluster(t *testing.T, open func(t *testing.T) cluster.Store) {
 		}
 		_, err = s.ClaimNode(ctx, cluster.NodeRow{Node: "mi-1", Member: "m1", Epoch: e1})
 		must(t, err)
-		all, err := s.Members(ctx)
+		all, err := s.Members(ctx, true)
 		must(t, err)
 		if len(all) != 2 || all[0].Name != "m1" || !all[0].Live || all[0].Coordinator || all[0].Nodes != 1 ||
 			all[0].Address != "m1:8444" || all[0].Skew != time.Millisecond || !all[1].Coordinator ||

@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -68,28 +69,39 @@ type shape struct {
 	LocationName string
 }
 
-// data is botocore's folder of models.
-var data = sync.OnceValue(func() string {
+// botocore is the newest installation of botocore on this machine.
+var botocore = sync.OnceValue(func() (newest struct{ version, data string }) {
+	const show = "import botocore; print(botocore.__version__, botocore.__path__[0])"
 	for _, python := range []string{"/usr/bin/python3", "python3"} {
-		out, err := exec.Command(python, "-c", "import botocore; print(botocore.__path__[0])").Output()
-		if err == nil {
-			return filepath.Join(strings.TrimSpace(string(out)), "data")
+		out, err := exec.Command(python, "-c", show).Output()
+		version, path, ok := strings.Cut(strings.TrimSpace(string(out)), " ")
+		if err == nil && ok && slices.Compare(numbers(version), numbers(newest.version)) > 0 {
+			newest.version, newest.data = version, filepath.Join(path, "data")
 		}
 	}
-	return ""
+	return newest
 })
+
+// numbers are the parts of a version.
+func numbers(version string) (all []int) {
+	for part := range strings.SplitSeq(version, ".") {
+		n, _ := strconv.Atoi(part) // an empty or odd part is older than any number
+		all = append(all, n)
+	}
+	return all
+}
 
 // Load reads the model of a service, by its name in botocore. Without botocore the
 // test is skipped, unless SEKISHO_REQUIRE_MODELS is set.
 func Load(t testing.TB, service string) *Model {
 	t.Helper()
-	if data() == "" {
+	if botocore().data == "" {
 		if os.Getenv(requireEnv) != "" {
 			t.Fatal("no python3 with botocore: install python3-boto3 (scripts/setup)")
 		}
 		t.Skip("no python3 with botocore: scripts/setup installs python3-boto3")
 	}
-	m, err := read(filepath.Join(data(), service))
+	m, err := read(filepath.Join(botocore().data, service))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,20 +2,15 @@ package awsmodel
 
 import (
 	"maps"
-	"path/filepath"
 	"slices"
 	"testing"
 )
 
-// Version names the models that [Load] reads: the folder of botocore's version.
+// Version names the models that [Load] reads, by botocore's version.
 func Version(t testing.TB) string {
 	t.Helper()
 	Load(t, "sts") // skips or fails without models
-	found, err := filepath.Glob(filepath.Join(filepath.Dir(filepath.Dir(data())), "botocore-*-info"))
-	if err != nil || len(found) == 0 {
-		return "unknown"
-	}
-	return filepath.Base(found[0])
+	return "botocore " + botocore().version
 }
 
 // Names are the names of the operations.

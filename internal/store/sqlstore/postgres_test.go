@@ -406,6 +406,51 @@ func TestStoreRecovers(t *testing.T) {
 	}
 }
 
+// TestSlowAndReadOnlyDatabases: a database that is busy, or that has become a standby, fails calls with a
+// code that says to retry, and works again afterwards.
+func TestSlowAndReadOnlyDatabases(t *testing.T) {
+	t.Parallel()
+	where := postgresDatabase(t)
+	where.mustOpen(t)
+	quick := location{url: where.url + "&lock_timeout=50"}.mustOpen(t)
+	ctx := t.Context()
+	if err := quick.Sessions.CreateSession(ctx, &sekisho.Session{ID: "s"}, broker.Token{Hash: []byte("t")}); err != nil {
+		t.Fatal(err)
+	}
+	touch := func() error {
+		return quick.Sessions.UpdateSession(ctx, "s", func(s *sekisho.Session) error { s.Details += "x"; return nil })
+	}
+	busy, err := sql.Open("pgx", where.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer busy.Close()
+	tx, err := busy.BeginTx(ctx, nil)
+	if err == nil {
+		_, err = tx.ExecContext(ctx, `SELECT 1 FROM sessions FOR UPDATE`)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := touch(); sekisho.CodeOf(err) != sekisho.CodeUnavailable {
+		t.Errorf("while another transaction holds the session: %v", err)
+	}
+	if err := tx.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	if err := touch(); err != nil {
+		t.Errorf("afterwards: %v", err)
+	}
+	standby := location{url: where.url + "&default_transaction_read_only=on"}
+	if err := standby.mustOpen(t).Probe(ctx); sekisho.CodeOf(err) != sekisho.CodeUnavailable {
+		t.Errorf("on a standby: %v", err)
+	}
+	s, err := quick.Sessions.Session(ctx, "s")
+	if err != nil || s.Details != "x" {
+		t.Errorf("%+v, %v", s, err)
+	}
+}
+
 // TestClaims: one server has a database for itself, or several share it.
 func TestClaims(t *testing.T) {
 	t.Parallel()

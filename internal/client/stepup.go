@@ -14,6 +14,9 @@ import (
 // factor would turn into an allowed request.
 const reasonSecondFactor = "SecondFactorRequired"
 
+// reasonNoApp is the server's reason for refusing a code that no other code can replace.
+const reasonNoApp = "NoAuthenticatorApp"
+
 // SecondFactor lets a client present a second factor when a policy requires one.
 type SecondFactor struct {
 	// Code asks the user for a code. failed is the error of the previous code, or nil.
@@ -71,7 +74,7 @@ func (c *Client) stepUp(ctx context.Context, used sigv4.Credentials) error {
 			struct{ TokenCode string }{code},
 			&out,
 		)
-		if api, ok := errors.AsType[*APIError](err); ok && api.AccessDenied() {
+		if api, ok := errors.AsType[*APIError](err); ok && api.AccessDenied() && api.Reason != reasonNoApp {
 			failed = err
 			continue
 		}

@@ -81,8 +81,10 @@ func TestSecondFactorOnDemand(t *testing.T) {
 	if a, _ := show(alice, "000000"); a.Code() != "AccessDeniedException" {
 		t.Errorf("a wrong code: %d %s", a.Status, a.Body)
 	}
-	if a, _ := show(s.Admin, codeOf(t, seed)); a.Code() != "AccessDeniedException" {
-		t.Errorf("another user's code: %d %s", a.Status, a.Body)
+	another, _ := show(s.Admin, codeOf(t, seed))
+	var noApp refusalOf
+	if another.Decode(t, &noApp); another.Code() != "AccessDeniedException" || noApp.Reason != "NoAuthenticatorApp" {
+		t.Errorf("another user's code: %d %s", another.Status, another.Body)
 	}
 	a, with := show(alice, codeOf(t, seed))
 	if a.Status != http.StatusOK {
@@ -103,6 +105,28 @@ func TestSecondFactorOnDemand(t *testing.T) {
 	must(t, s.Directory.Keys.Delete(t.Context(), "alice", alice.AccessKeyID))
 	if a := list(with); a.Status == http.StatusOK {
 		t.Error("credentials outlast the access key that they were issued for")
+	}
+}
+
+// A user without an authenticator app is asked for one code, not for another.
+func TestClientWithoutAuthenticatorApp(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t)
+	roots := x509.NewCertPool()
+	cert, err := x509.ParseCertificate(s.Certificate())
+	must(t, err)
+	roots.AddCert(cert)
+	cl := client.New(client.Config{
+		Endpoint: s.URL, Region: servertest.Region, Credentials: s.User("alice", fresh), Roots: roots,
+	})
+	defer cl.Close()
+	asked := 0
+	cl.SetSecondFactor(client.SecondFactor{Code: func(context.Context, error) (string, error) {
+		asked++
+		return "123456", nil
+	}})
+	if _, err := cl.Nodes(t.Context()); err == nil || asked != 1 {
+		t.Errorf("asked for %d codes: %v", asked, err)
 	}
 }
 

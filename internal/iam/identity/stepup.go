@@ -13,6 +13,10 @@ import (
 // factor.
 const stepUpTerm = 12 * time.Hour
 
+// ReasonNoApp is the reason of the refusal of a code by a user who has no authenticator app, so that
+// no other code helps.
+const ReasonNoApp = "NoAuthenticatorApp"
+
 var errNoFactor = sekisho.Errorf(sekisho.CodeDenied, "Only IAM users can verify a second factor again.").
 	WithHint("For a role, assume it again with a second factor.")
 
@@ -37,8 +41,10 @@ func (creds *Credentials) StepUp(
 		return TemporaryCredentials{}, err
 	}
 	if len(u.MFA) == 0 {
-		return TemporaryCredentials{}, sekisho.Errorf(sekisho.CodeDenied, "You have no authenticator app.").
+		err := sekisho.Errorf(sekisho.CodeDenied, "You have no authenticator app.").
 			WithHint("Add one in the console. Passkeys work only in the console.")
+		err.Reason = ReasonNoApp
+		return TemporaryCredentials{}, err
 	}
 	mfa, err := creds.devices.anyCode(ctx, u, code)
 	if err != nil {

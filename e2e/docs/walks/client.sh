@@ -1,7 +1,7 @@
 # server: own
 setup() {
   node=$SEKISHO_TARGET
-  aws ssm add-tags-to-resource --resource-type ManagedInstance --resource-id "$node" --tags Key=Name,Value=web-1
+  aws ssm add-tags-to-resource --resource-type ManagedInstance --resource-id "$node" --tags Key=Hostname,Value=web-1
   aws iam create-user --user-name alice >/dev/null
   aws iam create-login-profile --user-name alice --password 'correct-horse-8-battery' >/dev/null
   aws iam attach-user-policy --user-name alice --policy-arn arn:aws:iam::aws:policy/AdministratorAccess

@@ -77,7 +77,8 @@ func TestBrowserTrouble(t *testing.T) {
 		}
 	}))
 	t.Cleanup(control.Close)
-	runBrowser(t, s, []string{"SEKISHO_TEST_RESTART=" + control.URL, "SEKISHO_TARGET=" + agent.NodeID}, "browser/trouble.mjs")
+	env := []string{"SEKISHO_TEST_RESTART=" + control.URL, "SEKISHO_TARGET=" + agent.NodeID}
+	runBrowser(t, s, env, "browser/trouble.mjs")
 }
 
 // inBrowser runs browser tests with node.
@@ -168,7 +169,7 @@ func TestBrowserStarts(t *testing.T) {
 	inBrowser(t, s, "browser/starts.mjs")
 }
 
-// TestBrowserJoin tests watching and joining a session: the button, and who is shown to the owner.
+// TestBrowserJoin tests watching and joining a session: the button, and the participants that the owner sees.
 func TestBrowserJoin(t *testing.T) {
 	t.Parallel()
 	s := ownServer(t)

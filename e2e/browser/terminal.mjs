@@ -54,7 +54,7 @@ test('terminals side by side, each with its own keyboard', async () => {
     .getByRole('button', { name: /^Hide this terminal/ })
     .click()
   assert.equal(await page.getByRole('tabpanel').count(), 1)
-  assert.equal(await page.getByRole('tab').count(), 2, 'the session goes on in its tab')
+  assert.equal(await page.getByRole('tab').count(), 2, 'the session keeps its tab')
 })
 
 test('the header names the OS user and the credentials', async () => {
@@ -134,7 +134,8 @@ test('a flood of output leaves room for keys', async () => {
   await start()
   await type(
     page,
-    `stty -echo; head -c ${FLOOD} /dev/zero | tr '\\0' x | fold -w 100; echo; echo flood-over; read -r word; echo "got <$word>"`,
+    `stty -echo; head -c ${FLOOD} /dev/zero | tr '\\0' x | fold -w 100; echo; ` +
+      'echo flood-over; read -r word; echo "got <$word>"',
   )
   await page.waitForFunction(() => globalThis.counts.total > 200_000)
   // Keys during the flood: each is handled before the flood is over.

@@ -1,4 +1,4 @@
-// What is shown in the place of a page that is being loaded, or that failed.
+// What is shown instead of a page that is loading or has failed.
 
 import Alert from '@cloudscape-design/components/alert'
 import Box from '@cloudscape-design/components/box'

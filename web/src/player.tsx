@@ -44,7 +44,7 @@ interface Progress {
   error: unknown
 }
 
-/** useRecording reads a recording page by page; a live one is followed, from the present moment on if fromNow is true. */
+/** useRecording reads a recording page by page and follows a live one, from its end if fromNow is true. */
 function useRecording(source: Source, fromNow: boolean, onSealed: (sealed: boolean) => void): [Recording, Progress] {
   const [recording] = useState<Recording>(() => ({ cast: new Cast(), pages: [] }))
   const [progress, setProgress] = useState<Progress>({ duration: 0, read: 0, live: false, ready: false, error: null })

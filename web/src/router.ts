@@ -62,7 +62,7 @@ export function navigate(...parts: string[]): void {
 
 const RETURN_TO = 'sekisho-return-to'
 
-/** rememberPath keeps the path, and the token of a link to a recording after it, while the browser is at an identity provider. */
+/** rememberPath keeps the path, and the token of a recording link, while the browser is at an identity provider. */
 export function rememberPath(): void {
   sessionStorage.setItem(RETURN_TO, location.pathname + location.hash)
 }

@@ -36,7 +36,7 @@ export interface Tab {
   live?: LiveSession
 }
 
-/** Workspace is the open terminals. Panes are the keys of the tabs that are shown side by side; one of them is active. */
+/** Workspace is the open terminals. Panes are the keys of tabs shown side by side, one of which is active. */
 export interface Workspace {
   tabs: Tab[]
   panes: string[]
@@ -48,7 +48,7 @@ export const MOST_PANES = 4
 
 export const workspace = new Store<Workspace>({ tabs: [], panes: [], active: '' })
 
-/** showTab shows a tab: in the pane that has it, or in the place of the active one. */
+/** showTab shows a tab: in the pane that has it, or instead of the active one. */
 export function showTab(key: string): void {
   const w = workspace.get()
   const panes = w.panes.includes(key) ? w.panes : withPane(w.panes, w.active, key)

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { OutputFlow } from '../src/output-flow'
 
-/** A terminal that parses when it is told to. */
+/** A terminal that parses on request. */
 function terminal(high: number, low: number) {
   const unparsed: { bytes: number; parsed: () => void }[] = []
   const flow = new OutputFlow((data, parsed) => unparsed.push({ bytes: data.length, parsed }), high, low)

@@ -14,6 +14,9 @@ import (
 	"testing"
 	"time"
 
+	"sekisho"
+	"sekisho/internal/api/sekishoapi"
+	"sekisho/internal/session/record"
 	"sekisho/internal/wire/sigv4"
 )
 
@@ -78,6 +81,14 @@ func fullDisk(dir string) error {
 		}
 	}
 	expect("before", 200, 200, 200)
+	const session = sekisho.SessionID("alice-00000000000000000000000001")
+	rec, err := s.recorder.Start(record.Header{SessionID: session, Node: "mi-0123456789abcdef0"})
+	if err != nil {
+		return err
+	}
+	if err := rec.Output([]byte("shown\n")); err != nil {
+		return err
+	}
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &limit); err != nil {
 		return err
@@ -88,10 +99,47 @@ func fullDisk(dir string) error {
 		return err
 	}
 	expect("while the disk is full", 500, 503, 200)
+	storage := func(when, want string) {
+		if got, err := s.recordingStorage(); err != nil || got.State != want {
+			fault("%s: the storage of recordings: %+v, %v", when, got, err)
+		}
+	}
+	storage("while the disk is full", sekishoapi.StorageFull)
+	if rec.Output(make([]byte, 1<<20)) == nil {
+		fault("output was recorded on a full disk")
+	}
+	if _, err := s.recorder.Start(
+		record.Header{SessionID: "bob-00000000000000000000000001", Node: "mi-0123456789abcdef0"}); err == nil {
+		fault("a recording was started on a full disk")
+	}
+	if err := s.unsealed.seal(rec, session, record.Exit{Status: -1, Reason: "the disk is full"}); err == nil {
+		fault("a recording was sealed on a full disk")
+	}
+	for range 30 { // of five minutes
+		if err := s.recorder.Flush(); err == nil && s.unsealed.count() != 1 {
+			fault("%d recordings wait for their seals", s.unsealed.count())
+		}
+		s.unsealed.retry()
+	}
+	if health("/healthz") != http.StatusServiceUnavailable {
+		fault("a server that cannot seal is healthy")
+	}
 	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit); err != nil {
 		return err
 	}
+	s.unsealed.retry()
 	expect("afterwards", 200, 200, 200)
+	storage("afterwards", sekishoapi.StorageWorking)
+	if sum, err := s.recorder.Verify(session); err != nil || sum.BytesOut != int64(len("shown\n")) ||
+		sum.Exit.Reason != "the disk is full" {
+		fault("the recording: %+v, %v", sum, err)
+	}
+	if later, err := s.recorder.Start(
+		record.Header{SessionID: "bob-00000000000000000000000001", Node: "mi-0123456789abcdef0"}); err != nil {
+		fault("no recording can be started afterwards: %v", err)
+	} else if _, err := later.Seal(record.Exit{}); err != nil {
+		fault("no recording can be sealed afterwards: %v", err)
+	}
 	s.state.draining.Store(true)
 	if got := health("/readyz"); got != http.StatusServiceUnavailable {
 		fault("draining: /readyz answers %d", got)

@@ -71,6 +71,7 @@ test('usage is added up by person and by node', async () => {
 test('health shows the state of the server', async () => {
   await page.goto(`${url}health`)
   await page.getByText('Healthy', { exact: true }).waitFor()
+  await page.getByText('Recordings can be stored', { exact: true }).waitFor()
   await picture('health')
 })
 

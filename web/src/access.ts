@@ -51,6 +51,7 @@ const ACTIONS = [
   'iam:ListMFADevices',
   'sekisho:GetIntegrity',
   'sekisho:GetHealth',
+  'sekisho:GetRecordingStorage',
   'sekisho:ListClusterMembers',
   'sekisho:JoinSession',
   'sekisho:ShareSessionRecording',

@@ -14,7 +14,16 @@ import { t } from '../i18n'
 import { bytes } from '../log-text'
 import { Refusal } from '../refusal'
 import { Ago, When } from '../time'
-import { listMembers, readHealth, readIntegrity, type Health, type HealthStatus, type Integrity } from './operate'
+import {
+  listMembers,
+  readHealth,
+  readIntegrity,
+  readRecordingStorage,
+  type Health,
+  type HealthStatus,
+  type Integrity,
+  type RecordingStorage,
+} from './operate'
 import { ResourceTable, useLoaded } from './resource-page'
 
 /** LOOK is how a status looks. */
@@ -28,6 +37,7 @@ export const LOOK: Record<HealthStatus, StatusIndicatorProps.Type> = {
 export default function HealthPage() {
   const { value, error, reload } = useLoaded(readHealth)
   const mayList = useStore(rights).get('sekisho:ListClusterMembers')?.allowed === true
+  const mayMeasure = useStore(rights).get('sekisho:GetRecordingStorage')?.allowed === true
   const mayCheck = useStore(rights).get('sekisho:GetIntegrity')?.allowed === true
   return (
     <SpaceBetween size="l">
@@ -41,6 +51,7 @@ export default function HealthPage() {
       {error !== null && <Refusal error={error} />}
       {value !== null && <Server health={value} />}
       {mayList && <Members />}
+      {mayMeasure && <Recordings />}
       {mayCheck && <LastCheck />}
     </SpaceBetween>
   )
@@ -139,6 +150,64 @@ function Members() {
         { id: 'sessions', header: t('health.sessions'), text: (m) => formatNumber(m.Sessions) },
       ]}
     />
+  )
+}
+
+/** STORAGE_LOOK is how a state of the storage looks. */
+const STORAGE_LOOK: Record<RecordingStorage['State'], StatusIndicatorProps.Type> = {
+  working: 'success',
+  failing: 'warning',
+  full: 'error',
+}
+
+/** Recordings shows what recordings take, the limits of it, and the state of their store. */
+function Recordings() {
+  const { value, error } = useLoaded(readRecordingStorage)
+  if (error !== null) return <Refusal error={error} />
+  if (value === null) return null
+  const store = value.Store
+  return (
+    <Container header={<Header variant="h2">{t('health.recordings')}</Header>}>
+      <SpaceBetween size="l">
+        <StatusIndicator type={STORAGE_LOOK[value.State]}>{t(`storage.${value.State}`)}</StatusIndicator>
+        {value.Problems.map((p) => (
+          <span className="wrap" key={p}>
+            {p}
+          </span>
+        ))}
+        <KeyValuePairs
+          columns={4}
+          items={[
+            { label: t('storage.count'), value: formatNumber(value.Recordings) },
+            { label: t('storage.held'), value: formatNumber(value.HeldRecordings) },
+            {
+              label: t('storage.total'),
+              value:
+                value.LimitBytes === 0
+                  ? bytes(value.TotalBytes)
+                  : t('storage.ofLimit', { used: bytes(value.TotalBytes), limit: bytes(value.LimitBytes) }),
+            },
+            {
+              label: t('storage.kept'),
+              value: value.LimitDays === 0 ? t('storage.forever') : t('storage.days', { days: value.LimitDays }),
+            },
+            { label: t('storage.disk'), value: bytes(value.DiskBytes) },
+            ...(store === undefined
+              ? []
+              : [
+                  { label: t('health.store'), value: <span className="wrap">{store.Location}</span> },
+                  { label: t('storage.stored'), value: bytes(store.StoredBytes) },
+                  { label: t('health.waiting'), value: bytes(store.WaitingBytes) },
+                  { label: t('storage.fetching'), value: formatNumber(store.FetchingRecordings) },
+                  {
+                    label: t('storage.checked'),
+                    value: store.CheckedAt === '' ? t('storage.never') : <Ago at={Date.parse(store.CheckedAt)} />,
+                  },
+                ]),
+          ]}
+        />
+      </SpaceBetween>
+    </Container>
   )
 }
 

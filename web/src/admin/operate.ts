@@ -32,6 +32,36 @@ export type Health = v.InferOutput<typeof health>
 /** readHealth reads the state of the server. */
 export const readHealth = (): Promise<Health> => call('Sekisho.GetHealth', {}, health, true)
 
+const storage = v.object({
+  State: v.picklist(['working', 'failing', 'full']),
+  Problems: v.optional(v.array(v.string()), []),
+  Recordings: v.number(),
+  HeldRecordings: v.number(),
+  TotalBytes: v.number(),
+  DiskBytes: v.number(),
+  LimitBytes: v.number(),
+  LimitDays: v.number(),
+  Store: v.optional(
+    v.object({
+      Location: v.string(),
+      StoredBytes: v.number(),
+      WaitingBytes: v.number(),
+      FetchingRecordings: v.number(),
+      CheckBytesPerSecond: v.number(),
+      CheckedRecordings: v.number(),
+      CheckedBytes: v.number(),
+      CheckedAt: text,
+    }),
+  ),
+})
+
+/** RecordingStorage is what recordings take, and where they are. */
+export type RecordingStorage = v.InferOutput<typeof storage>
+
+/** readRecordingStorage reads what recordings take, and where they are. */
+export const readRecordingStorage = (): Promise<RecordingStorage> =>
+  call('Sekisho.GetRecordingStorage', {}, storage, true)
+
 const integrity = v.object({
   Checked: v.boolean(),
   CheckedAt: text,

@@ -77,8 +77,13 @@ export default function Console({ who }: { who: SignedIn }) {
     const onKey = (ev: KeyboardEvent) => {
       if (ev.key === 'Escape' && narrow.matches) setNavigationOpen(false)
     }
+    const resized = () => setNavigationOpen(!narrow.matches)
     addEventListener('keydown', onKey)
-    return () => removeEventListener('keydown', onKey)
+    narrow.addEventListener('change', resized)
+    return () => {
+      removeEventListener('keydown', onKey)
+      narrow.removeEventListener('change', resized)
+    }
   }, [])
 
   const title = found === null ? t('app.notFound') : t(found.route.title)

@@ -62,7 +62,7 @@ export function SessionFacts({ target, live, owner }: { target: Target; live: Li
           copyErrorText={t('common.notCopied')}
         />
       </Fact>
-      <Fact label={t('common.account')}>
+      <Fact minor label={t('common.account')}>
         {who?.account} / {who?.region}
       </Fact>
       {(osUser !== '' || session !== null) && (
@@ -70,15 +70,15 @@ export function SessionFacts({ target, live, owner }: { target: Target; live: Li
           {osUser || session?.runAs || <span title={t('facts.defaultUserHint')}>{t('facts.defaultUser')}</span>}
         </Fact>
       )}
-      <Fact label={t('common.owner')}>
+      <Fact minor label={t('common.owner')}>
         <span title={owner}>{ownerName(owner)}</span>
       </Fact>
       <Credentials session={session} />
-      <Fact label={t('common.started')}>
+      <Fact minor label={t('common.started')}>
         <span title={`${when(live.startedAt)}\n${utc(live.startedAt)}`}>{timeOfDay(live.startedAt)}</span>{' '}
         <Elapsed from={live.startedAt} to={endedAt} />
       </Fact>
-      <Fact label={t('common.session')}>
+      <Fact minor label={t('common.session')}>
         <Link href={href('sessions', ended ? 'replay' : 'watch', live.id)} onFollow={follow} fontSize="inherit">
           {t('common.open')}
         </Link>{' '}
@@ -116,7 +116,7 @@ function Credentials({ session }: { session: Session | null }) {
   const used = session?.accessKey ?? here // this page has started it
   if (used === '') return null
   return (
-    <Fact label={t('facts.credentials')}>
+    <Fact minor label={t('facts.credentials')}>
       <span title={t('facts.credentialsHint', { key: used, address: session?.sourceAddress || '–' })}>
         {used === here ? t('facts.thisSignIn') : <code>{used}</code>}
       </span>
@@ -158,9 +158,10 @@ function Watchers({ id }: { id: string }) {
   )
 }
 
-function Fact({ label, children }: { label: string; children: React.ReactNode }) {
+/** Fact is one fact; a minor one is left out where a terminal is narrow. */
+function Fact({ label, minor, children }: { label: string; minor?: boolean; children: React.ReactNode }) {
   return (
-    <span className="fact">
+    <span className={minor ? 'fact minor' : 'fact'}>
       <span className="fact-label">{label}</span> {children}
     </span>
   )

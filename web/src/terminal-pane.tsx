@@ -148,18 +148,20 @@ function Tools(props: {
       {props.onFiles !== undefined && (
         <Button variant="icon" iconName="upload-download" ariaLabel={t('copy.title')} onClick={props.onFiles} />
       )}
-      <Button
-        variant="icon"
-        iconName="zoom-out"
-        ariaLabel={t('terminal.smaller')}
-        onClick={() => setFontSize(size - 1)}
-      />
-      <Button
-        variant="icon"
-        iconName="zoom-in"
-        ariaLabel={t('terminal.larger')}
-        onClick={() => setFontSize(size + 1)}
-      />
+      <span className="terminal-zoom">
+        <Button
+          variant="icon"
+          iconName="zoom-out"
+          ariaLabel={t('terminal.smaller')}
+          onClick={() => setFontSize(size - 1)}
+        />
+        <Button
+          variant="icon"
+          iconName="zoom-in"
+          ariaLabel={t('terminal.larger')}
+          onClick={() => setFontSize(size + 1)}
+        />
+      </span>
       {!props.alone && (
         <Button variant="icon" iconName="view-full" ariaLabel={t('terminal.hidePane')} onClick={props.onHide} />
       )}

@@ -77,14 +77,29 @@ export const PAGES = [
 ]
 assert.ok(PAGES.length > 25, 'the table of routes was not read')
 
-/** show opens a page as a link does: without loading the console again. It returns when its calls are answered. */
+/** The calls of a page that have no answer yet. */
+const pending = new WeakMap()
+
+/** countCalls makes show wait for the calls of a page. */
+export function countCalls(page) {
+  const calls = new Set()
+  pending.set(page, calls)
+  page.on('request', (r) => r.url().endsWith('/console/api/events') || calls.add(r))
+  page.on('requestfinished', (r) => calls.delete(r))
+  page.on('requestfailed', (r) => calls.delete(r))
+}
+
+/** show opens a page like a link, without loading the console again. It returns when its calls are answered. */
 export async function show(page, path) {
+  if (!pending.has(page)) countCalls(page)
   await page.evaluate((to) => {
     history.pushState(null, '', to)
     dispatchEvent(new PopStateEvent('popstate'))
   }, `/console/${path}`)
   await page.locator('h1').first().waitFor()
-  await page.waitForLoadState('networkidle', { timeout: 400 }).catch(() => {}) // the stream of events never ends
+  // A page may call again when it has an answer: it is quiet after two turns without a call.
+  for (let quiet = 0; quiet < 2; quiet = pending.get(page).size === 0 ? quiet + 1 : 0)
+    await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => setTimeout(done, 30))))
 }
 
 /**

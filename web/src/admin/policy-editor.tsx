@@ -4,6 +4,7 @@ import Box from '@cloudscape-design/components/box'
 import FormField from '@cloudscape-design/components/form-field'
 import StatusIndicator from '@cloudscape-design/components/status-indicator'
 import { useEffect, useRef, useState, type KeyboardEvent } from 'react'
+import { flushSync } from 'react-dom'
 import { t } from '../i18n'
 import { completions, type Completions } from './policy-words'
 import { validatePolicy, type Finding, type PolicyType } from './validate'
@@ -104,12 +105,13 @@ function useCompletion(field: React.RefObject<HTMLTextAreaElement | null>, onCha
     const el = field.current
     if (el === null) return
     const before = el.value.slice(0, el.selectionStart - found.length) + word
-    onChange(before + el.value.slice(el.selectionStart))
-    setFound(NOTHING)
-    requestAnimationFrame(() => {
-      el.focus()
-      el.setSelectionRange(before.length, before.length)
+    // At once: what is typed next must not be in another place.
+    flushSync(() => {
+      onChange(before + el.value.slice(el.selectionStart))
+      setFound(NOTHING)
     })
+    el.focus()
+    el.setSelectionRange(before.length, before.length)
   }
   const onKeyDown = (ev: KeyboardEvent) => {
     if (ev.key === 'Tab' && !ev.shiftKey && found.offers.length > 0) {

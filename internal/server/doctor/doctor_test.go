@@ -59,6 +59,22 @@ func TestDoctor(t *testing.T) {
 		t.Errorf("stopped server:\n%s", text)
 	}
 
+	if _, ok, _, text := verdicts(t, r.Config); !ok["database"] {
+		t.Errorf("a database of SQLite:\n%s", text)
+	}
+	text, err := os.ReadFile(r.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	elsewhere := filepath.Join(dir, "etc", "postgres.yaml")
+	text = append(text, "\ndatabase: {url: postgres://sekisho@127.0.0.1:1/state}\n"...)
+	if err := os.WriteFile(elsewhere, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, failed, text := verdicts(t, elsewhere); !failed["database"] || failed["data"] {
+		t.Errorf("a PostgreSQL database that cannot be reached:\n%s", text)
+	}
+
 	// The configured port must be the one that is served.
 	c := listening(t, r.Config)
 	ctx, cancel := context.WithCancel(t.Context())

@@ -167,24 +167,25 @@ func (a *Authority) certificate(name string, epoch int64) (*tls.Certificate, err
 }
 
 // verify checks a peer's certificate, and that it is not of an epoch that has ended.
-func (c *Cluster) verify(state tls.ConnectionState, usage x509.ExtKeyUsage) (name string, epoch int64, err error) {
+func (c *Cluster) verify(state tls.ConnectionState, usage x509.ExtKeyUsage) (name string, err error) {
 	if len(state.PeerCertificates) == 0 {
-		return "", 0, errors.New("the peer has no certificate")
+		return "", errors.New("the peer has no certificate")
 	}
 	roots := x509.NewCertPool()
 	roots.AddCert(c.authority.cert)
 	if _, err := state.PeerCertificates[0].Verify(x509.VerifyOptions{
 		Roots: roots, CurrentTime: c.cfg.Clock(), KeyUsages: []x509.ExtKeyUsage{usage},
 	}); err != nil {
-		return "", 0, fmt.Errorf("the peer is not a member of this cluster: %w", err)
+		return "", fmt.Errorf("the peer is not a member of this cluster: %w", err)
 	}
-	if name, epoch, err = memberOf(state.PeerCertificates[0]); err != nil {
-		return "", 0, err
+	name, epoch, err := memberOf(state.PeerCertificates[0])
+	if err != nil {
+		return "", err
 	}
 	if known := c.KnownEpoch(name); epoch < known {
-		return "", 0, fmt.Errorf("the peer is an earlier process of member %s: epoch %d, now %d", name, epoch, known)
+		return "", fmt.Errorf("the peer is an earlier process of member %s: epoch %d, now %d", name, epoch, known)
 	}
-	return name, epoch, nil
+	return name, nil
 }
 
 // ServerTLS is the configuration of the member port: it accepts members only.
@@ -196,7 +197,7 @@ func (c *Cluster) ServerTLS(protocols ...string) *tls.Config {
 			return c.authority.certificate(c.cfg.Name, c.Epoch())
 		},
 		VerifyConnection: func(state tls.ConnectionState) error {
-			_, _, err := c.verify(state, x509.ExtKeyUsageClientAuth)
+			_, err := c.verify(state, x509.ExtKeyUsageClientAuth)
 			return err
 		},
 	}
@@ -211,7 +212,7 @@ func (c *Cluster) ClientTLS(member string, protocol string) *tls.Config {
 			return c.authority.certificate(c.cfg.Name, c.Epoch())
 		},
 		VerifyConnection: func(state tls.ConnectionState) error {
-			name, _, err := c.verify(state, x509.ExtKeyUsageServerAuth)
+			name, err := c.verify(state, x509.ExtKeyUsageServerAuth)
 			if err == nil && name != member {
 				err = fmt.Errorf("the peer is member %s, not %s", name, member)
 			}

@@ -150,8 +150,8 @@ type Cluster struct {
 	fenced   bool
 	problem  string // why there is no lease
 	coord    bool
-	members  map[string]*Member // as of the last renewal
-	terms    map[sekisho.SessionID]int64
+	members  map[string]*Member         // as of the last renewal
+	taken    map[sekisho.SessionID]bool // sessions of this member that another one had before
 	nodes    map[sekisho.NodeID]NodeRow
 	seenNode time.Time // of the database: node owners are known up to this
 	changed  chan struct{}
@@ -182,7 +182,7 @@ func Join(ctx context.Context, cfg Config) (*Cluster, error) {
 		return nil, err
 	}
 	c := &Cluster{
-		cfg: cfg, instance: newInstance(), members: map[string]*Member{}, terms: map[sekisho.SessionID]int64{},
+		cfg: cfg, instance: newInstance(), members: map[string]*Member{}, taken: map[sekisho.SessionID]bool{},
 		nodes: map[sekisho.NodeID]NodeRow{}, changed: make(chan struct{}, 1),
 	}
 	var err error
@@ -276,7 +276,7 @@ func (c *Cluster) join(ctx context.Context) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.epoch, c.until, c.fenced, c.problem = epoch, c.end(sent), false, ""
-	clear(c.terms)
+	clear(c.taken)
 	return nil
 }
 
@@ -450,7 +450,7 @@ func (c *Cluster) fence(why error) {
 		return
 	}
 	c.fenced, c.problem, c.coord = true, why.Error(), false
-	clear(c.terms)
+	clear(c.taken)
 	c.mu.Unlock()
 	c.notify()
 	c.cfg.Log.Error("this member has lost its lease and stops what it owns", "member", c.cfg.Name, "error", why)

@@ -82,44 +82,49 @@ func (c *Cluster) refusal() error {
 		WithHint("Retry in a few seconds; another member takes over.")
 }
 
-// ClaimSession makes this member the owner of a session, unless another live member is. It returns the number of
-// owners that the session has had.
-func (c *Cluster) ClaimSession(ctx context.Context, session sekisho.SessionID) (term int64, err error) {
+// ClaimSession makes this member the owner of a session, unless another live member is.
+func (c *Cluster) ClaimSession(ctx context.Context, session sekisho.SessionID) error {
 	if c.Problem() != "" {
-		return 0, c.refusal()
+		return c.refusal()
 	}
 	epoch := c.Epoch()
+	before, err := c.cfg.Store.SessionOwner(ctx, session)
+	if err != nil {
+		return err
+	}
 	o, err := c.cfg.Store.ClaimSession(ctx, session, c.cfg.Name, epoch)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	switch {
 	case o.Member == "":
-		return 0, c.refusal()
+		return c.refusal()
 	case o.Member != c.cfg.Name || o.Epoch != epoch:
-		return 0, sekisho.Errorf(sekisho.CodeConflict, "Session %s is on member %s.", session, o.Member)
+		return sekisho.Errorf(sekisho.CodeConflict, "Session %s is on member %s.", session, o.Member)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.epoch != epoch || c.fenced {
-		return 0, c.refusal()
+		return c.refusal()
 	}
-	c.terms[session] = o.Term
-	return o.Term, nil
+	if again := before.Member == c.cfg.Name && before.Term+1 >= o.Term; o.Term > 1 && !again {
+		c.taken[session] = true
+	}
+	return nil
 }
 
-// Term returns the number of owners that a session of this member has had; 0 if this member is not its owner.
-func (c *Cluster) Term(session sekisho.SessionID) int64 {
+// TakenOver reports whether another member had a session of this member before.
+func (c *Cluster) TakenOver(session sekisho.SessionID) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.terms[session]
+	return c.taken[session]
 }
 
 // Forget drops what this member remembers of a session that has ended.
 func (c *Cluster) Forget(session sekisho.SessionID) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	delete(c.terms, session)
+	delete(c.taken, session)
 }
 
 // SessionOwner reads the owner of a session.

@@ -35,8 +35,8 @@ type recordings struct {
 		Node(ctx context.Context, id sekisho.NodeID) (*sekisho.Node, error)
 	}
 	names *fleet.Names
-	// term returns how many members of a cluster have recorded a session, this one included.
-	term func(sekisho.SessionID) int64
+	// takenOver reports whether another member of a cluster has recorded a session before.
+	takenOver func(sekisho.SessionID) bool
 }
 
 func (r recordings) Start(ctx context.Context, s *sekisho.Session) (relay.RecordWriter, error) {
@@ -47,7 +47,7 @@ func (r recordings) Start(ctx context.Context, s *sekisho.Session) (relay.Record
 	rec, err := r.Recorder.Start(record.Header{
 		SessionID: s.ID, Node: s.Target, NodeName: name, Owner: s.Owner, Document: s.DocumentName,
 		Reason: s.Reason, SourceIP: s.SourceIP, Start: s.StartedAt, OmitInput: s.OmitInput,
-		RecordForwards: s.RecordForwards, RecordingDays: s.RecordingDays, TakenOver: r.term(s.ID) > 1,
+		RecordForwards: s.RecordForwards, RecordingDays: s.RecordingDays, TakenOver: r.takenOver(s.ID),
 	})
 	if err != nil {
 		return nil, err

@@ -161,6 +161,9 @@ func (m *member) fenced() {
 		return
 	}
 	m.s.relay.Shutdown()
+	if err := m.s.recorder.CloseLive(); err != nil {
+		m.s.cfg.Log.Error("could not close all recordings", "error", err)
+	}
 	m.s.Channels.DropAll("this member of the cluster has lost its lease")
 }
 
@@ -251,12 +254,9 @@ func (s *Server) mine() func(context.Context, sekisho.SessionID) (bool, error) {
 	return s.member.mine
 }
 
-// term returns how many members have recorded a session, this one included.
-func (s *Server) term(session sekisho.SessionID) int64 {
-	if s.member == nil {
-		return 1
-	}
-	return s.member.Term(session)
+// takenOver reports whether another member has recorded a session before.
+func (s *Server) takenOver(session sekisho.SessionID) bool {
+	return s.member != nil && s.member.TakenOver(session)
 }
 
 // gone reports whether a recording is of a session that does not continue.
@@ -528,7 +528,7 @@ func (r memberRelay) Open(ctx context.Context, s *sekisho.Session) error {
 	if r.Relay.Live(s.ID) {
 		return nil
 	}
-	if _, err := r.m.ClaimSession(ctx, s.ID); err != nil {
+	if err := r.m.ClaimSession(ctx, s.ID); err != nil {
 		return err
 	}
 	return r.Relay.Open(ctx, s)

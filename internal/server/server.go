@@ -291,7 +291,7 @@ func (s *Server) open(ctx context.Context) error {
 	observer := &lateObserver{}
 	s.relay = relay.New(
 		relay.Config{
-			Recorder: recordings{s.recorder, &s.unsealed, s.db.Fleet, s.names, s.term}, Observer: observer, Log: s.cfg.Log,
+			Recorder: recordings{s.recorder, &s.unsealed, s.db.Fleet, s.names, s.takenOver}, Observer: observer, Log: s.cfg.Log,
 		},
 	)
 	if s.member != nil {

@@ -56,7 +56,8 @@ type Header struct {
 	RecordForwards bool
 	// RecordingDays is how many days the recording is kept; 0 = as configured on the server.
 	RecordingDays int
-	// TakenOver means that another server with the same store has begun the recording.
+	// TakenOver means that another server has recorded the session last: the store has the beginning, and what the
+	// folder has of it is out of date.
 	TakenOver bool
 }
 

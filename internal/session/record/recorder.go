@@ -121,11 +121,16 @@ func (r *Recorder) open(pub ed25519.PublicKey) error {
 
 // Close closes the recordings in progress without sealing them, and the store.
 func (r *Recorder) Close() error {
+	return errors.Join(r.CloseLive(), r.ledger.f.Close(), r.root.Close())
+}
+
+// CloseLive closes the recordings in progress without sealing them: another server with the same store continues them.
+func (r *Recorder) CloseLive() error {
 	var errs []error
 	for _, rec := range r.inProgress() {
 		errs = append(errs, rec.Close())
 	}
-	return errors.Join(append(errs, r.ledger.f.Close(), r.root.Close())...)
+	return errors.Join(errs...)
 }
 
 // Flush writes and signs everything pending in all recordings in progress. Calling it periodically
@@ -185,9 +190,14 @@ func (r *Recorder) start(h Header) (*Recording, error) {
 	if err := r.full(); err != nil {
 		return nil, err
 	}
+	if h.TakenOver {
+		if err := r.takeOver(h); err != nil {
+			return nil, err
+		}
+	}
 	dir, err := r.find(h.SessionID)
 	if sekisho.IsNotFound(err) {
-		dir, err = r.restoreUnsealed(h)
+		dir, err = r.restoreUnsealed(h.SessionID)
 	}
 	if err == nil {
 		return r.resume(h, dir)

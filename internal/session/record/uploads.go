@@ -738,17 +738,32 @@ func (r *Recorder) fetchParts(ctx context.Context, dir string, parts *recstore.F
 	return errors.Join(pr.CloseWithError(err), err, g.Wait())
 }
 
-// restoreUnsealed fetches an unsealed recording that is missing in the folder: it is listed in the ledger, or
-// another server has begun it.
-func (r *Recorder) restoreUnsealed(h Header) (string, error) {
-	id := h.SessionID
-	dir, ok := r.ledger.knows(id)
-	if !ok && h.TakenOver && r.uploads != nil {
-		dir, ok = dirOf(h), true
-		r.uploads.mu.Lock()
-		r.uploads.missing[id] = dir
-		r.uploads.mu.Unlock()
+// takeOver replaces what the folder has of a recording with what the store has, which another server has written. If
+// the store has nothing, the recording begins again here.
+func (r *Recorder) takeOver(h Header) error {
+	if r.remote == nil {
+		return nil
 	}
+	dir := dirOf(h)
+	limit, cancel := context.WithTimeout(r.remote.ctx, startTimeout)
+	defer cancel()
+	parts, err := recstore.FindParts(limit, r.remote.store, path.Join(dir, MainFile))
+	if err != nil || parts.Len() == 0 {
+		return err
+	}
+	if err := r.root.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("record: %w", err)
+	}
+	if err := r.removeTails(dir); err != nil { // they follow what only the folder has
+		return err
+	}
+	return r.fetchParts(r.remote.ctx, dir, parts)
+}
+
+// restoreUnsealed fetches an unsealed recording that is listed in the ledger but missing in the
+// folder.
+func (r *Recorder) restoreUnsealed(id sekisho.SessionID) (string, error) {
+	dir, ok := r.ledger.knows(id)
 	if !ok || r.remote == nil {
 		return "", sekisho.Errorf(sekisho.CodeNotFound, "There is no recording of session %s.", id)
 	}

@@ -35,6 +35,7 @@ var userPages = []string{
 	"docs/sessions.md",
 	"docs/troubleshooting.md",
 	"docs/tutorial.md",
+	"docs/usage.md",
 }
 
 // testNames returns the names of all tests of this module.

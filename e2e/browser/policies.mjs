@@ -75,7 +75,7 @@ test('health shows the state of the server', async () => {
   await picture('health')
 })
 
-test('a user who can only read is told which action a button needs', async () => {
+test('a user with read access sees which action a button needs', async () => {
   await page.goto(`${url}home`)
   await signOut(page)
   await fillIn(page, 'reader', PASSWORD)

@@ -66,9 +66,6 @@ func New(store Store, now func() time.Time) *Service {
 	return &Service{store, now}
 }
 
-// Now returns the time of the service's clock.
-func (s *Service) Now() time.Time { return s.now() }
-
 // Create makes a link and returns it with its token, which is not stored.
 func (s *Service) Create(
 	ctx context.Context, session sekisho.SessionID, by string, lasts time.Duration,

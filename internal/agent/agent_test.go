@@ -116,7 +116,7 @@ func TestShellSession(t *testing.T) {
 	if len(request.RequestedClientActions) != 1 ||
 		string(
 			request.RequestedClientActions[0].ActionParameters,
-		) != `{"SessionType":"Standard_Stream","Properties":{"sekisho":["exit-code","join"]}}` {
+		) != `{"SessionType":"Standard_Stream","Properties":{"sekisho":["exit-code","join"],"osUser":"tester"}}` {
 		t.Errorf("handshake request %+v", request)
 	}
 	if !regexp.MustCompile(`^\d+\.\d+\.\d+\.\d+$`).MatchString(request.AgentVersion) {

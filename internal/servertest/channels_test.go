@@ -462,5 +462,5 @@ func TestRestart(t *testing.T) {
 	x.Agent = n.Attach(x.ID)
 	x.Client = s.MustDial(nobody, "data-channel", x.ID)
 	x.Client.Text(servertest.ClientFrame(*resumed.TokenValue))
-	x.Check(t)
+	x.CheckRestarted(t)
 }

@@ -430,10 +430,24 @@ func (s *Server) Session(c sigv4.Credentials, n *Node) *AttachedSession {
 // Check sends data each way and waits for the acknowledgements.
 func (x *AttachedSession) Check(t testing.TB) {
 	t.Helper()
+	x.exchange(t, 1)
+}
+
+// CheckRestarted is Check after a restart of the server: AWS's programs then send a message again
+// before the server takes it.
+func (x *AttachedSession) CheckRestarted(t testing.TB) {
+	t.Helper()
+	x.exchange(t, 2)
+}
+
+func (x *AttachedSession) exchange(t testing.TB, times int) {
+	t.Helper()
 	pass := func(from, to *Channel, typ string, seq *int64) {
 		t.Helper()
 		text := "word " + id.UUID()
-		from.Data(typ, *seq, text)
+		for range times {
+			from.Data(typ, *seq, text)
+		}
 		got := to.Receive(typ)
 		if string(got.Payload) != text || got.Seq != *seq {
 			t.Fatalf("message %d, %q came of message %d, %q", got.Seq, got.Payload, *seq, text)

@@ -26,8 +26,8 @@ import (
 // neither here nor shown in the trail fails [TestEveryMemberIsShownOrHidden].
 var hiddenMembers = strings.Fields(`
 	activationcode answer authenticationcode1 authenticationcode2 ciphertextblob content data granttoken granttokens icalendar items logevents
-	newpassword oldpassword packageurl password plaintext recipient resumetoken sequencetoken tokencode
-	webidentitytoken
+	newpassword oldpassword packageurl password plaintext recipient resumetoken sequencetoken token
+	tokencode webidentitytoken
 `)
 
 // hiddenOf are members that one operation hides and others show.

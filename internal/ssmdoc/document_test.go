@@ -565,22 +565,22 @@ func TestPrompt(t *testing.T) {
 	), inputs(
 		`"sekisho":{"friendlyPrompt":false,"loginShell":true}`,
 	)
-	host := map[string]string{"Hostname": "MyEC2Instance", "Role": "db"}
+	host := map[string]string{"Role": "db"}
 	for _, c := range []struct {
 		doc    string
 		req    ssmdoc.SessionRequest
 		prompt string
 		login  bool
 	}{
-		{auto, ssmdoc.SessionRequest{Person: true, NodeTags: host, Node: "mi-1"}, "MyEC2Instance", true},
+		{auto, ssmdoc.SessionRequest{Person: true, NodeName: "MyEC2Instance", NodeTags: host, Node: "mi-1"},
+			"MyEC2Instance", true},
 		{auto, ssmdoc.SessionRequest{NodeTags: host, Node: "mi-1"}, "", false},
 		{on, ssmdoc.SessionRequest{NodeTags: host, Node: "mi-1"}, "db", false},
 		{off, ssmdoc.SessionRequest{Person: true, NodeTags: host, Node: "mi-1"}, "", true},
 		{auto, ssmdoc.SessionRequest{Person: true, NodeName: "web-1", Node: "mi-1"}, "web-1", true},
-		{auto, ssmdoc.SessionRequest{Person: true, NodeTags: map[string]string{"Hostname": "私のサーバー"}, Node: "mi-1"}, "mi-1",
-			true},
-		{auto, ssmdoc.SessionRequest{Person: true, NodeTags: map[string]string{"Hostname": "a\x1b[31m"},
-			NodeName: "two words", Node: "mi-1"}, "mi-1", true},
+		{auto, ssmdoc.SessionRequest{Person: true, NodeName: "私のサーバー", Node: "mi-1"}, "mi-1", true},
+		{auto, ssmdoc.SessionRequest{Person: true, NodeName: "a\x1b[31m", Node: "mi-1"}, "mi-1", true},
+		{auto, ssmdoc.SessionRequest{Person: true, NodeName: "two words", Node: "mi-1"}, "mi-1", true},
 	} {
 		p, err := parse(t, c.doc).Plan(nil, c.req)
 		if err != nil {

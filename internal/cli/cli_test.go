@@ -141,8 +141,8 @@ func TestNodes(t *testing.T) {
 	}
 	want := [][]string{
 		{"NODE", "NAME", "STATE", "PING"},
-		{"mi-1", `web\x1b[8m`, "connected", "Online"},
 		{"mi-2", "db", "notconnected", "ConnectionLost"},
+		{"mi-1", `web\x1b[8m`, "connected", "Online"},
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("(-want +got):\n%s", d)

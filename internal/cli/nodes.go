@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -44,6 +45,9 @@ func nodes(dial dialer) *cobra.Command {
 }
 
 func printNodes(w io.Writer, list []client.Node) error {
+	list = slices.SortedStableFunc(slices.Values(list), func(a, b client.Node) int {
+		return client.CompareNames(a.DisplayName(), b.DisplayName())
+	})
 	rows := make([][]string, len(list))
 	for i, n := range list {
 		address := n.SourceIP

@@ -37,7 +37,7 @@ DEADCODE   := bin/tools/deadcode
 BENCHSTAT  := bin/tools/benchstat
 SBOM       := bin/tools/cyclonedx-gomod
 
-.PHONY: help operations build programs agents race-programs test-programs web run test unit web-unit web-lint e2e browser outages lint console-flood screenshots picture fmt vet check man cross fuzz bench bench-compare bench-record peers clean
+.PHONY: help operations build programs agents race-programs test-programs web run test unit web-unit web-lint e2e browser outages lint console-flood screenshots picture fmt vet check man cross manipulations fuzz bench bench-compare bench-record peers clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -162,6 +162,11 @@ lint: web-lint $(GOLANGCI) $(DEADCODE) ## golangci-lint, unreachable code, prose
 	if [[ -n $$unreachable ]]; then echo "$$unreachable"; exit 1; fi
 	$(GO) run ./tools/prose
 	scripts/commits
+
+MANIPULATIONS ?= 20000
+manipulations: ## MANIPULATIONS random changes of recordings, ledger, trail and database; the seed is printed
+	$(GO) test -count=1 -timeout 0 -v -run '^TestRandomManipulations$$' ./internal/server \
+		-manipulation-seed 0 -manipulations $(MANIPULATIONS)
 
 fuzz: ## every fuzz target for FUZZTIME each
 	scripts/fuzz $(FUZZTIME)

@@ -31,6 +31,7 @@ var userPages = []string{
 	"docs/operate.md",
 	"docs/postgresql.md",
 	"docs/quick-setup.md",
+	"docs/s3-and-logs.md",
 	"docs/session-documents.md",
 	"docs/sessions.md",
 	"docs/troubleshooting.md",

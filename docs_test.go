@@ -28,6 +28,7 @@ var userPages = []string{
 	"docs/console.md",
 	"docs/fleet.md",
 	"docs/install.md",
+	"docs/kms.md",
 	"docs/operate.md",
 	"docs/postgresql.md",
 	"docs/quick-setup.md",

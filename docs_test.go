@@ -22,6 +22,7 @@ import (
 // the same blocks of code.
 var userPages = []string{
 	"README.md",
+	"docs/access-control.md",
 	"docs/access-requests.md",
 	"docs/account.md",
 	"docs/client.md",

@@ -32,9 +32,9 @@ import (
 	"fmt"
 	"strings"
 	"time"
-	"unicode"
 
 	"sekisho"
+	"sekisho/internal/safetext"
 	"sekisho/internal/session/cast"
 )
 
@@ -236,21 +236,12 @@ func (h *Header) cast() *cast.Header {
 	return &cast.Header{
 		Cols: h.Cols, Rows: h.Rows, TermType: defaultTerm, Timestamp: h.Start.Unix(),
 		// Players print the title unchanged, and the node chose its name.
-		Title: strings.Map(printable, text(title)), Tags: tags,
+		Title: safetext.Line(title, maxText), Tags: tags,
 	}
 }
 
-// text truncates a free text to maxText bytes and makes it valid UTF-8.
-func text(s string) string {
-	return strings.ToValidUTF8(s[:min(len(s), maxText)], "\uFFFD")
-}
-
-func printable(c rune) rune {
-	if !unicode.IsPrint(c) {
-		return -1
-	}
-	return c
-}
+// text clips a free text to maxText bytes and makes it valid UTF-8. It keeps control characters: players escape them.
+func text(s string) string { return safetext.Clip(strings.ToValidUTF8(s, "\uFFFD"), maxText) }
 
 func headerOf(c cast.Header) (Header, error) {
 	start, err := time.Parse(time.RFC3339Nano, c.Tags["start"])

@@ -265,6 +265,7 @@ func TestHostileTexts(t *testing.T) {
 	h := header(alice)
 	h.NodeName = "web\x1b]0;owned\a\u202e\u009b\xff"
 	h.Reason = strings.Repeat("r", 1<<20)
+	h.Document = "x" + strings.Repeat("é", 1<<10)
 	h.Cols, h.Rows = 1<<30, -1
 	rec, err := r.Start(h)
 	ok(t, err)
@@ -273,6 +274,9 @@ func TestHostileTexts(t *testing.T) {
 	c, _ := events(t, r, alice)
 	if want := string(alice) + " on mi-0123456789abcdef0 (web]0;owned\uFFFD)"; c.Title != want {
 		t.Errorf("title %q, want %q", c.Title, want)
+	}
+	if d := c.Tags["document"]; len(d) > 1024 || !strings.HasSuffix(d, "é…") {
+		t.Errorf("the document's name has %d bytes and ends with %q", len(d), d[max(0, len(d)-8):])
 	}
 	if len(s.Exit.Reason) > 4096 || c.Cols > 2048 {
 		t.Errorf("reason of %d bytes, %d columns", len(s.Exit.Reason), c.Cols)

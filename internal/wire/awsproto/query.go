@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"sekisho/internal/safetext"
 )
 
 const (
@@ -213,9 +215,4 @@ func badValue(n *node, path, why string) *Error {
 }
 
 // clip shortens what a caller sent before it is quoted back.
-func clip(s string) string {
-	if len(s) > 100 {
-		s = s[:100] + "…"
-	}
-	return strings.ToValidUTF8(s, "\uFFFD")
-}
+func clip(s string) string { return safetext.Line(s, 100) }

@@ -108,6 +108,16 @@ func TestDecodeQueryRefuses(t *testing.T) {
 	}
 }
 
+// TestDecodeQueryQuotesSafely: the refused value is quoted in the message, which programs print.
+func TestDecodeQueryQuotesSafely(t *testing.T) {
+	t.Parallel()
+	values := url.Values{"MaxItems": {"\x1b]0;owned\a" + strings.Repeat("é", 1<<10)}}
+	e, ok := errors.AsType[*awsproto.Error](awsproto.DecodeQuery(values, &form{}))
+	if !ok || len(e.Message) > 300 || strings.ContainsAny(e.Message, "\x1b\a\uFFFD") {
+		t.Errorf("got %+v", e)
+	}
+}
+
 func FuzzDecodeQuery(f *testing.F) {
 	f.Add("Action=X&UserName=a&MaxItems=7&DryRun=true&Tags.member.1.Key=k&Tags.member.1.Value=v&InstanceId.2=b")
 	f.Add(

@@ -62,8 +62,10 @@ const (
 	maxValues     = 64 << 10 // of one request, in total
 )
 
-// parameterName matches names that agents accept; they drop others.
 var parameterName = regexp.MustCompile(`^[a-zA-Z0-9]{1,100}$`)
+
+// IsParameterName reports whether agents accept name as the name of a parameter; they drop others.
+func IsParameterName(name string) bool { return parameterName.MatchString(name) }
 
 func (c *checker) parameters(root *object) []*Parameter {
 	v, ok := root.get("parameters")
@@ -82,7 +84,7 @@ func (c *checker) parameters(root *object) []*Parameter {
 	var all []*Parameter
 	for _, name := range o.keys {
 		where := "parameters." + safetext.Clip(name, maxQuoted)
-		if !parameterName.MatchString(name) {
+		if !IsParameterName(name) {
 			c.failf(where, "has a name that agents do not accept: use only letters and digits")
 			continue
 		}

@@ -179,14 +179,12 @@ func parseDocument(b []byte, given map[string]any) (content, error) {
 // values are the parameters' by name.
 type values map[string]any
 
-var parameterName = regexp.MustCompile(`^[a-zA-Z0-9]+$`)
-
 // bind determines the value of every parameter and checks that the document allows it, even though
 // the server has checked it before.
 func bind(declared map[string]parameter, given map[string]any) (values, error) {
 	out := make(values, len(declared))
 	for name, p := range declared {
-		if !parameterName.MatchString(name) {
+		if !ssmdoc.IsParameterName(name) {
 			continue // AWS's agent drops such names
 		}
 		value, ok := given[name]

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"unicode"
+
+	"sekisho/internal/safetext"
 )
 
 // Printable escapes everything in s that could move the cursor, hide text or make
@@ -36,7 +38,5 @@ func Printable(s string) string {
 }
 
 func printable(r rune) bool {
-	// IsPrint excludes control characters and the format characters that change
-	// the direction of text.
-	return r != unicode.ReplacementChar && unicode.IsPrint(r)
+	return r != unicode.ReplacementChar && safetext.Printable(r)
 }

@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 	"unicode/utf8"
 
 	"sekisho/internal/safetext"
@@ -329,7 +328,7 @@ func (c *checker) extensions(v any) Extensions {
 	}
 	h.Banner, _ = c.text(where+".banner", o, "banner")
 	if utf8.RuneCountInString(h.Banner) > maxBanner || strings.ContainsFunc(h.Banner, func(r rune) bool {
-		return r != '\n' && r != '\t' && !unicode.IsPrint(r)
+		return r != '\n' && r != '\t' && !safetext.Printable(r)
 	}) {
 		c.failf(
 			where+".banner",

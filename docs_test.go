@@ -30,6 +30,7 @@ var userPages = []string{
 	"docs/fleet.md",
 	"docs/install.md",
 	"docs/kms.md",
+	"docs/metadata.md",
 	"docs/operate.md",
 	"docs/postgresql.md",
 	"docs/quick-setup.md",

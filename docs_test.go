@@ -35,6 +35,7 @@ var userPages = []string{
 	"docs/postgresql.md",
 	"docs/quick-setup.md",
 	"docs/s3-and-logs.md",
+	"docs/run-command.md",
 	"docs/session-documents.md",
 	"docs/sessions.md",
 	"docs/troubleshooting.md",

@@ -26,6 +26,7 @@ var userPages = []string{
 	"docs/access-requests.md",
 	"docs/account.md",
 	"docs/client.md",
+	"docs/cluster.md",
 	"docs/console.md",
 	"docs/fleet.md",
 	"docs/install.md",

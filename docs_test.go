@@ -28,6 +28,7 @@ var userPages = []string{
 	"docs/client.md",
 	"docs/cluster.md",
 	"docs/console.md",
+	"docs/events.md",
 	"docs/fleet.md",
 	"docs/install.md",
 	"docs/kms.md",

@@ -43,7 +43,7 @@ func TestReplayOfRunningSession(t *testing.T) {
 	s := newServer(t)
 	stop := make(chan struct{})
 	close(stop)
-	s.answers["GetSessionRecording"] = liveRecording(t, stop)
+	s.override("GetSessionRecording", liveRecording(t, stop))
 	var out, errOut bytes.Buffer
 	if err := s.client().Replay(t.Context(), "alice-abc", client.ReplayOptions{}, &out, &errOut); err != nil {
 		t.Fatal(err)
@@ -59,12 +59,12 @@ func TestJoinSession(t *testing.T) {
 	s := newServer(t)
 	stop := make(chan struct{})
 	defer close(stop)
-	s.answers["GetSessionRecording"] = liveRecording(t, stop)
+	s.override("GetSessionRecording", liveRecording(t, stop))
 	var mu sync.Mutex
 	var typed string
 	var calls []string
 	for _, op := range []string{"JoinSession", "LeaveSession", "SendSessionInput"} {
-		s.answers[op] = func(in map[string]any) any {
+		s.override(op, func(in map[string]any) any {
 			mu.Lock()
 			defer mu.Unlock()
 			calls = append(calls, op)
@@ -73,7 +73,7 @@ func TestJoinSession(t *testing.T) {
 				typed += string(b)
 			}
 			return map[string]any{}
-		}
+		})
 	}
 	keys, keyboard := io.Pipe()
 	go func() {
@@ -102,9 +102,9 @@ func TestJoinSession(t *testing.T) {
 func TestJoinSessionRefused(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
-	s.answers["JoinSession"] = func(map[string]any) any {
+	s.override("JoinSession", func(map[string]any) any {
 		return refusal{400, "AccessDeniedException", "no"}
-	}
+	})
 	terminal := &client.Terminal{In: strings.NewReader("x"), Out: io.Discard, Err: io.Discard}
 	if err := s.client().JoinSession(t.Context(), "alice-abc", terminal); err == nil {
 		t.Errorf("got %v", err)

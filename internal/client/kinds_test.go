@@ -59,7 +59,7 @@ func TestExec(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
 	var started map[string]any
-	s.answers["StartSession"] = func(in map[string]any) any { started = in; return s.answer("StartSession") }
+	s.override("StartSession", func(in map[string]any) any { started = in; return s.answer("StartSession") })
 	var out, errOut syncBuffer
 	done := make(chan error, 1)
 	c := s.client()
@@ -97,13 +97,13 @@ func TestExecWithAWSServiceAndAgent(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
 	var documents []any
-	s.answers["StartSession"] = func(in map[string]any) any {
+	s.override("StartSession", func(in map[string]any) any {
 		documents = append(documents, in["DocumentName"])
 		if in["DocumentName"] == "Sekisho-Exec" {
 			return refusal{400, "InvalidDocument", "no such document"}
 		}
 		return s.answer("StartSession")
-	}
+	})
 	notices := make(chan string, 8)
 	done := make(chan error, 1)
 	c := s.client()
@@ -153,10 +153,10 @@ func TestEncrypted(t *testing.T) {
 	key := make([]byte, 64)
 	_, _ = rand.Read(key)
 	var asked map[string]any
-	s.answers["GenerateDataKey"] = func(in map[string]any) any {
+	s.override("GenerateDataKey", func(in map[string]any) any {
 		asked = in
 		return map[string]any{"CiphertextBlob": []byte("wrapped"), "Plaintext": key, "KeyId": "k"}
-	}
+	})
 	p := newPerson(t, true)
 	done := s.shell(t.Context(), p)
 	r := s.handshake(
@@ -252,7 +252,7 @@ func TestForward(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
 	var started map[string]any
-	s.answers["StartSession"] = func(in map[string]any) any { started = in; return s.answer("StartSession") }
+	s.override("StartSession", func(in map[string]any) any { started = in; return s.answer("StartSession") })
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	listening := make(chan string, 1)
@@ -483,7 +483,7 @@ func TestResolve(t *testing.T) {
 			"ComputerName": "same",
 		}, map[string]any{"InstanceId": "mi-a", "ComputerName": "same"},
 	}
-	s.answers["DescribeInstanceInformation"] = func(in map[string]any) any {
+	s.override("DescribeInstanceInformation", func(in map[string]any) any {
 		filters, _ := in["Filters"].([]any)
 		if len(filters) == 0 {
 			return map[string]any{"InstanceInformationList": nodes}
@@ -497,7 +497,7 @@ func TestResolve(t *testing.T) {
 			t.Errorf("filter %v", f)
 		}
 		return map[string]any{"InstanceInformationList": found}
-	}
+	})
 	c := s.client()
 	for target, want := range map[string]string{
 		"mi-0123456789abcdef0": "mi-0123456789abcdef0", "mi-feed": "mi-feed", "web": "mi-1", "db": "mi-2", "tagged": "mi-2",
@@ -642,16 +642,16 @@ func TestParsePlugin(t *testing.T) {
 func TestLapsedCredentials(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
-	s.answers["GetResumeToken"] = func(map[string]any) any { return map[string]string{"ResumeToken": "own"} }
-	s.answers["ResumeSession"] = func(map[string]any) any {
+	s.override("GetResumeToken", func(map[string]any) any { return map[string]string{"ResumeToken": "own"} })
+	s.override("ResumeSession", func(map[string]any) any {
 		return refusal{400, "ExpiredTokenException", "The security token has expired."}
-	}
-	s.answers["ResumeSessionByToken"] = func(in map[string]any) any {
+	})
+	s.override("ResumeSessionByToken", func(in map[string]any) any {
 		if in["ResumeToken"] != "own" || in["SessionId"] != "alice-abc" {
 			t.Errorf("asked with %v", in)
 		}
 		return s.answer("ResumeSession")
-	}
+	})
 	p := newPerson(t, true)
 	done := s.shell(t.Context(), p)
 	s.send(mgs.PayloadOutput, "one ")

@@ -118,7 +118,7 @@ func TestReplay(t *testing.T) {
 			t.Parallel()
 			s := newServer(t)
 			polls := 0
-			s.answers["GetSessionRecording"] = func(in map[string]any) any {
+			s.override("GetSessionRecording", func(in map[string]any) any {
 				if in["SessionId"] != "alice-abc" {
 					t.Errorf("asked for %v", in)
 				}
@@ -134,7 +134,7 @@ func TestReplay(t *testing.T) {
 					), "NextOffset": to, "TotalBytes": len(cast),
 					"Complete": over && tc.sealed, "Sealed": over && tc.sealed, "Live": tc.live && !over,
 				}
-			}
+			})
 			c := client.New(s.config())
 			defer c.Close()
 			var out, errOut bytes.Buffer
@@ -152,9 +152,9 @@ func TestReplay(t *testing.T) {
 	t.Run("refused", func(t *testing.T) {
 		t.Parallel()
 		s := newServer(t)
-		s.answers["GetSessionRecording"] = func(map[string]any) any {
+		s.override("GetSessionRecording", func(map[string]any) any {
 			return refusal{400, "ResourceNotFoundException", "No recording."}
-		}
+		})
 		c := client.New(s.config())
 		defer c.Close()
 		err := c.Replay(t.Context(), "alice-abc", client.ReplayOptions{}, &bytes.Buffer{}, &bytes.Buffer{})
@@ -166,9 +166,9 @@ func TestReplay(t *testing.T) {
 	t.Run("pages that never end", func(t *testing.T) {
 		t.Parallel()
 		s := newServer(t)
-		s.answers["GetSessionRecording"] = func(map[string]any) any {
+		s.override("GetSessionRecording", func(map[string]any) any {
 			return map[string]any{"Data": "", "NextOffset": 0, "TotalBytes": 10, "Live": true}
-		}
+		})
 		c := client.New(s.config())
 		defer c.Close()
 		if err := c.Replay(t.Context(), "alice-abc", client.ReplayOptions{}, &bytes.Buffer{}, &bytes.Buffer{}); err == nil {

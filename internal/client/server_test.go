@@ -35,16 +35,21 @@ type server struct {
 	node *datachannel.Channel // the node's end of the session
 	ctx  context.Context
 
-	// answers overrides the result of an operation: any value becomes a 200
-	// response with its JSON, a refusal one with its status.
-	answers map[string]func(in map[string]any) any
-
 	mu       sync.Mutex
+	answers  map[string]func(in map[string]any) any // see override
 	calls    []string
 	opens    []mgs.OpenDataChannel
 	current  *link.Conn
 	token    string
 	answered map[string]chan struct{}
+}
+
+// override replaces the result of an operation: any value becomes a 200 response with its JSON, a
+// refusal one with its status.
+func (s *server) override(op string, answer func(in map[string]any) any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.answers[op] = answer
 }
 
 // hangUp closes the connection instead of a response.
@@ -96,13 +101,14 @@ func (s *server) handle(w http.ResponseWriter, r *http.Request) {
 	}
 	s.mu.Lock()
 	s.calls = append(s.calls, op)
+	f, overridden := s.answers[op]
 	s.mu.Unlock()
 	var in map[string]any
 	if err := json.Unmarshal(body, &in); err != nil {
 		s.t.Errorf("%s: %v", op, err)
 	}
 	var out any
-	if f, ok := s.answers[op]; ok {
+	if overridden {
 		out = f(in)
 	} else {
 		out = s.answer(op)

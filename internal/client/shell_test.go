@@ -24,7 +24,7 @@ func TestShell(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
 	var started map[string]any
-	s.answers["StartSession"] = func(in map[string]any) any { started = in; return s.answer("StartSession") }
+	s.override("StartSession", func(in map[string]any) any { started = in; return s.answer("StartSession") })
 	p := newPerson(t, true)
 	done := s.shell(t.Context(), p)
 
@@ -131,14 +131,14 @@ func TestStartDuringARestart(t *testing.T) {
 		hangUp{}, refusal{http.StatusServiceUnavailable, "ServiceUnavailable", "starting"},
 		refusal{http.StatusBadRequest, "TargetNotConnected", "mi-0 is not connected."},
 	}
-	s.answers["StartSession"] = func(map[string]any) any {
+	s.override("StartSession", func(map[string]any) any {
 		if len(answers) > 0 {
 			next := answers[0]
 			answers = answers[1:]
 			return next
 		}
 		return s.answer("StartSession")
-	}
+	})
 	p := newPerson(t, true)
 	done := s.shell(t.Context(), p)
 	s.handshake(`{"ActionType":"SessionType","ActionParameters":{"SessionType":"Standard_Stream"}}`)
@@ -154,9 +154,9 @@ func TestStartDuringARestart(t *testing.T) {
 		t.Errorf("the user saw %q", p.err.String())
 	}
 
-	s.answers["StartSession"] = func(map[string]any) any {
+	s.override("StartSession", func(map[string]any) any {
 		return refusal{http.StatusBadRequest, "TargetNotConnected", "mi-0 is not connected."}
-	}
+	})
 	var refused *client.APIError
 	if err := <-s.shell(t.Context(), newPerson(t, true)); !errors.As(err, &refused) ||
 		refused.Code != "TargetNotConnected" {
@@ -210,7 +210,7 @@ func TestShellEnds(t *testing.T) {
 			t.Parallel()
 			s := newServer(t)
 			for op, f := range tc.answers {
-				s.answers[op] = f
+				s.override(op, f)
 			}
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
@@ -237,9 +237,9 @@ func TestShellRefusals(t *testing.T) {
 	t.Run("start", func(t *testing.T) {
 		t.Parallel()
 		s := newServer(t)
-		s.answers["StartSession"] = func(map[string]any) any {
+		s.override("StartSession", func(map[string]any) any {
 			return refusal{400, "TargetNotConnected", "mi-0 is not connected."}
-		}
+		})
 		p := newPerson(t, true)
 		err := <-s.shell(t.Context(), p)
 		e, ok := errors.AsType[*client.APIError](err)
@@ -253,13 +253,13 @@ func TestShellRefusals(t *testing.T) {
 	t.Run("unencrypted stream", func(t *testing.T) {
 		t.Parallel()
 		s := newServer(t)
-		s.answers["StartSession"] = func(map[string]any) any {
+		s.override("StartSession", func(map[string]any) any {
 			return map[string]string{
 				"SessionId":  "alice-abc",
 				"TokenValue": "t",
 				"StreamUrl":  "ws://203.0.113.1/stream",
 			}
-		}
+		})
 		if err := <-s.shell(t.Context(), newPerson(t, true)); err == nil ||
 			!strings.Contains(err.Error(), "not wss://") {
 			t.Errorf("got %v", err)
@@ -271,14 +271,14 @@ func TestShellRefusals(t *testing.T) {
 	t.Run("no stream", func(t *testing.T) {
 		t.Parallel()
 		s := newServer(t)
-		s.answers["StartSession"] = func(map[string]any) any {
+		s.override("StartSession", func(map[string]any) any {
 			return map[string]string{
 				"SessionId":  "alice-abc",
 				"TokenValue": "t",
 				"StreamUrl":  "wss" + strings.TrimPrefix(s.http.URL, "https") + "/",
 			}
-		}
-		s.answers["ResumeSession"] = func(map[string]any) any { return refusal{503, "ServiceUnavailable", ""} }
+		})
+		s.override("ResumeSession", func(map[string]any) any { return refusal{503, "ServiceUnavailable", ""} })
 		s.http.Config.Handler = handleOnlyAPI(s)
 		if err := <-s.shell(t.Context(), newPerson(t, true)); err == nil ||
 			!strings.Contains(err.Error(), "session's stream") {

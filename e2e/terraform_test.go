@@ -46,9 +46,9 @@ func sdk(t *testing.T) aws.Config {
 	}
 }
 
-// provider makes the calls of the AWS provider of Terraform and OpenTofu, in its order: those that
-// create a resource, read it back, change it and delete it. The provider ends an apply at an error
-// that it does not expect.
+// provider makes the calls of the AWS provider of Terraform and OpenTofu: those that create a
+// resource, read it back, change it and delete it (docs/ecosystem/terraform.md says what they were
+// taken from). The provider ends an apply at an error that it does not expect.
 type provider struct {
 	t   *testing.T
 	ctx context.Context

@@ -342,7 +342,7 @@ func TestWhy(t *testing.T) {
 	}
 	if a := s.JSON(s.Admin, "sekisho", "ExplainAccess",
 		map[string]any{"UserName": "nobody"}); a.Code() != "ResourceNotFoundException" {
-		t.Errorf("of nobody: %s", a.Body)
+		t.Errorf("explaining the access of an unknown user: %s", a.Body)
 	}
 	if a := s.JSON(keys["alice"], "sekisho", "ExplainAccess",
 		map[string]any{"UserName": "alice", "Target": n.ID}); a.Code() != "AccessDeniedException" {
@@ -384,7 +384,7 @@ func TestSimulatorSaysWhy(t *testing.T) {
 		got,
 		"<SekishoReason>allowed by statement Window of inline (identity-based policy)</SekishoReason>",
 	) {
-		t.Errorf("within: %s", got)
+		t.Errorf("simulated within the window: %s", got)
 	}
 }
 
@@ -438,12 +438,12 @@ func TestSecretsAtRest(t *testing.T) {
 	}
 	secrets["a console cookie"] = b.Cookie("__Host-sekisho")
 	if a := s.Browser().SignIn("alice", "Wrong-Horse-And-Staple"); a.Status == http.StatusOK {
-		t.Fatal("signed in by a wrong password")
+		t.Fatal("a wrong password was accepted")
 	}
 	secrets["a wrong password"] = "Wrong-Horse-And-Staple"
 	if a := s.JSON(s.Admin, "ssm", "Nonsense",
 		map[string]string{"Password": "Planted-In-A-Request"}); a.Status == http.StatusOK {
-		t.Fatal("nonsense was answered")
+		t.Fatal("an unknown operation was accepted")
 	}
 	secrets["a password in a request"] = "Planted-In-A-Request"
 
@@ -460,7 +460,7 @@ func TestSecretsAtRest(t *testing.T) {
 			}
 			for _, form := range forms {
 				if bytes.Contains(content, form) {
-					t.Errorf("%s is in clear in %s", what, where)
+					t.Errorf("%s is in plain text in %s", what, where)
 				}
 			}
 		}
@@ -543,6 +543,6 @@ func TestKeysRotateWhileTheServerRuns(t *testing.T) {
 	works("the key, after a restart", c)
 	works("the token, after a restart", token)
 	if _, err := server.RotateKeys(t.Context(), server.State{Dir: t.TempDir()}); err == nil {
-		t.Error("keys were rotated where there is no server's state")
+		t.Error("keys were rotated in a directory without a server's state")
 	}
 }

@@ -86,7 +86,7 @@ func TestCalendarAndGrantCommands(t *testing.T) {
 		t.Errorf("from another address: %s", out)
 	}
 	if exit, _, _ := c.run("", "reach", "--user", "alice", "--target", n.ID); exit != 2 && exit != 1 {
-		t.Errorf("two questions at once: exit code %d", exit)
+		t.Errorf("--user together with --target: exit code %d", exit)
 	}
 	if exit, _, _ := c.run("", "calendars", "delete", "holidays"); exit == 0 {
 		t.Error("a calendar that a policy uses was deleted")

@@ -50,7 +50,7 @@ func TestRefusalsNameWhatFailed(t *testing.T) {
 			t.Errorf("%s: the remedy is %q", tt.policy, refused.Message)
 		}
 		if strings.Contains(a.Body, "secret-environment") || strings.Contains(a.Body, "203.0.113") {
-			t.Errorf("the caller learns what policies ask for: %s", a.Body)
+			t.Errorf("the response reveals the values that policies require: %s", a.Body)
 		}
 		var check struct{ Failed []string }
 		s.JSON(keys, "sekisho", "CheckSessionStart", fields{"Target": n.ID}).Decode(t, &check)
@@ -110,7 +110,7 @@ func TestRefusalsDoNotRevealNodes(t *testing.T) {
 			there, not := s.JSON(eve, service, operation, in(n.ID)), s.JSON(eve, service, operation, in(missing))
 			if there.Status != not.Status || there.Code() != not.Code() ||
 				strings.ReplaceAll(there.Body, n.ID, missing) != not.Body {
-				t.Errorf("%s tells a node that exists from one that does not:\n%d %s\n%d %s",
+				t.Errorf("%s answers differently for an existing and a missing node:\n%d %s\n%d %s",
 					operation, there.Status, there.Body, not.Status, not.Body)
 			}
 		}

@@ -107,7 +107,7 @@ func TestAccessDocs(t *testing.T) {
 				}
 			}
 			if ran < 10 {
-				t.Errorf("the pages have %d commands", ran)
+				t.Errorf("found only %d commands in the docs", ran)
 			}
 			for _, block := range blocks(t, "access-control"+language, "json") {
 				text := block

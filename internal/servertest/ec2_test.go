@@ -81,7 +81,7 @@ func TestInstances(t *testing.T) {
 		out.Body,
 		"<reservationSet></reservationSet>",
 	) {
-		t.Errorf("an empty list is not written: %s", out.Body)
+		t.Errorf("the empty list is missing from the response: %s", out.Body)
 	}
 	hybrid := s.Node()
 	instance := s.NodeOf(activate(t, s, "", [2]string{"sekisho:NodeIdType", "instance"}))
@@ -121,7 +121,7 @@ func TestInstances(t *testing.T) {
 	)
 
 	if got := describe(t, s).ids(); got != strings.Join(both, " ") {
-		t.Errorf("described %s, not %v", got, both)
+		t.Errorf("described %s, want %v", got, both)
 	}
 	one := describe(t, s, "InstanceId.1", instance.ID)
 	if len(one.Nodes) != 1 {
@@ -301,7 +301,7 @@ func TestTagsAreAuthorizedOnEachNode(t *testing.T) {
 		t.Errorf("%s", refusal.Body)
 	}
 	if tags := describe(t, s, "InstanceId.1", instance.ID).Nodes[0].Tags; tags[0].Value != "prod" {
-		t.Errorf("half of a refused request was done: %v", tags)
+		t.Errorf("a refused request changed tags: %v", tags)
 	}
 	ec2(
 		t,

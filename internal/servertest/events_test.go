@@ -82,7 +82,7 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 	at, err := strconv.ParseInt(q.Header.Get("webhook-timestamp"), 10, 64)
 	if err != nil || q.Header.Get("webhook-id") != h.ID ||
 		q.Header.Get("webhook-signature") != webhook.Sign(r.secrets, h.ID, time.Unix(at, 0), body) {
-		r.t.Errorf("not as it should be signed: %v", q.Header)
+		r.t.Errorf("wrong signature headers: %v", q.Header)
 	}
 	if h.Account != servertest.Account || h.Region != servertest.Region {
 		r.t.Errorf("from %s %s", h.Account, h.Region)
@@ -280,7 +280,7 @@ func TestCallEventsInAWSForm(t *testing.T) {
 		}
 	}
 	if got := r.types("session-id", id); refused != 2 || len(got) != 0 {
-		t.Errorf("%d refusals; what was not asked for: %q", refused, got)
+		t.Errorf("%d refusals, want 2; events that the webhook did not subscribe to: %q", refused, got)
 	}
 }
 
@@ -431,7 +431,7 @@ func TestListEvents(t *testing.T) {
 	var all page
 	s.Eventually("three events are stored", func() bool { all = list(map[string]any{}); return len(all.Events) == 3 })
 	if all.NextToken != "" {
-		t.Errorf("a page more: %q", all.NextToken)
+		t.Errorf("a single page returned the token %q", all.NextToken)
 	}
 	var paged []string
 	for token := ""; ; {

@@ -93,7 +93,7 @@ func TestGrantsAndReach(t *testing.T) {
 		}
 	}
 	if !slices.Equal(paged, names) {
-		t.Errorf("page by page: %q, at once: %q", paged, names)
+		t.Errorf("in pages: %q, in one page: %q", paged, names)
 	}
 	for ip, want := range map[string]string{"203.0.113.9": "Always", "198.51.100.9": ""} {
 		var what answer

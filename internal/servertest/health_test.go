@@ -116,7 +116,7 @@ func TestValidatePolicy(t *testing.T) {
 		})
 	}
 	if got := codes(nobody, statement(`"s3:PutObject"`, "*", ""), ""); got != "" {
-		t.Errorf("a caller who cannot read the preferences learns %q", got)
+		t.Errorf("a caller who cannot read the preferences sees the findings %q", got)
 	}
 	if e := s.Events("ValidatePolicy"); len(e) > 3 { // the refused ones
 		t.Errorf("%d events of successful checks", len(e))

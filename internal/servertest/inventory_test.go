@@ -116,7 +116,7 @@ func TestInventory(t *testing.T) {
 		}
 	}
 	if len(own) != 2 {
-		t.Errorf("of every node there is something: %+v", own)
+		t.Errorf("the inventory of all nodes: %+v, want two nodes", own)
 	}
 
 	filter := func(key, operator string, values ...string) fields {
@@ -304,7 +304,7 @@ func TestInventoryLimits(t *testing.T) {
 		t.Errorf("the node's page says %q", note)
 	}
 	if note := standingOf(t, s, n.ID).note("ClaimsOtherNode"); note == "" {
-		t.Error("no note says that it claimed to be another node")
+		t.Error("the node has no note that it claimed to be another node")
 	}
 
 	// One type after the other, until the limit of the node is reached.
@@ -317,7 +317,7 @@ func TestInventoryLimits(t *testing.T) {
 		}
 	}
 	if code != "5 TotalSizeLimitExceededException" {
-		t.Errorf("a node has more than enough: %s", code)
+		t.Errorf("the size limit of a node: got %s", code)
 	}
 }
 

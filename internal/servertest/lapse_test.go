@@ -198,7 +198,7 @@ func TestPermissionMayLapseWithoutTheOption(t *testing.T) {
 	x.Check(t)
 	if a := s.JSON(s.Admin, "ssm", "CreateDocument", fields{"Name": "Wrong", "DocumentType": "Session",
 		"Content": strings.Replace(content, "true", `"yes"`, 1)}); a.Code() != "InvalidDocumentContent" {
-		t.Errorf("endWhenDenied that is no truth value: %s", fmt.Sprint(a))
+		t.Errorf("a document whose endWhenDenied is not a boolean: %s", fmt.Sprint(a))
 	}
 }
 

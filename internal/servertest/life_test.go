@@ -158,7 +158,7 @@ func TestRefusedNodesShowWhy(t *testing.T) {
 		sigv4.HashBody([]byte("{}")),
 	)
 	if got := s.Send(r).Status; got != http.StatusBadRequest {
-		t.Errorf("an hour late: %d", got)
+		t.Errorf("signed an hour ago: %d", got)
 	}
 	if got := standingOf(t, s, skewed.ID); got.State != "ClockSkewed" ||
 		!strings.Contains(got.NotConnectedReason, "Set the machine's clock") {
@@ -223,7 +223,7 @@ func TestChangedFingerprintIsApproved(t *testing.T) {
 		t.Errorf("approved without a permission: %q", c)
 	}
 	if c := approve(s.Admin, "a third"); c == "" {
-		t.Error("a fingerprint that nobody showed was approved")
+		t.Error("a fingerprint that no machine presented was approved")
 	}
 	if c := approve(s.Admin, "another"); c != "" {
 		t.Errorf("not approved: %q", c)
@@ -232,7 +232,7 @@ func TestChangedFingerprintIsApproved(t *testing.T) {
 		t.Errorf("after the approval: %q", c)
 	}
 	if c := n.RoleToken(n.Fingerprint).Code(); c != "MachineFingerprintDoesNotMatch" {
-		t.Errorf("the machine before: %q", c)
+		t.Errorf("the previous fingerprint: %q", c)
 	}
 }
 
@@ -256,7 +256,7 @@ func TestTwoMachinesOneIdentity(t *testing.T) {
 	_, _, err := second.Read(t.Context())
 	if _, reason, ok := link.CloseStatus(err); !ok ||
 		!strings.Contains(reason, "connected from 127.0.0.1") {
-		t.Errorf("the second: %v", err)
+		t.Errorf("closing the second connection: %v", err)
 	}
 	got := standingOf(t, s, n.ID)
 	if got.State != "Connected" ||
@@ -271,7 +271,7 @@ func TestTwoMachinesOneIdentity(t *testing.T) {
 	}
 	select {
 	case err := <-reading:
-		t.Errorf("the first was thrown off: %v", err)
+		t.Errorf("the first connection was closed: %v", err)
 	default:
 	}
 }
@@ -320,13 +320,13 @@ func TestCredentialsOfOneNodeForAnother(t *testing.T) {
 		t.Errorf("facts of another node: %q", c)
 	}
 	if a := s.CreateChannel(liar.Credentials, "control-channel", victim.ID); a.Status == http.StatusCreated {
-		t.Error("the control channel of another node was given away")
+		t.Error("a node created the control channel of another node")
 	}
 	if text := standingOf(t, s, liar.ID).note("ClaimsOtherNode"); !strings.Contains(text, victim.ID) {
-		t.Errorf("of the liar: %q", text)
+		t.Errorf("the note of the node that claimed to be another: %q", text)
 	}
 	if got := standingOf(t, s, victim.ID); len(got.Notes) != 0 {
-		t.Errorf("the victim is blamed: %+v", got)
+		t.Errorf("the node that the other claimed to be has notes: %+v", got)
 	}
 	// Reports are clipped.
 	long := strings.Repeat("x", 257)
@@ -340,7 +340,7 @@ func TestCredentialsOfOneNodeForAnother(t *testing.T) {
 	big := strings.Repeat("x", 2<<20)
 	if c := s.JSON(liar.Credentials, "ssm", "UpdateInstanceInformation",
 		map[string]any{"InstanceId": liar.ID, "ComputerName": big}).Status; c != http.StatusRequestEntityTooLarge {
-		t.Errorf("two megabytes: %d", c)
+		t.Errorf("a report of 2 MiB: %d", c)
 	}
 }
 
@@ -371,7 +371,7 @@ func TestRoleChange(t *testing.T) {
 	n.Renew()
 	if c := s.JSON(n.Credentials, "ssm", "UpdateInstanceInformation",
 		map[string]any{"InstanceId": n.ID}).Code(); c != "AccessDeniedException" {
-		t.Errorf("the new role grants nothing, and yet: %q", c)
+		t.Errorf("the new role has no permissions, but the call returned %q", c)
 	}
 	if _, err := s.SSM(s.Admin).UpdateManagedInstanceRole(t.Context(),
 		&awsssm.UpdateManagedInstanceRoleInput{InstanceId: &n.ID, IamRole: aws.String("NoSuchRole")}); err == nil {

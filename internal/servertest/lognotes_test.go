@@ -47,7 +47,7 @@ func TestWhyNotesRolesThatDestroyLogs(t *testing.T) {
 		t.Fatalf("%d %s", a.Status, a.Body)
 	}
 	if got := notes(arn); len(got) != 9 {
-		t.Errorf("everything is allowed: %d notes: %q", len(got), got)
+		t.Errorf("with all actions allowed: %d notes, want 9: %q", len(got), got)
 	}
 	allow(
 		servertest.Allow(

@@ -132,7 +132,7 @@ func TestLogsAreWrittenOnce(t *testing.T) {
 					t.Errorf("%s: %d %s", operation, a.Status, a.Body)
 				}
 				if !c.kept && !c.versioned && !strings.Contains(a.Body, "put-bucket-versioning --bucket session-logs") {
-					t.Errorf("%s: no way out is named: %s", operation, a.Body)
+					t.Errorf("%s: the error does not suggest to turn on versioning: %s", operation, a.Body)
 				}
 				if got := rewrites(s); len(got) == 0 || got[0] != outcome+" of "+operation+" by "+who.ID {
 					t.Errorf("%s: reported %v", operation, got)
@@ -209,10 +209,10 @@ func TestForgedLog(t *testing.T) {
 	x := s.Session(s.Admin, n)
 	log := "/session-logs/" + x.ID + ".log"
 	if a := s.Do(nil, other.Credentials, "s3", http.MethodPut, log, "forged"); a.Code() != "AccessDenied" {
-		t.Errorf("forged: %d %s", a.Status, a.Body)
+		t.Errorf("a write by another node: %d %s", a.Status, a.Body)
 	}
 	if a := s.Do(nil, n.Credentials, "s3", http.MethodPut, log, "real"); a.Status != http.StatusOK {
-		t.Errorf("real: %d %s", a.Status, a.Body)
+		t.Errorf("a write by the node that owns the log: %d %s", a.Status, a.Body)
 	}
 	if got := rewrites(s); len(got) != 1 || got[0] != "Refused of PutObject by "+other.ID {
 		t.Errorf("reported %v", got)

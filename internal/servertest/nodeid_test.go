@@ -73,6 +73,6 @@ func TestInstanceIDs(t *testing.T) {
 	}
 	again := s.NodeOf(activate(t, s, "", [2]string{fixed, id}))
 	if a := s.JSON(again.Credentials, "ssm", "UpdateInstanceInformation", report); a.Code() != "" {
-		t.Errorf("its successor: %d %s", a.Status, a.Body)
+		t.Errorf("a machine registered again under the same ID: %d %s", a.Status, a.Body)
 	}
 }

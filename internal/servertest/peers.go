@@ -317,7 +317,7 @@ func (c *Channel) Receive(typ string) mgs.Message {
 		_, b, err := c.Read(ctx)
 		cancel()
 		if err != nil {
-			c.t.Fatalf("no %s came: %v", typ, err)
+			c.t.Fatalf("waiting for %s: %v", typ, err)
 		}
 		m, err := mgs.Parse(b)
 		if err != nil {
@@ -450,7 +450,7 @@ func (x *AttachedSession) exchange(t testing.TB, times int) {
 		}
 		got := to.Receive(typ)
 		if string(got.Payload) != text || got.Seq != *seq {
-			t.Fatalf("message %d, %q came of message %d, %q", got.Seq, got.Payload, *seq, text)
+			t.Fatalf("received message %d with %q, want message %d with %q", got.Seq, got.Payload, *seq, text)
 		}
 		to.Send(mgs.NewAck(&got))
 		ack, err := mgs.ParseAck(from.Receive(mgs.TypeAcknowledge).Payload)

@@ -80,10 +80,10 @@ func TestProgramSignIn(t *testing.T) {
 		must(t, err)
 		list := map[string]string{"State": "Active"}
 		if a := s.JSON(creds.Credentials, "ssm", "DescribeSessions", list); a.Status != http.StatusOK {
-			t.Errorf("what alice can do: %d %s", a.Status, a.Body)
+			t.Errorf("an action that alice is allowed: %d %s", a.Status, a.Body)
 		}
 		if a := s.JSON(creds.Credentials, "ssm", "ListDocuments", map[string]string{}); a.Code() != "AccessDeniedException" {
-			t.Errorf("what alice cannot do: %d %s", a.Status, a.Body)
+			t.Errorf("an action that alice is not allowed: %d %s", a.Status, a.Body)
 		}
 		if left := time.Until(creds.Expires); left > time.Hour || left < 50*time.Minute {
 			t.Errorf("the credentials last %v", left)

@@ -129,7 +129,7 @@ func TestQuickSetupLeavesChanges(t *testing.T) {
 	got := quickSetup(t, s, s.Admin, "ApplyQuickSetup", fields{})
 	i := slices.IndexFunc(got.Steps, func(s setupStep) bool { return s.Kind == "Trust" && s.Resource == nodesRole })
 	if i < 0 || got.Steps[i].Outcome != "Differs" || got.Changes != 0 {
-		t.Errorf("another trust: %+v", got)
+		t.Errorf("a role with another trust policy: %+v", got)
 	}
 	r, err := s.Directory.Roles.Get(t.Context(), nodesRole)
 	if err != nil {
@@ -150,11 +150,11 @@ func TestQuickSetupUsesTheCallersPermissions(t *testing.T) {
 	nobody := s.User("nobody", servertest.Allow("*", "sekisho:*"))
 	for _, operation := range []string{"DescribeQuickSetup", "ApplyQuickSetup", "CreateInstallCommand"} {
 		if a := s.JSON(nobody, "sekisho", operation, fields{}); a.Code() != "AccessDeniedException" {
-			t.Errorf("%s by nobody: %d %s", operation, a.Status, a.Body)
+			t.Errorf("%s by a user without policies: %d %s", operation, a.Status, a.Body)
 		}
 	}
 	if _, err := s.Directory.Roles.Get(t.Context(), nodesRole); err == nil {
-		t.Fatal("nobody made the role")
+		t.Fatal("a user without policies created the role")
 	}
 	half := s.User("half", servertest.Allow("arn:aws:iam::"+servertest.Account+":role/"+nodesRole, "iam:*"))
 	got := quickSetup(t, s, half, "ApplyQuickSetup", fields{})
@@ -169,11 +169,11 @@ func TestQuickSetupUsesTheCallersPermissions(t *testing.T) {
 		n["Failed"] != 1 ||
 		n["Skipped"] != 4 ||
 		got.Ready {
-		t.Errorf("half: %+v", got)
+		t.Errorf("Quick Setup by a user with half of the permissions: %+v", got)
 	}
 	seen := quickSetup(t, s, half, "DescribeQuickSetup", fields{})
 	if n := seen.outcomes(); n["Present"] != 3 || n["Unknown"] != 5 {
-		t.Errorf("what half may see: %+v", seen)
+		t.Errorf("the description for a user with half of the permissions: %+v", seen)
 	}
 	// Only users with iam:PassRole can assign the role.
 	n := s.Node()
@@ -193,7 +193,7 @@ func TestQuickSetupUsesTheCallersPermissions(t *testing.T) {
 		t.Errorf("without PassRole: %d %s", a.Status, a.Body)
 	}
 	if role := roleOf(t, s, n.ID); role == nodesRole {
-		t.Error("the role was handed on by somebody who may not pass it")
+		t.Error("the role was assigned by a user without iam:PassRole")
 	}
 }
 
@@ -289,11 +289,11 @@ func TestInstallCommand(t *testing.T) {
 		}
 	}
 	if all := activations(); len(all) > 0 {
-		t.Errorf("refused orders left the activations %v", all)
+		t.Errorf("refused requests left the activations %v", all)
 	}
 	lister := s.User("lister", servertest.Allow("*", "sekisho:*", "ssm:Describe*"))
 	if a := command(lister, fields{}); a.Code() != "AccessDeniedException" {
-		t.Errorf("who may make no activation: %d %s", a.Status, a.Body)
+		t.Errorf("a user who cannot create activations: %d %s", a.Status, a.Body)
 	}
 
 	var out struct {
@@ -335,6 +335,6 @@ func TestInstallCommand(t *testing.T) {
 	seen := quickSetup(t, s, s.Admin, "DescribeQuickSetup", fields{})
 	if len(seen.Agents) != 2 || !seen.Agents[0].Available || len(seen.Agents[0].Sha256) != 64 ||
 		seen.Agents[1].Available {
-		t.Errorf("the agents: %+v", seen.Agents)
+		t.Errorf("agents in the description: %+v", seen.Agents)
 	}
 }

@@ -118,7 +118,7 @@ func TestPlantedSecretsAreNotKept(t *testing.T) {
 	}
 	for _, a := range plantedInPaths(s, mark) {
 		if strings.Contains(a.Header.Get("Location")+strings.Join(a.Header["Set-Cookie"], ""), mark) {
-			t.Errorf("an answer sends a secret on: %v", a.Header)
+			t.Errorf("a response header contains a secret: %v", a.Header)
 		}
 	}
 	// Real secrets, besides the planted ones.
@@ -134,7 +134,7 @@ func TestPlantedSecretsAreNotKept(t *testing.T) {
 	secrets["a password"] = password
 	secrets["a console cookie"] = b.Cookie("__Host-sekisho")
 	if len(secrets["a console cookie"]) < 20 || len(x.Token) < 20 {
-		t.Fatalf("there is no secret to look for: %v", secrets)
+		t.Fatalf("no cookie or token to search for: %v", secrets)
 	}
 	for what, secret := range secrets {
 		if strings.Contains(log.String(), secret) {

@@ -108,7 +108,7 @@ func TestServiceSettingsAreAuthorized(t *testing.T) {
 		}
 	}
 	if value, _ := setting(t, s, hostRole); value != "$None" {
-		t.Errorf("the role was passed all the same: %s", value)
+		t.Errorf("the refused update changed the setting to %s", value)
 	}
 }
 

@@ -45,11 +45,11 @@ func TestFirstRunIsEnforced(t *testing.T) {
 	if a := b.Call("Sekisho.FinishFirstRun",
 		map[string]string{"Statement": "no, thank you"}); a.Code() != "ValidationException" ||
 		!strings.Contains(a.Body, identity.DeclineMFAStatement) {
-		t.Errorf("other words: %d %s", a.Status, a.Body)
+		t.Errorf("another statement than the required one: %d %s", a.Status, a.Body)
 	}
 	if a := b.Call("Sekisho.FinishFirstRun",
 		map[string]string{"Statement": identity.DeclineMFAStatement}); a.Status != http.StatusOK {
-		t.Errorf("the words: %d %s", a.Status, a.Body)
+		t.Errorf("the required statement: %d %s", a.Status, a.Body)
 	}
 	if a := b.Call("AmazonSSM.DescribeSessions", map[string]string{"State": "Active"}); a.Status != http.StatusOK {
 		t.Errorf("afterwards: %d %s", a.Status, a.Body)
@@ -209,7 +209,7 @@ func TestConsoleFederation(t *testing.T) {
 		back, err := res.Location()
 		must(t, err)
 		if back.Host != s.Host || back.Path != "/console/federation" {
-			t.Fatalf("sent back to %s", back)
+			t.Fatalf("redirected to %s", back)
 		}
 		return back
 	}
@@ -231,11 +231,11 @@ func TestConsoleFederation(t *testing.T) {
 		t.Errorf("signed in as %s", a.Body)
 	}
 	if a := b.Call("AmazonSSM.DescribeSessions", map[string]string{"State": "Active"}); a.Status != http.StatusOK {
-		t.Errorf("what the role allows: %d %s", a.Status, a.Body)
+		t.Errorf("an action that the role allows: %d %s", a.Status, a.Body)
 	}
 	if a := b.Call("AmazonSSM.StartSession",
 		map[string]string{"Target": "mi-0123456789abcdef0"}); a.Code() != "AccessDeniedException" {
-		t.Errorf("what it does not: %d %s", a.Status, a.Body)
+		t.Errorf("an action that the role does not allow: %d %s", a.Status, a.Body)
 	}
 	if e := s.Events("ConsoleLogin"); len(e) == 0 || e[0].UserIdentity.Type != "AssumedRole" {
 		t.Errorf("the trail says %+v", e)

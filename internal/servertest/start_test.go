@@ -63,12 +63,12 @@ func TestCheckSessionStart(t *testing.T) {
 	}
 	if got := checkStart(t, s, nobody, n); got.String() != "Access Failing" || got.Ready ||
 		!strings.Contains(got.text("Access"), "ssm:StartSession") {
-		t.Errorf("somebody who may not: %+v", got)
+		t.Errorf("a user who cannot start sessions: %+v", got)
 	}
 	n.Connect()
 	if got := checkStart(t, s, s.Admin, n); got.String() != "Access Ready, Recording Ready, Node Ready" || !got.Ready ||
 		len(got.Windows) != 0 {
-		t.Errorf("all is well: %+v", got)
+		t.Errorf("a connected node and a permitted user: %+v", got)
 	}
 
 	// Logs go to a bucket: the node's role must be allowed to put objects
@@ -106,7 +106,7 @@ func TestCheckSessionStart(t *testing.T) {
 		t.Errorf("a role with the right: %+v", got)
 	}
 	if got := checkStart(t, s, nobody, n); got.String() != "Access Failing" || got.ReasonRequired {
-		t.Errorf("somebody who may not, of the preferences: %+v", got)
+		t.Errorf("the preferences for a user who cannot start sessions: %+v", got)
 	}
 }
 

@@ -58,7 +58,7 @@ func TestSecondFactorOnDemand(t *testing.T) {
 	var unlike refusalOf
 	other := s.JSON(alice, "ssm", "DescribeSessions", map[string]string{"State": "Active"})
 	if other.Decode(t, &unlike); unlike.Reason != "" || unlike.Failed != "Who" {
-		t.Errorf("what no second factor allows: %s", other.Body)
+		t.Errorf("a denial that a second factor cannot lift: %s", other.Body)
 	}
 	show := func(keys sigv4.Credentials, code string) (servertest.Answer, sigv4.Credentials) {
 		a := s.JSON(keys, "sekisho", "ShowSecondFactor", map[string]string{"TokenCode": code})
@@ -126,7 +126,7 @@ func TestClientWithoutAuthenticatorApp(t *testing.T) {
 		return "123456", nil
 	}})
 	if _, err := cl.Nodes(t.Context()); err == nil || asked != 1 {
-		t.Errorf("asked for %d codes: %v", asked, err)
+		t.Errorf("the client asked for %d codes, want 1: %v", asked, err)
 	}
 }
 
@@ -155,7 +155,7 @@ func TestClientShowsSecondFactor(t *testing.T) {
 	cl.SetSecondFactor(client.SecondFactor{
 		Code: func(_ context.Context, failed error) (string, error) {
 			if (failed == nil) != (len(codes) == 2) {
-				t.Errorf("asked for a code after %v, with %d codes left", failed, len(codes))
+				t.Errorf("the client asked for a code after error %v, with %d codes left", failed, len(codes))
 			}
 			code := codes[0]
 			codes = codes[1:]
@@ -301,6 +301,6 @@ func TestConsoleShowsPasskey(t *testing.T) {
 		t.Errorf("after the passkey: %d %s", a.Status, a.Body)
 	}
 	if a := show(again.State, answer); a.Status == http.StatusNoContent {
-		t.Error("one answer of a passkey counts twice")
+		t.Error("the same response of a passkey was accepted twice")
 	}
 }

@@ -162,6 +162,6 @@ func TestWrongHost(t *testing.T) {
 		t.Error(err)
 	}
 	if at := resp.Header.Get("Location"); at != "/console/" {
-		t.Errorf("a redirect follows the Host header: %q", at)
+		t.Errorf("redirected to %q, want /console/", at)
 	}
 }

@@ -227,7 +227,7 @@ func TestUsageReportPermissions(t *testing.T) {
 		t.Fatalf("%d %s", a.Status, a.Body)
 	}
 	if code := put(s.Admin, "denied"); code != "AccessDeniedException" {
-		t.Errorf("in spite of the bucket's policy: %q", code)
+		t.Errorf("a write that the bucket's policy denies: code %q", code)
 	}
 }
 

@@ -143,7 +143,7 @@ func TestAgentGivesUp(t *testing.T) {
 		w.cut("data-channel")
 		<-time.After(10 * time.Second)
 		if n := w.asked("data-channel") - before; n != 6 {
-			t.Errorf("it tried %d times", n)
+			t.Errorf("%d attempts, want 6", n)
 		}
 		w.set("data-channel", false) // too late
 		if why := c.reason(w.ctx); !strings.Contains(why, "did not reconnect") {
@@ -151,7 +151,7 @@ func TestAgentGivesUp(t *testing.T) {
 		}
 		w.gone()
 		if n := w.asked("data-channel") - before; n != 6 {
-			t.Errorf("it tried %d times in all", n)
+			t.Errorf("%d attempts in total, want 6", n)
 		}
 	})
 }
@@ -170,11 +170,11 @@ func TestTheAgentStopsRetryingAfterTheEnd(t *testing.T) {
 		w.gone()
 		<-time.After(time.Minute)
 		if n := w.asked("data-channel"); n > 3 {
-			t.Errorf("%d tokens were asked for", n)
+			t.Errorf("the agent requested %d tokens, want at most 3", n)
 		}
 		if done := w.completions(); len(done) != 1 || done[0].FinalTaskStatus != mgs.TaskSuccess ||
 			len(w.agent.Untold()) != 0 {
-			t.Errorf("told %+v, in vain %v", done, w.agent.Untold())
+			t.Errorf("reports that arrived: %+v; reports without an answer: %v", done, w.agent.Untold())
 		}
 	})
 }
@@ -317,7 +317,7 @@ func TestTheEndIsReportedUntilAcknowledged(t *testing.T) {
 					t.Errorf("the session ended %d times", got)
 				}
 				if untold := len(w.agent.Untold()); (untold == 1) != (lost == 3) {
-					t.Errorf("%d ends told in vain", untold)
+					t.Errorf("%d reports of the end got no answer", untold)
 				}
 			})
 		})
@@ -343,7 +343,7 @@ func TestControlChannelBreaks(t *testing.T) {
 		w.cut("control-channel")
 		<-time.After(90 * time.Second)
 		if n := w.asked("control-channel"); n > 8 {
-			t.Errorf("it asked %d times", n)
+			t.Errorf("%d requests for a control channel, want at most 8", n)
 		}
 		w.set("control-channel", false)
 		<-time.After(4 * time.Minute)
@@ -444,7 +444,7 @@ func TestDeafAgent(t *testing.T) {
 		c.typed(w.ctx, "echo anybody?\r")
 		<-time.After(5 * time.Second)
 		if strings.Contains(c.output.String(), "anybody") {
-			t.Fatal("the agent hears")
+			t.Fatal("the agent still receives input after the malformed frame")
 		}
 		w.relay.End(w.ctx, sid, sekisho.Ending{Status: sekisho.SessionTerminated, Details: ""})
 		c.reason(w.ctx)

@@ -150,7 +150,7 @@ func (p *plugin) take(ctx context.Context, m *mgs.Message) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if time.Now().Before(p.brittle) && m.Type != mgs.TypeChannelClosed {
-		p.t.Errorf("%s came while the client prepared its port: the plugin breaks", m.Type)
+		p.t.Errorf("%s arrived while the client prepared its port, which breaks the plugin", m.Type)
 	}
 	switch m.Type {
 	case mgs.TypeAcknowledge:
@@ -177,7 +177,7 @@ func (p *plugin) take(ctx context.Context, m *mgs.Message) bool {
 		switch {
 		case m.Seq < p.expected: // not acknowledged again
 		case m.Seq > p.expected:
-			p.t.Errorf("message %d came before %d: the plugin does not survive that", m.Seq, p.expected)
+			p.t.Errorf("message %d arrived before %d, which breaks the plugin", m.Seq, p.expected)
 		default:
 			p.expected++
 			p.mu.Unlock()

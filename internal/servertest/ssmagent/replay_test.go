@@ -80,7 +80,7 @@ func TestCapturedFrames(t *testing.T) {
 				continue
 			}
 			if again := m.AppendTo(nil); !bytes.Equal(again, c.Frame) {
-				t.Errorf("%s, frame %d: a %s is written otherwise:\n%x\n%x", name, i, m.Type, again, c.Frame)
+				t.Errorf("%s, frame %d: encoding the parsed %s gives\n%x\nwant\n%x", name, i, m.Type, again, c.Frame)
 			}
 			if err := understood(&m); err != nil {
 				t.Errorf("%s, frame %d: %v", name, i, err)
@@ -237,7 +237,7 @@ func (l *leg) want(t *testing.T, is func(b []byte) bool) []byte {
 	for {
 		_, b, err := l.Read(ctx)
 		if err != nil {
-			t.Fatalf("a frame did not come: %v; others: %q", err, l.early)
+			t.Fatalf("waiting for a frame: %v; frames received before: %q", err, l.early)
 		}
 		if is(b) {
 			return b

@@ -248,7 +248,7 @@ func TestKindsOfSession(t *testing.T) {
 		c.typed(ctx, "exit\r")
 		want := "$ size; seq 2000\r\n30 100\r\n" + numbers(2000) + "$ ^C\r\n$ exit\r\n"
 		if why := c.reason(ctx); why != "" || c.output.String() != want {
-			t.Errorf("told %q after %d bytes, not %d", why, c.output.Len(), len(want))
+			t.Errorf("closed with reason %q after %d bytes, want %d bytes", why, c.output.Len(), len(want))
 		}
 		r.Eventually(
 			"the end in the history",
@@ -258,7 +258,7 @@ func TestKindsOfSession(t *testing.T) {
 	t.Run("interactive command", func(t *testing.T) {
 		_, c := r.session("AWS-StartInteractiveCommand", map[string][]string{"command": {"seq 500; echo done"}})
 		if why := c.reason(ctx); why != "" || c.output.String() != numbers(500)+"done\r\n" {
-			t.Errorf("told %q after %q", why, c.output.String())
+			t.Errorf("closed with reason %q after output %q", why, c.output.String())
 		}
 	})
 	t.Run("command", func(t *testing.T) {
@@ -267,7 +267,7 @@ func TestKindsOfSession(t *testing.T) {
 			map[string][]string{"command": {"echo out; complain err; exit 3"}},
 		)
 		if why := c.reason(ctx); why != "" || c.output.String() != "out\nerr\n" || c.exit != "" {
-			t.Errorf("told %q after %q, status %q", why, c.output.String(), c.exit)
+			t.Errorf("closed with reason %q after output %q, status %q", why, c.output.String(), c.exit)
 		}
 	})
 	t.Run("command, streams apart", func(t *testing.T) {
@@ -278,7 +278,7 @@ func TestKindsOfSession(t *testing.T) {
 		})
 		if why := c.reason(ctx); why != "" || c.output.String() != "out\n" || c.stderr.String() != "E:err\n" ||
 			c.exit != "EXIT_CODE: 3" {
-			t.Errorf("told %q after %q and %q, status %q", why, c.output.String(), c.stderr.String(), c.exit)
+			t.Errorf("reason %q, output %q and %q, status %q", why, c.output.String(), c.stderr.String(), c.exit)
 		}
 	})
 	t.Run("forwarded port", func(t *testing.T) {
@@ -297,7 +297,7 @@ func TestKindsOfSession(t *testing.T) {
 				go func() { _, _ = st.Write(sent) }()
 				got := make([]byte, len(sent))
 				if _, err := io.ReadFull(st, got); err != nil || !bytes.Equal(got, sent) {
-					t.Errorf("what came back is not what was sent: %v", err)
+					t.Errorf("the echoed data differs from the data sent (error: %v)", err)
 				}
 			})
 		}
@@ -312,7 +312,7 @@ func TestKindsOfSession(t *testing.T) {
 		c.prints(ctx, "first")
 		c.typed(ctx, "bye\n") // after which the port hangs up
 		if why := c.reason(ctx); why != "" || c.output.String() != "firstbye\n" {
-			t.Errorf("told %q after %q", why, c.output.String())
+			t.Errorf("closed with reason %q after output %q", why, c.output.String())
 		}
 	})
 	t.Run("encrypted", func(t *testing.T) {
@@ -445,7 +445,7 @@ func TestResumed(t *testing.T) {
 	c.typed(ctx, "exit\r")
 	want := "$ seq 5000\r\n" + numbers(5000) + "$ exit\r\n"
 	if why := c.reason(ctx); why != "" || c.output.String() != want {
-		t.Errorf("told %q after %d bytes, not %d", why, c.output.Len(), len(want))
+		t.Errorf("closed with reason %q after %d bytes, want %d bytes", why, c.output.Len(), len(want))
 	}
 }
 
@@ -468,7 +468,7 @@ func TestServerRestarts(t *testing.T) {
 	c.typed(ctx, "exit\r")
 	want := "$ seq 3000\r\n" + numbers(3000) + "$ exit\r\n"
 	if why := c.reason(ctx); why != "" || c.output.String() != want {
-		t.Errorf("told %q after %d bytes, not %d", why, c.output.Len(), len(want))
+		t.Errorf("closed with reason %q after %d bytes, want %d bytes", why, c.output.Len(), len(want))
 	}
 	r.Eventually("the worker to be gone", func() bool { return r.agent.Workers() == 0 })
 }

@@ -72,7 +72,7 @@ func TestShapeOfRequests(t *testing.T) {
 		}
 	}
 	if _, err := m.Dial(ctx, "control-channel", m.ID); err == nil {
-		t.Error("a teapot was taken for a channel")
+		t.Error("Dial succeeded although the server did not upgrade the connection")
 	}
 	const json, path = "application/x-amz-json-1.1", "/v1/control-channel/mi-0123456789abcdef0"
 	for name, want := range map[string]struct {
@@ -98,7 +98,7 @@ func TestShapeOfRequests(t *testing.T) {
 	} {
 		r := got[name]
 		if r == nil {
-			t.Errorf("no %s came", name)
+			t.Errorf("the agent sent no %s request", name)
 			continue
 		}
 		var headers []string
@@ -122,7 +122,7 @@ func TestShapeOfRequests(t *testing.T) {
 			t.Errorf("%s: signed %q, content %q", name, signed, r.Header.Get("Content-Type"))
 		}
 		if want.length < 0 && r.ContentLength >= 0 {
-			t.Errorf("%s: its length is %d", name, r.ContentLength)
+			t.Errorf("%s: content length %d, want none", name, r.ContentLength)
 		}
 	}
 }

@@ -369,5 +369,5 @@ func (w *world) gone() {
 		}
 		<-time.After(time.Second)
 	}
-	w.t.Errorf("%d workers live on", w.agent.Workers())
+	w.t.Errorf("%d workers still run", w.agent.Workers())
 }

@@ -67,7 +67,7 @@ func TestAdministrativeListener(t *testing.T) {
 		}
 	}
 	if strings.Contains(got, "Nonsense") || strings.Contains(got, first.AccessKeyID) {
-		t.Error("a metric has what a caller chose")
+		t.Error("a metric contains text that a caller chose")
 	}
 	for _, step := range []struct {
 		method, target, origin string

@@ -270,7 +270,7 @@ func TestHostileBackupsAreRefused(t *testing.T) {
 			parent := t.TempDir()
 			to := filepath.Join(parent, "restored")
 			if _, err := Restore(t.Context(), to, &b, RestoreOptions{MaxBytes: limit}, key); err == nil {
-				t.Error("it was restored")
+				t.Error("a backup beyond the limits was restored")
 			}
 			left, err := os.ReadDir(to)
 			must(t, err)
@@ -291,6 +291,6 @@ func TestHostileBackupsAreRefused(t *testing.T) {
 	must(t, errors.Join(err, enc.Close()))
 	if _, err := Restore(t.Context(), filepath.Join(t.TempDir(), "restored"), &b, RestoreOptions{}, key); err == nil ||
 		!strings.Contains(err.Error(), "does not fit") {
-		t.Errorf("a file of holes: %v", err)
+		t.Errorf("a sparse file larger than the limit: %v", err)
 	}
 }

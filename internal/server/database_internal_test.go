@@ -138,7 +138,7 @@ func TestMigrateState(t *testing.T) {
 		t.Errorf("to the same engine: %v", err)
 	}
 	if _, err := move(sqlstore.Place{File: filepath.Join(d.dir, "none")}, postgres); !sekisho.IsNotFound(err) {
-		t.Errorf("from nothing: %v", err)
+		t.Errorf("from a file that does not exist: %v", err)
 	}
 	there, err := move(file, postgres)
 	must(t, err)
@@ -180,7 +180,7 @@ func TestMigrateState(t *testing.T) {
 		t.Errorf("from a database that the state has left: %v", err)
 	}
 	if _, err := move(file, postgres); sekisho.CodeOf(err) != sekisho.CodeConflict {
-		t.Errorf("to a database with rows: %v", err)
+		t.Errorf("to a database that is not empty: %v", err)
 	}
 	healthy(State{Dir: d.dir}) // the refused moves have changed nothing
 }

@@ -116,7 +116,7 @@ func TestPartsOfSeveralInstallationsAreRefused(t *testing.T) {
 			if err == nil {
 				must(t, start(t, dir)) // and again
 				if _, err := os.Stat(filepath.Join(dir, acceptLossFile)); !os.IsNotExist(err) {
-					t.Errorf("the consent counts again: %v", err)
+					t.Errorf("the file of the consent still exists: %v", err)
 				}
 			}
 		})

@@ -273,7 +273,7 @@ func TestOldCopyOfEverything(t *testing.T) {
 	found, err := old.check(t, false)
 	must(t, err)
 	if len(found.Findings) > 0 {
-		t.Fatalf("the copy by itself: %+v", found.Findings)
+		t.Fatalf("a copy without a witness has findings: %+v", found.Findings)
 	}
 	old.witness = later
 	found, err = old.check(t, true)
@@ -287,7 +287,7 @@ func TestOldCopyOfEverything(t *testing.T) {
 	}
 	forged := bytes.Replace(line, []byte(`"ledger_lines":`), []byte(`"ledger_lines":1`), 1)
 	if _, err := record.ParseWitnesses(forged, record.KeysOf(d.ring.PublicKey())); err == nil {
-		t.Error("a forged witness was believed")
+		t.Error("a forged witness was accepted")
 	}
 }
 
@@ -326,7 +326,7 @@ func TestWitnessReceivers(t *testing.T) {
 	}
 	if err := witnessFile(filepath.Join(name, "x")).Publish(t.Context(), nil); !errors.Is(err, fs.ErrNotExist) &&
 		err == nil {
-		t.Error("published to nowhere")
+		t.Error("publishing to a path that cannot exist reported no error")
 	}
 }
 
@@ -342,11 +342,11 @@ func TestBackgroundCheck(t *testing.T) {
 	must(t, err)
 	defer s.Close()
 	if s.lastCheck() != nil {
-		t.Error("there is a result before the first check")
+		t.Error("lastCheck returned a result before the first check")
 	}
 	s.checkIntegrity(t.Context())
 	if f := s.lastCheck(); f == nil || len(f.Findings) > 0 || f.Recordings != 3 {
-		t.Fatalf("untouched: %+v", f)
+		t.Fatalf("intact data: %+v", f)
 	}
 	must(t, os.RemoveAll(d.recording(d.ids[1])))
 	for range 2 {

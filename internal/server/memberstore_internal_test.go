@@ -63,6 +63,6 @@ func TestRecordingMovesBetweenMembers(t *testing.T) {
 		}
 	}
 	if strings.Contains(text, "never uploaded") {
-		t.Error("the recording has what another member did not continue")
+		t.Error("the recording contains data that the other member did not receive")
 	}
 }

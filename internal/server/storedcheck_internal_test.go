@@ -139,7 +139,7 @@ func TestRecordingStorage(t *testing.T) {
 	_, err = rec.Seal(record.Exit{})
 	must(t, err)
 	if err := s.recorder.Upload(t.Context()); err == nil {
-		t.Fatal("uploaded")
+		t.Fatal("Upload succeeded although the store fails")
 	}
 	got, err = s.recordingStorage()
 	must(t, err)
@@ -173,7 +173,7 @@ func TestCheckWaitsForFetch(t *testing.T) {
 	defer s.Close()
 	store.FailAll(recstoretest.Refuse)
 	if s.checkIntegrity(t.Context()) || len(s.findings()) != 0 {
-		t.Errorf("checked without the store: %+v", s.findings())
+		t.Errorf("a check without the store: findings %+v", s.findings())
 	}
 	if x := s.recorder.StoreState(); x.Missing != 3 {
 		t.Errorf("state %+v", x)

@@ -134,7 +134,7 @@ func TestListener(t *testing.T) {
 		t.Errorf("not behind a balancer: %q", got)
 	}
 	if got := ask(open, line); strings.Contains(got, "203.0.113.9") {
-		t.Errorf("an invented address was believed: %q", got)
+		t.Errorf("a forged address was accepted: %q", got)
 	}
 }
 

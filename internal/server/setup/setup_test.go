@@ -184,7 +184,7 @@ func TestCheck(t *testing.T) {
 			o := options(t)
 			change(&o)
 			if _, err := setup.Run(t.Context(), o); err == nil {
-				t.Fatal("accepted")
+				t.Fatal("invalid options were accepted")
 			}
 			if _, err := os.Lstat(o.Config); !errors.Is(err, fs.ErrNotExist) {
 				t.Errorf("a refused setup wrote %s: %v", o.Config, err)

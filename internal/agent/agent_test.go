@@ -468,7 +468,7 @@ func TestHostileControlFrames(t *testing.T) {
 		t.Errorf("complete %+v", done)
 	}
 	if srv.Control().N != 1 {
-		t.Error("the agent left a channel over which only the meaning was wrong")
+		t.Error("the agent closed its control channel because of a malformed request")
 	}
 	if srv.Requested("data-channel") {
 		t.Error("the agent opened a data channel for one of the malformed starts")

@@ -70,7 +70,7 @@ func TestCommandSessions(t *testing.T) {
 	if done := srv.Completes(c.ID, 1)[0]; done.FinalTaskStatus != mgs.TaskFailed ||
 		!strings.Contains(done.Output, "elevated") ||
 		c.Output() != "" {
-		t.Errorf("elevated by an agent that is not root: %+v", done.TaskComplete)
+		t.Errorf("an elevated command by an agent that is not root: %+v", done.TaskComplete)
 	}
 }
 
@@ -304,7 +304,7 @@ func TestSocketPermissions(t *testing.T) {
 		}
 	}
 	if os.Geteuid() != 0 {
-		t.Error("the agent has become somebody else")
+		t.Error("the agent no longer runs as root")
 	}
 }
 

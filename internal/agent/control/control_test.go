@@ -41,7 +41,7 @@ func TestNeverGivesUp(t *testing.T) {
 		c.Run(ctx)
 
 		if tries[0] != began || tries[1] != began {
-			t.Errorf("the first tries are not at once: %v, %v", tries[0].Sub(began), tries[1].Sub(began))
+			t.Errorf("the first two attempts came after %v and %v", tries[0].Sub(began), tries[1].Sub(began))
 		}
 		last := time.Duration(0)
 		for i := 2; i < len(tries); i++ {
@@ -52,10 +52,10 @@ func TestNeverGivesUp(t *testing.T) {
 			last = max(last, gap)
 		}
 		if last < 10*time.Second {
-			t.Errorf("pauses grow to %v only: a recovering server would be overloaded", last)
+			t.Errorf("pauses grow only to %v, which would overload a recovering server", last)
 		}
 		if since := tries[len(tries)-1].Sub(began); since < 24*time.Hour-15*time.Second {
-			t.Errorf("no try after %v", since)
+			t.Errorf("the last attempt was after %v", since)
 		}
 	})
 }
@@ -137,6 +137,6 @@ func TestPendingIsBounded(t *testing.T) {
 		c.Complete(mgs.TaskComplete{TaskID: "x"})
 	}
 	if got := c.Pending(); got != 4096 {
-		t.Errorf("%d ends are kept", got)
+		t.Errorf("%d completions are kept, want 4096", got)
 	}
 }

@@ -153,13 +153,13 @@ func TestRefusedRegistrationChangesNothing(t *testing.T) {
 		if err == nil {
 			t.Errorf("%s: registered", name)
 		} else if strings.Contains(err.Error(), r.ActivationCode) && r.ActivationCode != "" {
-			t.Errorf("%s: the error tells the code: %v", name, err)
+			t.Errorf("%s: the error contains the activation code: %v", name, err)
 		}
 	}
 	after := contents(t, state)
 	if len(after) != len(before) || !bytes.Equal(after["identity.json"].content, before["identity.json"].content) ||
 		!bytes.Equal(after["config.json"].content, before["config.json"].content) {
-		t.Error("the state has changed")
+		t.Error("the state changed")
 	}
 }
 
@@ -199,7 +199,7 @@ func TestPlantedFiles(t *testing.T) {
 				}
 				if name == "lock" && kind != "fifo" {
 					if err := v.Lock(); err == nil {
-						t.Error("locked through a link")
+						t.Error("Lock followed a link")
 					}
 				}
 				r := registration(srv)
@@ -255,7 +255,7 @@ func TestStateDirectoryOfOthers(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, err := enroll.OpenVault(theirs, true); sekisho.CodeOf(err) != sekisho.CodeDenied {
-			t.Errorf("somebody else's: %v", err)
+			t.Errorf("a directory of another user: %v", err)
 		}
 	}
 }
@@ -305,7 +305,7 @@ func TestDamagedIdentity(t *testing.T) {
 			continue
 		}
 		if strings.Contains(err.Error(), "MII") || len(err.Error()) > 400 {
-			t.Errorf("%s: the error may tell of the key: %v", name, err)
+			t.Errorf("%s: the error contains part of the key: %v", name, err)
 		}
 	}
 	if err := os.WriteFile(path, good, 0o600); err != nil {
@@ -315,7 +315,7 @@ func TestDamagedIdentity(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := v.Identity(); sekisho.CodeOf(err) != sekisho.CodeDenied {
-		t.Errorf("readable by all: %v", err)
+		t.Errorf("an identity that others can read: %v", err)
 	}
 }
 
@@ -331,6 +331,6 @@ func TestLock(t *testing.T) {
 	}
 	first.Close()
 	if err := second.Lock(); err != nil {
-		t.Errorf("after the first let go: %v", err)
+		t.Errorf("after the first released its lock: %v", err)
 	}
 }

@@ -47,7 +47,7 @@ func TestCopiedIdentity(t *testing.T) {
 		}
 		for n, f := range shown {
 			if other && f == first.Fingerprint {
-				t.Errorf("%+v and %+v show the same", m, n)
+				t.Errorf("%+v and %+v have the same fingerprint", m, n)
 			}
 		}
 		shown[m] = first.Fingerprint

@@ -46,7 +46,7 @@ func FuzzParseOSRelease(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		for _, s := range []string{first(hostinfo.ParseOSRelease(b)), second(hostinfo.ParseOSRelease(b))} {
 			if len(s) > 255 || !utf8.ValidString(s) || strings.ContainsAny(s, "\x00\n\x1b") {
-				t.Errorf("unclean fact %q", s)
+				t.Errorf("a fact is too long or contains control characters: %q", s)
 			}
 		}
 	})
@@ -64,7 +64,7 @@ func TestReadThisMachine(t *testing.T) {
 	if info.IPAddress != "" {
 		a, err := netip.ParseAddr(info.IPAddress)
 		if err != nil || a.IsLoopback() {
-			t.Errorf("IPAddress %q is not an address others could know this machine by", info.IPAddress)
+			t.Errorf("IPAddress %q: want an address that other machines can reach", info.IPAddress)
 		}
 	}
 }

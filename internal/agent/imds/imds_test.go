@@ -121,7 +121,7 @@ func TestPaths(t *testing.T) {
 		t.Errorf("%v, %v", creds, err)
 	}
 	if r.Header.Get("Cache-Control") != "no-store" {
-		t.Error("credentials may be kept by caches")
+		t.Error("caches can store the credentials")
 	}
 	var document map[string]string
 	if err := json.Unmarshal([]byte(body(t, ask(s, http.MethodGet, "/latest/dynamic/instance-identity/document"))),

@@ -23,7 +23,7 @@ func TestFindOwner(t *testing.T) {
 	t.Parallel()
 	here, ok := parseEnd("0100007F:1F90")
 	if !ok {
-		t.Fatal("not an address")
+		t.Fatal("a valid address was refused")
 	}
 	at := func(port uint16) netip.AddrPort { return netip.AddrPortFrom(here.Addr(), port) }
 	for port, want := range map[uint16]int{0xD431: 1000, 0xD432: -1, 0xD433: 1001, 0xD434: -1, 0x1F90: -1} {
@@ -64,7 +64,7 @@ func TestOwnerOfARealConnection(t *testing.T) {
 	}
 	// The same connection from an address that this machine does not have.
 	if uid, err := owner(elsewhere{s}); err == nil {
-		t.Errorf("a remote connection has UID %d", uid)
+		t.Errorf("a remote connection was attributed to UID %d", uid)
 	}
 }
 

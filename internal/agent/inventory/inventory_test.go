@@ -262,7 +262,7 @@ func TestFind(t *testing.T) {
 	}
 	for _, it := range items {
 		if it.Content == nil {
-			t.Errorf("%s has no list", it.TypeName)
+			t.Errorf("%s has no content", it.TypeName)
 		}
 		for _, e := range it.Content {
 			if e["Name"] == "" {
@@ -273,7 +273,7 @@ func TestFind(t *testing.T) {
 			it.Content,
 			func(a, b inventory.Entry) int { return strings.Compare(a["Name"], b["Name"]) },
 		) {
-			t.Errorf("%s is in no order: its hash would change", it.TypeName)
+			t.Errorf("%s is not sorted, so its hash would change", it.TypeName)
 		}
 	}
 }

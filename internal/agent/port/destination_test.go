@@ -74,7 +74,7 @@ func TestDeniedHosts(t *testing.T) {
 		return nil, &net.DNSError{Err: "no such host", IsNotFound: true}
 	}}
 	if err := nowhere.Check(t.Context()); err != nil {
-		t.Errorf("a name that may resolve later is refused: %v", err)
+		t.Errorf("a name that does not resolve yet was refused: %v", err)
 	}
 }
 
@@ -174,7 +174,7 @@ func TestRebinding(t *testing.T) {
 		_ = conn.Close()
 	}
 	if sekisho.CodeOf(err) != sekisho.CodeDenied || asked != 2 {
-		t.Errorf("dialled after %d look-ups: %v", asked, err)
+		t.Errorf("%d look-ups, error %v; want a denial after 2", asked, err)
 	}
 	d.Rules.Allow = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 	if conn, err = d.Dial(t.Context()); err != nil || asked != 3 {

@@ -74,7 +74,7 @@ func TestInheritedFilesAreNotPassedOn(t *testing.T) {
 	defer syscall.Close(fd)
 	p := start(t, "ls -l /proc/self/fd")
 	if got := all(t, p); strings.Contains(got, "pipe:") {
-		t.Errorf("the child has the pipe: %s", got)
+		t.Errorf("the child inherited the pipe: %s", got)
 	}
 }
 
@@ -141,7 +141,7 @@ func TestEndReachesEveryProcess(t *testing.T) {
 	cancel() // skips the delay
 	p.End(ctx)
 	if alive(job) || alive(p.PID()) {
-		t.Errorf("still there: job %v, leader %v", alive(job), alive(p.PID()))
+		t.Errorf("still running: job %v, leader %v", alive(job), alive(p.PID()))
 	}
 }
 

@@ -31,7 +31,7 @@ func TestWaitHoldsNoThread(t *testing.T) {
 		running = append(running, cmd)
 		all.Go(func() {
 			if err := pty.Wait(cmd); err == nil {
-				t.Error("a killed program ended well")
+				t.Error("Wait returned no error for a killed program")
 			}
 		})
 	}

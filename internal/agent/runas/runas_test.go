@@ -136,7 +136,7 @@ func TestResolveRefuses(t *testing.T) {
 			m := newMachine(t, 0)
 			u, err := m.Resolve(t.Context(), tt.wanted)
 			if sekisho.CodeOf(err) != tt.code || !strings.Contains(err.Error(), tt.says) {
-				t.Errorf("got %+v, %v; want code %q and a sentence with %q", u, err, tt.code, tt.says)
+				t.Errorf("got %+v, %v; want code %q and a message with %q", u, err, tt.code, tt.says)
 			}
 			for _, c := range m.calls {
 				if tt.code == sekisho.CodeInvalid || c[0] != "/sbin/getent" {
@@ -228,12 +228,12 @@ func TestDefaultUserCannotBeCreated(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t, 0)
 	if _, err := m.Resolve(t.Context(), ""); err == nil || !strings.Contains(err.Error(), `"ssm-user" does not exist`) {
-		t.Errorf("useradd fails: %v", err)
+		t.Errorf("a default user that cannot be created: %v", err)
 	}
 	lock := m.Lock
 	m.Lock = filepath.Join(m.dir, "missing", "lock")
 	if _, err := m.Resolve(t.Context(), ""); sekisho.CodeOf(err) != sekisho.CodeInternal {
-		t.Errorf("no place for the lock: %v", err)
+		t.Errorf("the lock file cannot be created: %v", err)
 	}
 	m.Lock = lock
 	m.Find = func(string) string { return "" }

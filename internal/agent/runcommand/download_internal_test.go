@@ -208,7 +208,7 @@ func FuzzPlan(f *testing.F) {
 		}
 		for _, s := range p.steps {
 			if s.skip == "" && s.fail == "" && (s.script == nil) == (s.download == nil) {
-				t.Fatalf("nothing to do: %+v", s)
+				t.Fatalf("a step with neither a script nor a download: %+v", s)
 			}
 			size := 0
 			if s.script != nil {

@@ -742,7 +742,7 @@ func TestCancel(t *testing.T) {
 	}
 	for _, f := range []string{"two", "waiting"} {
 		if _, err := os.Stat(filepath.Join(pids, f)); err == nil {
-			t.Errorf("%s ran all the same", f)
+			t.Errorf("%s ran although its command was cancelled", f)
 		}
 	}
 	// Cancelling a command that has ended, or never existed, does nothing.
@@ -775,7 +775,7 @@ func TestWorkers(t *testing.T) {
 	refused := shell("true")
 	refused.CommandID = "one-too-many"
 	if _, code := b.send(refused); code != mgs.JobBufferFull {
-		t.Errorf("one too many: %s", code)
+		t.Errorf("a command beyond the limit: code %s", code)
 	}
 	begun := func() (n int) {
 		for i := range jobs {
@@ -823,7 +823,7 @@ func awaitAny(t *testing.T, dir string) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			t.Fatal("nothing happens")
+			t.Fatal("no job finished in time")
 		}
 	}
 }
@@ -970,7 +970,7 @@ func testBackAgain(t *testing.T, noted bool) {
 		}
 	}
 	if strconv.Itoa(rec.Group) != self {
-		t.Errorf("the record has the group %d, it is %s", rec.Group, self)
+		t.Errorf("the record has process group %d, want %s", rec.Group, self)
 	}
 	if !noted { // the agent was killed at this point
 		rec.Group = 0
@@ -1036,7 +1036,7 @@ func TestDamagedDirectory(t *testing.T) {
 		t.Error("commands are not run")
 	}
 	if _, err := os.Stat(filepath.Join(b.dir, workDir, "old")); err == nil {
-		t.Error("the directory of a command long over is still there")
+		t.Error("the directory of an old command still exists")
 	}
 }
 

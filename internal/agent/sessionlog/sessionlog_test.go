@@ -299,7 +299,7 @@ func TestStreaming(t *testing.T) {
 			t.Errorf("delivered %+v", got)
 		}
 		if len(d.events) != 2 || !strings.Contains(d.events[1], `"sessionData":["prompt$ "]`) || len(d.streams) != 1 {
-			t.Errorf("at the end %q in %q", d.events, d.streams)
+			t.Errorf("delivered events %q in streams %q", d.events, d.streams)
 		}
 	})
 }

@@ -96,7 +96,7 @@ func TestPrompt(t *testing.T) {
 					)+` lib\][$#] $`,
 				)
 				if strings.Contains(got, "RUN ") || strings.Contains(got, "RUN]") || strings.Contains(got, "uid=") {
-					t.Errorf("the name was run: %q", got)
+					t.Errorf("the shell executed the name: %q", got)
 				}
 				if path == "/bin/bash" {
 					s.Give(mgs.PayloadOutput, "shopt login_shell; history | head -3; echo $HISTFILE\r")

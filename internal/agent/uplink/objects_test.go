@@ -77,7 +77,7 @@ func TestObjects(t *testing.T) {
 	}
 	for _, prefix := range []string{"a b+c/", "cut/"} {
 		if keys, err := c.ListObjects(t.Context(), "bucket", prefix, 2); err == nil {
-			t.Errorf("more than may be are listed: %q", keys)
+			t.Errorf("a list longer than the limit was returned: %q", keys)
 		}
 	}
 	if host := c.Host(); "http://"+host != bucket.URL {

@@ -172,10 +172,10 @@ func TestAnswers(t *testing.T) {
 				t.Errorf("got %+v", api)
 			}
 			if uplink.SessionGone(err) {
-				t.Error("taken for the end of a session")
+				t.Error("SessionGone is true for another error")
 			}
 			if strings.Contains(err.Error(), "secret") || strings.Contains(err.Error(), "token ") {
-				t.Errorf("the error tells a secret: %v", err)
+				t.Errorf("the error contains a secret: %v", err)
 			}
 		})
 	}
@@ -217,7 +217,7 @@ func TestDataChannelOfAnySessionID(t *testing.T) {
 		http.Error(w, "no", http.StatusForbidden)
 	})
 	if _, err := c.OpenData(t.Context(), "mi-0123456789abcdef0", session); err == nil {
-		t.Error("a refused channel was opened")
+		t.Error("OpenData succeeded although the server refused the channel")
 	}
 	for _, want := range []string{"POST /v1/data-channel/" + session, "GET /v1/data-channel/" + session} {
 		if got := <-requests; got != want {

@@ -633,7 +633,7 @@ func TestParsePlugin(t *testing.T) {
 		{answer, "r", "StartSession", "", `{"Target":5}`}, {answer, "r", "StartSession", "no-such-profile"},
 	} {
 		if _, err := client.ParsePlugin(bad, getenv); err == nil {
-			t.Errorf("%q was taken", bad)
+			t.Errorf("the malformed arguments %q were accepted", bad)
 		}
 	}
 }

@@ -98,7 +98,7 @@ func TestPlayStops(t *testing.T) {
 	})
 	for _, bad := range []string{"", "{}", "{\"version\":3,\"term\":{\"cols\":80,\"rows\":24}}\n[x"} {
 		if err := client.Play(t.Context(), strings.NewReader(bad), client.ReplayOptions{}, &bytes.Buffer{}); err == nil {
-			t.Errorf("%q was played", bad)
+			t.Errorf("the malformed recording %q was played", bad)
 		}
 	}
 }
@@ -172,7 +172,7 @@ func TestReplay(t *testing.T) {
 		c := client.New(s.config())
 		defer c.Close()
 		if err := c.Replay(t.Context(), "alice-abc", client.ReplayOptions{}, &bytes.Buffer{}, &bytes.Buffer{}); err == nil {
-			t.Error("it went on")
+			t.Error("Replay returned no error for an empty page of a live session")
 		}
 	})
 }

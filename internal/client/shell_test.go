@@ -163,7 +163,7 @@ func TestStartDuringARestart(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	if n := s.called("StartSession"); n != 5 {
-		t.Errorf("a refusal was tried again: %d calls", n)
+		t.Errorf("a refused call was repeated: %d calls", n)
 	}
 }
 

@@ -33,7 +33,7 @@ os.execvp("session-manager-plugin", ["session-manager-plugin", json.dumps(s), re
 	term.Expect(awhile, `Starting session with SessionId`)
 	term.Expect(soon, `\$ $`)
 	if strings.Contains(term.Text(), "[ssm-user@") {
-		t.Errorf("a prompt for people: %q", term.Text())
+		t.Errorf("automation got the interactive prompt: %q", term.Text())
 	}
 	term.Send("stty -echo\r")
 	term.Send("PS1=''; bind 'set enable-bracketed-paste off'; echo re''ady\r")
@@ -120,7 +120,7 @@ func TestMuchOutputTakesLittleMemory(t *testing.T) {
 	}
 	server, node := peak(own.Pid()), peak(agent.Pid)
 	if server == 0 || node == 0 || client == 0 {
-		t.Fatal("a peak could not be read")
+		t.Fatal("could not read the peak memory of every program")
 	}
 	for name, grown := range map[string]int64{"server": server - serverBefore, "agent": node - agentBefore,
 		"client": client} {

@@ -53,7 +53,7 @@ func TestExec(t *testing.T) {
 	}
 	r := harness.Do(t, shared.Shell(t.Context(), nil, `sekisho exec "$SEKISHO_TARGET" no-such-program`))
 	if r.Code != 127 || r.Stdout != "" {
-		t.Errorf("a program that is not there: exit %d, %q, %q", r.Code, r.Stdout, r.Stderr)
+		t.Errorf("a program that does not exist: exit %d, %q, %q", r.Code, r.Stdout, r.Stderr)
 	}
 }
 
@@ -196,7 +196,7 @@ func TestCopy(t *testing.T) {
 	if r := harness.Do(t, shared.Shell(t.Context(), nil,
 		`sekisho cp /etc/hostname "$SEKISHO_TARGET:/etc/not-mine"`)); os.Getuid() == 0 &&
 		(r.Code == 0 || !strings.Contains(r.Stderr, "permission denied")) {
-		t.Errorf("a copy to where only root may write: exit %d, %s", r.Code, r.Stderr)
+		t.Errorf("a copy to a directory that only root can write: exit %d, %s", r.Code, r.Stderr)
 	}
 }
 
@@ -315,7 +315,7 @@ func TestForward(t *testing.T) {
 	all.Wait()
 	rest, err := io.ReadAll(stalled)
 	if err != nil || !bytes.HasSuffix(rest, body) {
-		t.Errorf("the stalled one: %d bytes, %v", len(rest), err)
+		t.Errorf("the stalled connection: %d bytes, %v", len(rest), err)
 	}
 }
 

@@ -417,7 +417,7 @@ func TestClusterDocs(t *testing.T) {
 		}
 	}
 	if len(blocks) != 2 {
-		t.Fatalf("the page has %d blocks for this test", len(blocks))
+		t.Fatalf("the page has %d blocks for this test, want 2", len(blocks))
 	}
 	database := pgtest.Start(t)
 	if err := database.Exec(t.Context(), "postgres", "CREATE DATABASE sekisho"); err != nil {

@@ -75,7 +75,7 @@ func TestForwardRecording(t *testing.T) {
 	plain := forwarded()
 	for _, payload := range [][]byte{question, answer} {
 		if where := onDisk(t, s.Data, payload); where != "" {
-			t.Errorf("a part of what was forwarded is in %s", where)
+			t.Errorf("forwarded data is in %s", where)
 		}
 	}
 	setUp(t, s, `aws ssm create-document --document-type Session --name SSM-SessionManagerRunShell --content '{"schemaVersion":"1.0",
@@ -102,7 +102,7 @@ func TestForwardRecording(t *testing.T) {
 	}
 	// They are encrypted there, too.
 	if where := onDisk(t, s.Data, answer); where != "" {
-		t.Errorf("what was forwarded is in the clear in %s", where)
+		t.Errorf("forwarded data is in plain text in %s", where)
 	}
 	toClient, toDestination := payloadOf(t, s, kept)
 	if !bytes.HasSuffix(toClient, answer) || !bytes.Contains(toDestination, question) {

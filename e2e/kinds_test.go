@@ -308,7 +308,7 @@ func TestSSH(t *testing.T) {
 		}
 		r = harness.Do(t, shared.Shell(t.Context(), path, `ssh -F "$1" node exit 9`, config))
 		if r.Code != 9 {
-			t.Errorf("ssh exits with %d, not the 9 of its command: %s", r.Code, r.Stderr)
+			t.Errorf("ssh exits with %d, want 9, the code of its command: %s", r.Code, r.Stderr)
 		}
 		file := filepath.Join(dir, "file")
 		data := make([]byte, 3<<20)
@@ -441,7 +441,7 @@ func TestPrompt(t *testing.T) {
 		term.Expect(soon, `(?m)^\[`+name+`@`+regexp.QuoteMeta(shown)+` ~\]\$ $`)
 		before, _, _ := strings.Cut(term.Text(), "["+name)
 		if rest := strings.TrimSpace(before[strings.Index(before, "SessionId"):]); strings.Contains(rest, "\n") {
-			t.Errorf("the set-up of the prompt is seen: %q", rest)
+			t.Errorf("the commands that set the prompt are visible: %q", rest)
 		}
 		term.Send("cd /; history | tail -n 2; echo $ENV,$BASH_VERSION,$-\r")
 		term.Expect(soon, `(?m)^\[`+name+`@`+regexp.QuoteMeta(shown)+` /\]\$ $`)

@@ -144,7 +144,7 @@ func TestEncryptedSession(t *testing.T) {
 	// What the tap would see of an unencrypted session.
 	_, id, w := session("E2E-InTheClear", "plainwordinsession")
 	if !w.saw("plainwordinsession") {
-		t.Fatal("the tap hears nothing: this test would prove nothing")
+		t.Fatal("the tap sees no traffic, so this test would prove nothing")
 	}
 	if cast := recordingOf(t, id); !strings.Contains(cast, "plainwordinsession") {
 		t.Errorf("not recorded:\n%s", cast)
@@ -152,10 +152,10 @@ func TestEncryptedSession(t *testing.T) {
 
 	screen, id, w := session("E2E-Encrypted", "secretwordinsession")
 	if !strings.Contains(screen, "encrypted") {
-		t.Errorf("the person is not told:\n%s", screen)
+		t.Errorf("the terminal does not say that the session is encrypted:\n%s", screen)
 	}
 	if w.saw("secretwordinsession") {
-		t.Error("the server passed on what it could read")
+		t.Error("the server could read the content of an encrypted session")
 	}
 	cast := recordingOf(t, id)
 	if strings.Contains(cast, "secretwordinsession") || strings.Contains(cast, `"o"`) ||

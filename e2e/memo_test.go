@@ -338,7 +338,7 @@ func TestFiveProbes(t *testing.T) {
 		z.NodeID,
 	)
 	if !strings.Contains(spans.Stdout, "2020-04-15T00:00:01Z  2020-04-15T04:00:00Z") {
-		t.Errorf("why, for two days: %s%s", spans.Stdout, spans.Stderr)
+		t.Errorf("sekisho why for two days: %s%s", spans.Stdout, spans.Stderr)
 	}
 	simulated := a.run(
 		"",

@@ -139,7 +139,7 @@ func TestNodeMovesAndVanishes(t *testing.T) {
 	})
 	t.Logf("noticed %v after the cut", time.Since(cut).Round(time.Millisecond))
 	if out := look(); !strings.Contains(out, "Lost") || !strings.Contains(out, "no answer to a ping") {
-		t.Errorf("it is not told why:\n%s", out)
+		t.Errorf("the status does not give the reason:\n%s", out)
 	}
 	n.ip("-n", n.node, "link", "set", "cable", "up")
 	s.AwaitConnected(t, agent.NodeID, time.Minute)

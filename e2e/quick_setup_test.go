@@ -121,7 +121,7 @@ func installLines(t *testing.T, out string) (install, remove string) {
 	lines := regexp.MustCompile(`(?m)^ca=.*\| sudo sh.*$`).FindAllString(out, -1)
 	if len(lines) != 2 || !strings.HasSuffix(lines[1], " --uninstall") ||
 		!strings.Contains(out, "#cloud-config\nruncmd:\n") {
-		t.Fatalf("no lines to copy in\n%s", out)
+		t.Fatalf("the install and uninstall commands are missing in\n%s", out)
 	}
 	return strings.Replace(lines[0], "| sudo sh", "| sh", 1), strings.Replace(lines[1], "| sudo sh", "| sh", 1)
 }
@@ -202,7 +202,7 @@ func TestQuickSetup(t *testing.T) {
 			node = found[1]
 			return nil
 		}
-		return fmt.Errorf("listed are\n%s", out)
+		return fmt.Errorf("the node is not listed as expected:\n%s", out)
 	})
 	s.AwaitConnected(t, node, awhile)
 	t.Logf("installed twice and connected after %v", time.Since(began).Round(time.Millisecond))
@@ -224,7 +224,7 @@ func TestQuickSetup(t *testing.T) {
 	select {
 	case done = <-r:
 	case <-time.After(awhile):
-		t.Fatal("the machine does not come to an end")
+		t.Fatal("the simulated machine did not finish in time")
 	}
 	if done.Code != 0 {
 		t.Fatalf("exit %d\n%s%s", done.Code, done.Stdout, done.Stderr)
@@ -249,7 +249,7 @@ func TestQuickSetup(t *testing.T) {
 	harness.Eventually(t, awhile, func() error {
 		out := harness.Do(t, s.Shell(t.Context(), nil, `sekisho nodes`)).Stdout
 		if !strings.Contains(out, node) || regexp.MustCompile(node+` +fresh1 +Connected`).MatchString(out) {
-			return fmt.Errorf("listed are\n%s", out)
+			return fmt.Errorf("the node is missing or still connected:\n%s", out)
 		}
 		return nil
 	})

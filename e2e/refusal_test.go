@@ -81,7 +81,7 @@ func TestSkewedClock(t *testing.T) {
 		if a.Status != http.StatusBadRequest && a.Status != http.StatusForbidden ||
 			!strings.Contains(a.Body, "InvalidSignatureException") ||
 			!strings.Contains(a.Body, "Signature") {
-			t.Errorf("skewed by %s: %d %s", skew, a.Status, a.Body)
+			t.Errorf("signed with a clock off by %s: %d %s", skew, a.Status, a.Body)
 		}
 	}
 	if a := harness.CallSSM(t, e, time.Now(), "DescribeSessions", `{"State":"Active"}`); a.Status != http.StatusOK {
@@ -164,7 +164,7 @@ func TestTokenIsUsedOnce(t *testing.T) {
 
 	one, other := start(t, e), start(t, e)
 	if err := join(t, e, one.StreamURL, other.TokenValue, nil); err == nil {
-		t.Error("a token opened another session than its own")
+		t.Error("a token opened the stream of another session")
 	}
 	if err := join(t, e, one.StreamURL, "AAEAAinvented", nil); err == nil {
 		t.Error("an invented token opened a session")

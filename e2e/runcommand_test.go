@@ -114,7 +114,7 @@ func TestRunCommand(t *testing.T) {
 			),
 		)
 		if r.Code == 0 {
-			t.Error("the waiter took a failure for a success")
+			t.Error("the waiter reported success for a failed command")
 		}
 		got = ask(
 			t,
@@ -346,7 +346,7 @@ func TestRunCommandAgentKilled(t *testing.T) {
 	awaitOutcome(t, shared, id, agent.NodeID, "InProgress")
 	agent.Kill()
 	if _, err := os.Stat("/proc/" + pid); err != nil {
-		t.Fatalf("the script ended with its agent: %v", err)
+		t.Fatalf("the script ended when its agent was killed: %v", err)
 	}
 	agent.Run(t)
 	o := awaitOutcome(t, shared, id, agent.NodeID, "Failed", "Success", "TimedOut")
@@ -367,6 +367,6 @@ func TestRunCommandAgentKilled(t *testing.T) {
 		t.Errorf("%+v", o)
 	}
 	if err := running(); err != nil || strings.Contains(pid, "\n") {
-		t.Errorf("it began more than once: %q, %v", pid, err)
+		t.Errorf("the command started more than once: %q, %v", pid, err)
 	}
 }

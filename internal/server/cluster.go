@@ -531,7 +531,13 @@ func (r memberRelay) Open(ctx context.Context, s *sekisho.Session) error {
 	if err := r.m.ClaimSession(ctx, s.ID); err != nil {
 		return err
 	}
-	return r.Relay.Open(ctx, s)
+	if err := r.Relay.Open(ctx, s); err != nil {
+		return err
+	}
+	// The checks of permissions sleep while no session is active. This one can have been started at another member.
+	r.m.s.startedForAccess.send()
+	r.m.s.startedForLapses.send()
+	return nil
 }
 
 // Live implements [broker.Relay].
@@ -650,8 +656,8 @@ func (m *member) route(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
-		if problem := m.Problem(); problem != "" {
-			unavailable(w, "This member of the cluster cannot serve: "+problem+". Retry in a few seconds.")
+		if m.Problem() != "" { // which can name the database: it is not for strangers
+			unavailable(w, "This member of the cluster has no lease at the moment. Retry in a few seconds.")
 			return
 		}
 		if peer.IsForwarded(r.Context()) {

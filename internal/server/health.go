@@ -79,7 +79,7 @@ func (s *Server) check(ctx context.Context) []problem {
 	}
 	if s.member != nil {
 		if problem := s.member.Problem(); problem != "" {
-			bad(memberWithoutLease, "this member cannot act for the cluster: "+problem, nil)
+			bad(memberWithoutLease, "this member cannot act for the cluster: it has no lease", errors.New(problem))
 		}
 	}
 	if err := s.db.Probe(ctx); err != nil {

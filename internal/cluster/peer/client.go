@@ -82,8 +82,9 @@ func (c *Client) dial(ctx context.Context, to Member, protocol string) (*tls.Con
 }
 
 // Forward passes a request to another member, and returns the answer to the caller. The length of the body must be
-// known. If the error is not nil, the caller has not been answered. For an upgrade, the connection then belongs to the
-// other member until it ends.
+// known. If the error is not nil, the caller has not been answered. If the other member accepts the upgrade of a GET
+// request, the caller's connection belongs to it until it ends. Every other connection carries one request only: a
+// caller who has not been authenticated must not get a way to the other member that stays open.
 func (c *Client) Forward(w http.ResponseWriter, r *http.Request, to Member) error {
 	c.forwards.Add(1)
 	defer c.forwards.Done()
@@ -94,20 +95,29 @@ func (c *Client) Forward(w http.ResponseWriter, r *http.Request, to Member) erro
 	defer conn.Close()
 	stop := context.AfterFunc(c.done, func() { _ = conn.Close() })
 	defer stop()
-	upgrade := r.Header.Get("Upgrade") != ""
+	stopped := context.AfterFunc(r.Context(), func() { _ = conn.Close() })
+	defer stopped()
+	upgrade := r.Method == http.MethodGet && r.ContentLength == 0 && r.Header.Get("Upgrade") != ""
 	if err := writeRequest(conn, r, upgrade); err != nil {
 		return fmt.Errorf("member %s: %w", to.Name, err)
 	}
 	if upgrade {
-		return c.splice(w, r, conn)
+		_ = conn.SetReadDeadline(time.Now().Add(callTimeout)) // cannot fail on an open connection
 	}
-	stopped := context.AfterFunc(r.Context(), func() { _ = conn.Close() })
-	defer stopped()
-	answer, err := http.ReadResponse(bufio.NewReader(conn), r)
+	there := bufio.NewReader(conn)
+	answer, err := http.ReadResponse(there, r)
 	if err != nil {
 		return fmt.Errorf("member %s: %w", to.Name, err)
 	}
 	defer answer.Body.Close()
+	if answer.StatusCode == http.StatusSwitchingProtocols {
+		if !upgrade {
+			return fmt.Errorf("member %s: switched protocols without being asked to", to.Name)
+		}
+		_ = conn.SetReadDeadline(time.Time{})
+		stopped() // the request ends when the connection is taken over
+		return c.splice(w, r, answer, conn, there)
+	}
 	for name, values := range answer.Header {
 		if name != "Connection" {
 			w.Header()[name] = values
@@ -129,7 +139,9 @@ func writeRequest(conn io.Writer, r *http.Request, upgrade bool) error {
 	fmt.Fprintf(&b, "\n%s %s HTTP/1.1\r\nHost: %s\r\n", r.Method, r.RequestURI, r.Host)
 	h := r.Header.Clone()
 	h.Del("Content-Length")
+	h.Del("Expect") // the body follows at once
 	if !upgrade {
+		h.Del("Upgrade")
 		h.Set("Connection", "close")
 	}
 	if r.ContentLength < 0 {
@@ -171,8 +183,11 @@ func copyFlushed(w http.ResponseWriter, body io.Reader) {
 // caller does not authenticate there.
 const trustAfter = 30 * time.Second
 
-// splice joins the caller's connection and the one to the other member until both have ended.
-func (c *Client) splice(w http.ResponseWriter, r *http.Request, there *tls.Conn) error {
+// splice sends the answer that switches protocols, and joins the caller's connection and the one to the other member
+// until both have ended. received is what reads the latter.
+func (c *Client) splice(
+	w http.ResponseWriter, r *http.Request, answer *http.Response, there *tls.Conn, received io.Reader,
+) error {
 	here, buffered, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		return err
@@ -183,6 +198,15 @@ func (c *Client) splice(w http.ResponseWriter, r *http.Request, there *tls.Conn)
 	trust := time.AfterFunc(trustAfter, func() { httplimit.Trust(r.Context()) })
 	defer trust.Stop()
 	_ = here.SetDeadline(time.Time{}) // clears the HTTP server's deadlines; cannot fail on an open connection
+	var head bytes.Buffer
+	fmt.Fprintf(&head, "HTTP/1.1 %s\r\n", answer.Status)
+	if err := answer.Header.Write(&head); err != nil {
+		return err
+	}
+	head.WriteString("\r\n")
+	if _, err := here.Write(head.Bytes()); err != nil {
+		return nil // the caller is gone
+	}
 	var both sync.WaitGroup
 	both.Go(func() {
 		_, err := io.Copy(there, buffered.Reader)
@@ -190,7 +214,7 @@ func (c *Client) splice(w http.ResponseWriter, r *http.Request, there *tls.Conn)
 			_ = there.Close()
 		}
 	})
-	_, _ = io.Copy(here, there) // either side ends the connection: what it sent before has arrived
+	_, _ = io.Copy(here, received) // either side ends the connection: what it sent before has arrived
 	_ = here.Close()
 	_ = there.Close()
 	both.Wait()

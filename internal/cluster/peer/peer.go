@@ -91,7 +91,8 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 			return context.WithValue(ctx, forwardedKey{}, true)
 		},
 		ReadHeaderTimeout: s.cfg.HeaderTimeout, MaxHeaderBytes: s.cfg.MaxHeader,
-		ErrorLog: slog.NewLogLogger(s.cfg.Log.Handler(), slog.LevelDebug),
+		IdleTimeout: idleCalls, // members send one request in each connection
+		ErrorLog:    slog.NewLogLogger(s.cfg.Log.Handler(), slog.LevelDebug),
 	}
 	messages := &http.Server{
 		Handler: http.HandlerFunc(s.message), ReadHeaderTimeout: s.cfg.HeaderTimeout, MaxHeaderBytes: s.cfg.MaxHeader,

@@ -46,9 +46,9 @@ type served struct {
 	m2 peer.Member
 }
 
-// echo answers with the request or, on an upgrade, repeats every line.
+// echo answers with the request or, on an upgrade, repeats every line. It refuses upgrades of /refused.
 func echo(w http.ResponseWriter, r *http.Request) {
-	if r.Header.Get("Upgrade") == "" {
+	if r.Header.Get("Upgrade") == "" || r.URL.Path == "/refused" {
 		body, _ := io.ReadAll(r.Body)
 		w.Header().Set("X-Forwarded-Here", fmt.Sprint(peer.IsForwarded(r.Context())))
 		w.WriteHeader(http.StatusTeapot)
@@ -172,6 +172,44 @@ func TestForwardUpgrade(t *testing.T) {
 		}
 		line(text)
 	}
+}
+
+// A connection stays open after the answer only if the other member has accepted the upgrade of a request without a
+// body. Whoever is refused, or upgrades another request, gets one answer.
+func TestForwardRefusedUpgrade(t *testing.T) {
+	t.Parallel()
+	s := serve(t, nil)
+	front := s.entrance(t)
+	for _, request := range []string{
+		"GET /refused HTTP/1.1\r\nHost: here\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n",
+		"POST / HTTP/1.1\r\nHost: here\r\nConnection: Upgrade\r\nUpgrade: echo\r\nContent-Length: 0\r\n\r\n",
+		"POST / HTTP/1.1\r\nHost: here\r\nConnection: Upgrade\r\nUpgrade: echo\r\nExpect: 100-continue\r\n" +
+			"Content-Length: 27\r\n\r\nGET /second HTTP/1.1\r\nA: b\r\n",
+	} {
+		conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", front.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(conn, request); err != nil {
+			t.Fatal(err)
+		}
+		received := bufio.NewReader(conn)
+		answer, err := http.ReadResponse(received, nil)
+		if err == nil && answer.StatusCode == http.StatusContinue {
+			answer, err = http.ReadResponse(received, nil)
+		}
+		if err != nil || answer.StatusCode != http.StatusTeapot {
+			t.Errorf("%.30q: %+v, %v", request, answer, err)
+		}
+		if err == nil {
+			if _, err := io.Copy(io.Discard, answer.Body); err != nil {
+				t.Error(err)
+			}
+			_ = answer.Body.Close()
+		}
+		_ = conn.Close()
+	}
+	s.Close() // waits for every forwarded connection: none has stayed open
 }
 
 func TestForwardToALostMember(t *testing.T) {

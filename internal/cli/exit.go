@@ -66,6 +66,8 @@ func usageErrors(cmd *cobra.Command) {
 			}
 			if missing := missingArgument(cmd, args); missing != "" {
 				err = fmt.Errorf("missing argument %s", missing)
+			} else if !cmd.HasSubCommands() {
+				err = fmt.Errorf("unexpected argument %q", args[acceptedArguments(cmd, check, args)])
 			}
 			return &usageError{cmd, err}
 		}
@@ -73,6 +75,16 @@ func usageErrors(cmd *cobra.Command) {
 	for _, sub := range cmd.Commands() {
 		usageErrors(sub)
 	}
+}
+
+// acceptedArguments returns how many of args the command takes. There is at least one more.
+func acceptedArguments(cmd *cobra.Command, check cobra.PositionalArgs, args []string) int {
+	for n := len(args) - 1; n > 0; n-- {
+		if check(cmd, args[:n]) == nil {
+			return n
+		}
+	}
+	return 0
 }
 
 // missingArgument returns the first required argument that args lack, named as in the usage line.

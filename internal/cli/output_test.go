@@ -81,6 +81,8 @@ func TestExitCodes(t *testing.T) {
 		"missing argument":    {nil, []string{"exec"}, 2, "missing argument TARGET\n\nUsage:\n  sekisho exec TARGET"},
 		"missing program":     {nil, []string{"exec", "web-1"}, 2, "missing argument PROGRAM"},
 		"missing destination": {nil, []string{"cp", "a"}, 2, "missing argument DESTINATION"},
+		"extra argument":      {nil, []string{"forward", "web-1", "8080:80"}, 2, `unexpected argument "8080:80"`},
+		"argument of a list":  {nil, []string{"nodes", "web-1"}, 2, `unexpected argument "web-1"`},
 		"unknown flag":        {nil, []string{"nodes", "--nope"}, 2, "Usage:"},
 		"unknown format":      {nil, []string{"nodes", "-o", "xml"}, 2, "table, json, yaml"},
 		"grant to nobody":     {nil, []string{"grant", "--target", "*", "--apply"}, 2, "--user, --group or --role"},

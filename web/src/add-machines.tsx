@@ -122,16 +122,8 @@ export function AddMachines({ agents, ready }: { agents: Agent[] | undefined; re
             ariaLabel={t('common.agent')}
             columns={2}
             items={[
-              {
-                value: 'sekisho',
-                label: t('add.sekishoAgent'),
-                description: t('add.sekishoAgentHint'),
-              },
-              {
-                value: 'amazon',
-                label: t('add.awsAgent'),
-                description: t('add.awsAgentHint'),
-              },
+              { value: 'sekisho', label: t('add.sekishoAgent'), description: t('add.sekishoAgentHint') },
+              { value: 'amazon', label: t('add.awsAgent'), description: t('add.awsAgentHint') },
             ]}
             onChange={(ev) => setAgent(ev.detail.value as Order['Agent'])}
           />

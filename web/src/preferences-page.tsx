@@ -100,7 +100,7 @@ function useEditor() {
   return { loaded, form, setForm, error, refused, busy, done, setDone, round, load, change, save, apply }
 }
 
-/** PreferencesPage shows the preferences, and lets users edit them who have permission. */
+/** PreferencesPage shows the preferences, and lets users who have permission edit them. */
 export default function PreferencesPage() {
   const editor = useEditor()
   const { loaded, form, error } = editor

@@ -95,7 +95,7 @@ func TestNonInteractiveCommand(t *testing.T) {
 				return nil
 			}
 			term.Send("\x03")
-			return errors.New("the command goes on")
+			return errors.New("the command still runs")
 		})
 		term = runDocument(t, path, "AWS-StartNonInteractiveCommand", `{"command":["no-such-program --x"]}`)
 		term.Expect(awhile, `SessionId: \S+ : .*The program "no-such-program" was not found on the node`)

@@ -23,7 +23,7 @@ const (
 	auditDir       = "audit"
 	segmentSuffix  = ".ndjson.gz"
 	segmentTemp    = "segment.tmp"
-	maxPerRun      = 10 // segments of one run, so that housekeeping goes on
+	maxPerRun      = 10 // segments of one run, so that other housekeeping is not delayed
 	segmentPattern = "%012d-%012d" + segmentSuffix
 )
 

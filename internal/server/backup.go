@@ -320,9 +320,9 @@ func Restore(
 		if sum.Files >= maxBackupFiles {
 			return sum, fmt.Errorf("the backup has more than %d files", maxBackupFiles)
 		}
-		// Before anything of it is written: the size may be that of a file of holes.
+		// Before anything of it is written: the file may be sparse.
 		if h.Size > left-sum.Bytes {
-			return sum, fmt.Errorf("%s: the backup does not fit: after %d bytes comes a file of %d, and %d are the limit",
+			return sum, fmt.Errorf("%s: the backup does not fit: after %d bytes, this file has %d; the limit is %d",
 				h.Name, sum.Bytes, h.Size, left)
 		}
 		n, err := extract(root, h, tr)

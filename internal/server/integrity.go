@@ -535,7 +535,7 @@ func (s *Server) checkIntegrity(ctx context.Context) bool {
 	// What is still to be fetched from the store is not missing.
 	if err := s.recorder.FetchMissing(ctx); err != nil {
 		if ctx.Err() == nil {
-			s.cfg.Log.Warn("the check of recordings and audit trail waits for the store, which has what the folder lost",
+			s.cfg.Log.Warn("cannot check recordings: some are only in the store and could not be fetched",
 				"recordings", s.recorder.StoreState().Missing, "error", err)
 		}
 		return false

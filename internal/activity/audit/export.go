@@ -108,7 +108,7 @@ func WriteSegment(ctx context.Context, w io.Writer, store Reader, before time.Ti
 		}
 		for _, r := range records {
 			if r.Seq != seq+1 {
-				return nil, fmt.Errorf("audit: record %d is missing: the trail is not exported as it is", seq+1)
+				return nil, fmt.Errorf("audit: record %d is missing: an incomplete trail is not exported", seq+1)
 			}
 			seq = r.Seq
 			if err == nil {

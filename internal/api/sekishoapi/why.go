@@ -311,7 +311,7 @@ func windows(
 			continue
 		}
 		if !exact && i > 0 {
-			if t, err = turn(places[i-1], t, open, allowed); err != nil {
+			if t, err = changeBetween(places[i-1], t, open, allowed); err != nil {
 				return nil, err
 			}
 		}
@@ -326,8 +326,8 @@ func windows(
 	return out, nil
 }
 
-// turn returns the second between low and high at which the answer changes from before.
-func turn(low, high time.Time, before bool, allowed func(t time.Time) (bool, error)) (time.Time, error) {
+// changeBetween returns the second between low and high at which the answer changes from before.
+func changeBetween(low, high time.Time, before bool, allowed func(t time.Time) (bool, error)) (time.Time, error) {
 	for high.Sub(low) > time.Second {
 		middle := low.Add(high.Sub(low) / 2).Truncate(time.Second)
 		ok, err := allowed(middle)

@@ -90,7 +90,7 @@ func TestAGapInWhatASenderRepeats(t *testing.T) {
 			<-time.After(600 * time.Millisecond)
 			agent.send(output(6, "six"))
 		}
-		want(t, "the agent goes on", say(agent.drain(t)), "ack 6")
+		want(t, "the agent continues", say(agent.drain(t)), "ack 6")
 		client.drain(t)
 		// 7 and 8 were acknowledged, 9 was not.
 		for range 3 {

@@ -230,7 +230,7 @@ export async function refusal(res: Response): Promise<CallError> {
     const of = (name: string) => xml.querySelector(name)?.textContent ?? ''
     return new CallError(of('Code'), of('Message'), res.status, of('RequestId'), of('Reason'))
   }
-  const body = (await res.json().catch(() => ({}))) as Record<string, unknown>
+  const body = ((await res.json().catch(() => null)) ?? {}) as Record<string, unknown>
   const type = String(body['__type'] ?? res.headers.get('X-Amzn-Errortype') ?? `HTTP ${res.status}`)
   const message = body['message'] ?? body['Message'] ?? t('error.status', { status: res.status })
   return new CallError(

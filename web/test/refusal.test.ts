@@ -1,5 +1,5 @@
 import { afterAll, describe, expect, test } from 'vitest'
-import { CallError } from '../src/api'
+import { CallError, refusal } from '../src/api'
 import { showLanguage } from '../src/i18n'
 import { ja } from '../src/i18n/ja'
 import { errorText, knownText } from '../src/refusal-text'
@@ -16,5 +16,13 @@ describe('an error in the chosen language', () => {
     expect(knownText(error('Unheard'))).toBeNull()
     expect(errorText(error('Unheard'))).toBe('The words of the server.')
     expect(errorText(new Error('Not from the server.'))).toBe('Not from the server.')
+  })
+})
+
+describe('an answer that is no error of the server', () => {
+  test.each(['null', '"text"', '[]', '7', '<html>'])('%s becomes an error with the status', async (body) => {
+    const error = await refusal(new Response(body, { status: 502 }))
+    expect(error.status).toBe(502)
+    expect(error.code).toBe('HTTP 502')
   })
 })

@@ -138,7 +138,7 @@ console-flood: build race-programs $(PLUGIN) $(PLAYWRIGHT) ## how long a keystro
 	SEKISHO_FLOOD_BYTES=100000000 SEKISHO_E2E=1 SEKISHO_BIN=$(CURDIR)/bin $(GO) test -count=1 -v -run 'TestBrowserTerminal$$' ./e2e
 
 screenshots: build race-programs $(PLUGIN) $(PLAYWRIGHT) ## every page at three widths, in both languages and colour schemes; DIR=screenshots
-	SCREENSHOT_DIR=$(abspath $(or $(DIR),screenshots)) SEKISHO_E2E=1 SEKISHO_BIN=$(CURDIR)/bin/race $(GO) test -count=1 -v -run 'TestBrowserPages$$' ./e2e
+	PICTURES=1 SCREENSHOT_DIR=$(abspath $(or $(DIR),screenshots)) SEKISHO_E2E=1 SEKISHO_BIN=$(CURDIR)/bin/race $(GO) test -count=1 -v -run 'TestBrowserPages$$' ./e2e
 
 picture: build ## the moving picture of README.md, from a real session
 	$(GO) run ./tools/picture -bin bin -out docs/images/terminal.svg

@@ -185,7 +185,7 @@ func TestBrowserJoin(t *testing.T) {
 }
 
 // TestBrowserPages checks every page for accessibility and errors, and
-// captures it with SCREENSHOT_DIR.
+// captures it with PICTURES and SCREENSHOT_DIR (make screenshots).
 func TestBrowserPages(t *testing.T) {
 	t.Parallel()
 	s := ownServer(t)

@@ -332,6 +332,9 @@ func TestClusterLosesMembers(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t)
 	node := c.balanced.StartAgent(t, "node", -1)
+	for _, m := range c.members {
+		m.at.AwaitConnected(t, node.NodeID, awhile)
+	}
 	term := harness.OpenTerminal(t, 24, 80, c.balanced.Shell(t.Context(), nil, `sekisho start-session "$1"`, node.NodeID))
 	term.Expect(awhile, harness.Prompt)
 	term.Send("echo session=$SEKISHO_SESSION_ID\r")
@@ -379,6 +382,9 @@ func TestClusterLosesTheDatabase(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t)
 	node := c.balanced.StartAgent(t, "node", -1)
+	for _, m := range c.members {
+		m.at.AwaitConnected(t, node.NodeID, awhile)
+	}
 	term := harness.OpenTerminal(t, 24, 80, c.balanced.Shell(t.Context(), nil, `sekisho start-session "$1"`, node.NodeID))
 	term.Expect(awhile, harness.Prompt)
 	if err := c.database.Stop(); err != nil {

@@ -150,13 +150,18 @@ func (s *stream) locate(m *mgs.Message, frame []byte, from Recycler) (oldest boo
 	if s.bytes+len(frame) > holdBytes || len(s.ahead) >= holdAhead {
 		return false
 	}
+	s.keepAhead(m, frame, from)
+	s.highest = m.Seq
+	return false
+}
+
+// keepAhead keeps a frame until the messages before it have arrived.
+func (s *stream) keepAhead(m *mgs.Message, frame []byte, from Recycler) {
 	if s.ahead == nil {
 		s.ahead = map[int64]held{}
 	}
 	s.ahead[m.Seq] = held{seq: m.Seq, id: m.ID, frame: frame, from: from, receivedAt: time.Now()}
 	s.bytes += len(frame)
-	s.highest = m.Seq
-	return false
 }
 
 // accept takes a frame from the sender. Its first one is the oldest that the sender
@@ -182,13 +187,9 @@ func (s *stream) accept(m *mgs.Message, frame []byte, from Recycler, tap func(*m
 	case s.bytes+len(frame) > holdBytes || len(s.queue)+len(s.ahead) >= holdFrames || m.Seq-s.next > holdAhead:
 		return ignored, nil
 	case m.Seq > s.next:
-		if s.ahead == nil {
-			s.ahead = map[int64]held{}
-		}
 		h, repeats := s.ahead[m.Seq]
 		if !repeats {
-			s.ahead[m.Seq] = held{seq: m.Seq, id: m.ID, frame: frame, from: from, receivedAt: time.Now()}
-			s.bytes += len(frame)
+			s.keepAhead(m, frame, from)
 		}
 		if !s.begun || !repeats || time.Since(h.receivedAt) < lostAckAfter {
 			return ignored, nil

@@ -61,14 +61,7 @@ const expireEvery = 5 * time.Second
 
 // watchParticipants shows owners who left, until ctx ends.
 func (s *Server) watchParticipants(ctx context.Context) {
-	tick := time.NewTicker(expireEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
+	every(ctx, expireEvery, func() {
 		for _, left := range s.participants.Expire() {
 			session, err := s.broker.Session(ctx, left.Session)
 			if err == nil && session.Status.Active() {
@@ -78,5 +71,5 @@ func (s *Server) watchParticipants(ctx context.Context) {
 				s.cfg.Log.Warn("the owner of a session was not shown who left", "session", left.Session, "error", err)
 			}
 		}
-	}
+	})
 }

@@ -589,18 +589,11 @@ const transcriptsEvery = time.Minute
 
 // makeTranscripts makes sealed recordings searchable until ctx ends. Long recordings take a while.
 func (s *Server) makeTranscripts(ctx context.Context) {
-	t := time.NewTicker(transcriptsEvery)
-	defer t.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-t.C:
-		}
+	every(ctx, transcriptsEvery, func() {
 		if err := s.recorder.MakeTranscripts(ctx); err != nil && ctx.Err() == nil {
 			s.cfg.Log.Error("could not make transcripts of all recordings", "error", err)
 		}
-	}
+	})
 }
 
 // sweep does periodic housekeeping.

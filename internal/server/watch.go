@@ -20,6 +20,20 @@ func (w wakeup) send() {
 	}
 }
 
+// every calls do at an interval until ctx ends. The first call is one interval from now.
+func every(ctx context.Context, interval time.Duration, do func()) {
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			do()
+		}
+	}
+}
+
 // whileActive calls check at an interval while there are active sessions that q
 // selects, until ctx ends. It waits for started when there are none, so that an idle
 // server does not wake up. A session can be left from an earlier process.

@@ -19,7 +19,6 @@ import (
 	"time"
 
 	"sekisho/e2e/harness"
-	"sekisho/internal/server/localca"
 )
 
 // freeAddresses returns addresses of this machine that nothing listens on.
@@ -74,18 +73,7 @@ type authority struct {
 func startAuthority(t *testing.T, server string) *authority {
 	t.Helper()
 	dir := t.TempDir()
-	ca, err := localca.Open(dir, "directory")
-	if err != nil {
-		t.Fatal(err)
-	}
-	pair, err := ca.Issue(time.Hour, "127.0.0.1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	chain, key, err := localca.Encode(pair)
-	if err != nil {
-		t.Fatal(err)
-	}
+	chain, key, ca := issue(t, dir, "directory", "127.0.0.1")
 	addresses := freeAddresses(t, 3)
 	listen, management, dns := addresses[0], addresses[1], addresses[2]
 	_, port, err := net.SplitHostPort(server)

@@ -262,6 +262,20 @@ func background(t *testing.T, cmd *exec.Cmd, wait *regexp.Regexp) []string {
 	return found
 }
 
+// get reads a page, which must have the body.
+func get(c *http.Client, u string, body []byte) error {
+	resp, err := c.Get(u)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	got, err := io.ReadAll(resp.Body)
+	if err == nil && !bytes.Equal(got, body) {
+		err = fmt.Errorf("%d bytes of %d", len(got), len(body))
+	}
+	return err
+}
+
 // TestForward: many ports at once, 64 connections one of which is not read, a
 // SOCKS proxy, and one record for each destination.
 func TestForward(t *testing.T) {
@@ -276,20 +290,8 @@ func TestForward(t *testing.T) {
 		port,
 	), listening)
 
-	get := func(c *http.Client, u string) error {
-		resp, err := c.Get(u)
-		if err != nil {
-			return err
-		}
-		defer resp.Body.Close()
-		got, err := io.ReadAll(resp.Body)
-		if err == nil && !bytes.Equal(got, body) {
-			err = fmt.Errorf("%d bytes of %d", len(got), len(body))
-		}
-		return err
-	}
 	direct := &http.Client{Timeout: awhile, Transport: &http.Transport{DisableKeepAlives: true}}
-	if err := get(direct, "http://"+on[2]); err != nil {
+	if err := get(direct, "http://"+on[2], body); err != nil {
 		t.Error(err)
 	}
 	if err := socksGet(on[3], port, body); err != nil {
@@ -307,7 +309,7 @@ func TestForward(t *testing.T) {
 	var all sync.WaitGroup
 	for i := range 63 {
 		all.Go(func() {
-			if err := get(direct, "http://"+on[1]); err != nil {
+			if err := get(direct, "http://"+on[1], body); err != nil {
 				t.Errorf("connection %d: %v", i, err)
 			}
 		})

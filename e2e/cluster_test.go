@@ -48,6 +48,24 @@ func writeFiles(t *testing.T, files map[string]string) {
 	}
 }
 
+// issue returns the chain and the key of a certificate for an address, and the authority that it makes in dir.
+func issue(t *testing.T, dir, authority, address string) (chain, key []byte, ca *localca.Authority) {
+	t.Helper()
+	ca, err := localca.Open(dir, authority)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair, err := ca.Issue(time.Hour, address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	chain, key, err = localca.Encode(pair)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return chain, key, ca
+}
+
 // startCluster starts three members. The first creates the account and the keys; the others get a copy of the keys.
 func startCluster(t *testing.T) *testCluster {
 	t.Helper()
@@ -57,18 +75,7 @@ func startCluster(t *testing.T) *testCluster {
 	}
 	dir := t.TempDir()
 	shared, recordings := filepath.Join(dir, "shared"), filepath.Join(dir, "recordings")
-	ca, err := localca.Open(filepath.Join(dir, "ca"), "cluster")
-	if err != nil {
-		t.Fatal(err)
-	}
-	pair, err := ca.Issue(time.Hour, "127.0.0.1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	chain, key, err := localca.Encode(pair)
-	if err != nil {
-		t.Fatal(err)
-	}
+	chain, key, ca := issue(t, filepath.Join(dir, "ca"), "cluster", "127.0.0.1")
 	writeFiles(t, map[string]string{filepath.Join(dir, "chain"): string(chain), filepath.Join(dir, "key"): string(key)})
 	if err := errors.Join(os.Mkdir(shared, 0o700), os.Mkdir(recordings, 0o700)); err != nil {
 		t.Fatal(err)
@@ -227,6 +234,18 @@ func (c *testCluster) status(t *testing.T) map[string]memberStatus {
 	return byName
 }
 
+// shell starts an agent, and a session on its node once every member shows it as connected.
+func (c *testCluster) shell(t *testing.T) *harness.Terminal {
+	t.Helper()
+	node := c.balanced.StartAgent(t, "node", -1)
+	for _, m := range c.members {
+		m.at.AwaitConnected(t, node.NodeID, awhile)
+	}
+	term := harness.OpenTerminal(t, 24, 80, c.balanced.Shell(t.Context(), nil, `sekisho start-session "$1"`, node.NodeID))
+	term.Expect(awhile, harness.Prompt)
+	return term
+}
+
 // await waits until n members run and one of them is the coordinator.
 func (c *testCluster) await(t *testing.T, n int) {
 	t.Helper()
@@ -331,12 +350,7 @@ func (c *testCluster) revoke(t *testing.T) {
 func TestClusterLosesMembers(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t)
-	node := c.balanced.StartAgent(t, "node", -1)
-	for _, m := range c.members {
-		m.at.AwaitConnected(t, node.NodeID, awhile)
-	}
-	term := harness.OpenTerminal(t, 24, 80, c.balanced.Shell(t.Context(), nil, `sekisho start-session "$1"`, node.NodeID))
-	term.Expect(awhile, harness.Prompt)
+	term := c.shell(t)
 	term.Send("echo session=$SEKISHO_SESSION_ID\r")
 	session := term.Expect(soon, `(?m)^session=(\S+)\s*$`)[1]
 	for round, sig := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM} {
@@ -381,12 +395,7 @@ func TestClusterLosesMembers(t *testing.T) {
 func TestClusterLosesTheDatabase(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t)
-	node := c.balanced.StartAgent(t, "node", -1)
-	for _, m := range c.members {
-		m.at.AwaitConnected(t, node.NodeID, awhile)
-	}
-	term := harness.OpenTerminal(t, 24, 80, c.balanced.Shell(t.Context(), nil, `sekisho start-session "$1"`, node.NodeID))
-	term.Expect(awhile, harness.Prompt)
+	term := c.shell(t)
 	if err := c.database.Stop(); err != nil {
 		t.Fatal(err)
 	}
@@ -435,18 +444,7 @@ func TestClusterDocs(t *testing.T) {
 	b := make([]byte, 2)
 	_, _ = rand.Read(b) // never fails
 	ip := fmt.Sprintf("127.%d.%d.2", 100+b[0]%100, b[1])
-	ca, err := localca.Open(filepath.Join(dir, "ca"), "cluster")
-	if err != nil {
-		t.Fatal(err)
-	}
-	pair, err := ca.Issue(time.Hour, ip)
-	if err != nil {
-		t.Fatal(err)
-	}
-	chain, key, err := localca.Encode(pair)
-	if err != nil {
-		t.Fatal(err)
-	}
+	chain, key, _ := issue(t, filepath.Join(dir, "ca"), "cluster", ip)
 	writeFiles(t, map[string]string{
 		filepath.Join(dir, "cert.pem"): string(chain), filepath.Join(dir, "key.pem"): string(key),
 	})

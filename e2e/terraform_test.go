@@ -1,12 +1,10 @@
 package e2e_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -573,18 +571,7 @@ func TestPackerTunnel(t *testing.T) {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	}()
-	harness.Eventually(t, awhile, func() error {
-		resp, err := http.Get("http://" + local)
-		if err != nil {
-			return err
-		}
-		defer resp.Body.Close()
-		got, err := io.ReadAll(resp.Body)
-		if err == nil && !bytes.Equal(got, body) {
-			err = fmt.Errorf("%d bytes of %d", len(got), len(body))
-		}
-		return err
-	})
+	harness.Eventually(t, awhile, func() error { return get(http.DefaultClient, "http://"+local, body) })
 	if _, err := c.TerminateSession(t.Context(), &ssm.TerminateSessionInput{SessionId: session.SessionId}); err != nil {
 		t.Error(err)
 	}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -48,15 +47,7 @@ func fullDisk(dir string) error {
 	}
 	admin := sigv4.Credentials{AccessKeyID: first.AccessKeyID, SecretAccessKey: first.SecretAccessKey}
 	fault := func(format string, args ...any) { fmt.Fprintf(os.Stdout, "FAULT: "+format+"\n", args...) }
-	create := func(name string) int {
-		body := url.Values{"Action": {"CreateUser"}, "Version": {"2010-05-08"}, "UserName": {name}}.Encode()
-		r := httptest.NewRequest(http.MethodPost, "https://sekisho.test/", strings.NewReader(body))
-		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-		sigv4.Sign(r, admin, "us-east-1", "iam", time.Now(), sigv4.HashBody([]byte(body)))
-		w := httptest.NewRecorder()
-		s.handler.ServeHTTP(w, r)
-		return w.Code
-	}
+	create := func(name string) int { return createUser(s, admin, name).Code }
 	health := func(path string) int {
 		s.state.mu.Lock()
 		s.state.checked = time.Time{}

@@ -44,6 +44,20 @@ func openWith(t testing.TB, dir string, s recstore.Store) *record.Recorder {
 	return open(t, dir, remoteOf(t, s))
 }
 
+// openSealing is openWith in a new folder, for a server that seals what it has fetched: no session continues.
+func openSealing(t testing.TB, s recstore.Store) (r *record.Recorder) {
+	t.Helper()
+	dir := t.TempDir()
+	ok(t, record.RestoreLedger(t.Context(), dir, s, publicKeys(testKey(1))))
+	o := remoteOf(t, s)
+	o.Remote.Restored = func(ctx context.Context) {
+		_, err := r.Recover(ctx, func(sekisho.SessionID) bool { return true })
+		ok(t, err)
+	}
+	r = open(t, dir, o)
+	return r
+}
+
 func objects(t testing.TB, s recstore.Store, prefix string) []string {
 	t.Helper()
 	var all []string
@@ -149,14 +163,7 @@ func TestStoreRecoversUnsealed(t *testing.T) {
 	ok(t, rec.Output([]byte("shown")))
 	ok(t, r.Upload(t.Context()))
 
-	dir := t.TempDir()
-	ok(t, record.RestoreLedger(t.Context(), dir, s, publicKeys(testKey(1))))
-	o := remoteOf(t, s)
-	o.Remote.Restored = func(ctx context.Context) {
-		_, err := r.Recover(ctx, func(sekisho.SessionID) bool { return true })
-		ok(t, err)
-	}
-	r = open(t, dir, o)
+	r = openSealing(t, s)
 	for range 2 {
 		ok(t, r.Upload(t.Context()))
 	}
@@ -896,14 +903,7 @@ func TestFetchOnDemandOfUnsealed(t *testing.T) {
 	r := openWith(t, t.TempDir(), s)
 	ok(t, start(t, r, alice).Output([]byte("shown")))
 	ok(t, r.Upload(t.Context()))
-	dir := t.TempDir()
-	ok(t, record.RestoreLedger(t.Context(), dir, s, publicKeys(testKey(1))))
-	o := remoteOf(t, s)
-	o.Remote.Restored = func(ctx context.Context) {
-		_, err := r.Recover(ctx, func(sekisho.SessionID) bool { return true })
-		ok(t, err)
-	}
-	r = open(t, dir, o)
+	r = openSealing(t, s)
 	if sum, err := r.Stat(alice); err != nil || sum.Sealed || sum.BytesOut != 5 {
 		t.Errorf("%+v, %v", sum, err)
 	}

@@ -1,5 +1,5 @@
-// Output on its way to a terminal. The terminal parses it in slices between other events; what
-// waits for it is bounded, because the node gets no acknowledgement above the limit.
+// Output on its way to a terminal. The terminal parses it in slices between other events. The output that
+// waits is bounded: above the limit, the page does not acknowledge more until the terminal has caught up.
 
 /** Write gives output to a terminal, which calls parsed when it has processed it. */
 export type Write = (data: Uint8Array, parsed: () => void) => void
